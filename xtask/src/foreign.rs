@@ -1,0 +1,191 @@
+//! What the foreign clients need, and the suites that use them.
+//!
+//! They live in a virtual environment under the target directory; nothing is installed into the machine, except by
+//! `test --all`, which may install Debian packages and says which.
+
+use crate::stages::{Context, Work, cargo};
+use crate::{process, workspace};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The clients and their versions, one a line.
+const REQUIREMENTS: &str = "conformance/requirements.txt";
+const RUST_DRIVER: &str = "conformance/cql/rust_driver/Cargo.toml";
+const FLIGHTS: &str = "examples/flights/flights.py";
+/// Enough for a slow mirror; the packages are some 30 MB.
+const INSTALL_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// Programs that `--all` needs beyond those of the plain run, and the Debian package that brings each.
+const PROGRAMS: &[(&str, &str)] =
+    &[("mkfs.ext4", "e2fsprogs"), ("losetup", "mount"), ("mount", "mount"), ("python3", "python3-venv"), ("cc", "gcc")];
+
+/// Whether the simulator has its program.
+pub fn simulator_exists() -> bool {
+    let root = workspace::root();
+    ["crates/sim/src/main.rs", "crates/sim/src/bin/holon-sim.rs", "crates/sim/src/bin/holon_sim.rs"]
+        .iter()
+        .any(|path| root.join(path).exists())
+}
+
+/// Whether `holon` has the feature that carries the planted bugs.
+pub fn planted_binary_possible() -> bool {
+    let manifest = workspace::text("crates/holon/Cargo.toml");
+    let table: Option<toml::Table> = manifest.parse().ok();
+    table.and_then(|table| table.get("features")?.get("plant").cloned()).is_some()
+}
+
+/// Puts the binary just built with planted bugs aside.
+pub fn keep_planted_binary() -> Result<(), String> {
+    let kept = workspace::holon_planted();
+    let folder = kept.parent().map(Path::to_path_buf).unwrap_or_default();
+    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    fs::copy(workspace::holon(), &kept).map(|_| ()).map_err(|error| format!("cannot keep {}: {error}", kept.display()))
+}
+
+/// Compiles the program that uses the Rust driver, in a workspace of its own.
+pub fn build_rust_driver(work: &mut Work) {
+    work.prepare("build rust_driver", &mut cargo(&["build", "--manifest-path", RUST_DRIVER]));
+}
+
+/// For `--all`: root, and the programs that the privileged tests call.
+pub fn prepare_machine() -> Result<(), String> {
+    let identity = Command::new("id").arg("-u").output().map_err(|error| format!("cannot run id: {error}"))?;
+    if String::from_utf8_lossy(&identity.stdout).trim() != "0" {
+        return Err("`test --all` mounts file systems and needs root; run `cargo xtask test` without it".to_string());
+    }
+    let present = |program: &str| {
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+            .iter()
+            .any(|folder| Path::new(folder).join(program).exists())
+            || find_program(program).is_some()
+    };
+    let mut packages: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !present(program)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    println!("installing Debian packages: {}", packages.join(" "));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        process::run("apt-get", &mut command, INSTALL_LIMIT)
+    };
+    run(&["update", "-qq"]);
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(&packages);
+    let finished = run(&arguments);
+    let left: Vec<&str> = PROGRAMS.iter().map(|(program, _)| *program).filter(|program| !present(program)).collect();
+    if finished.success && left.is_empty() {
+        return Ok(());
+    }
+    Err(format!("cannot install {}: install them by hand, then run `test --all` again", packages.join(", ")))
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
+
+/// Makes the virtual environment, or leaves it when it already holds what the requirements ask for.
+pub fn virtualenv() -> Result<(), String> {
+    let (folder, wanted) = (workspace::virtualenv(), workspace::text(REQUIREMENTS));
+    let stamp = folder.join("installed.txt");
+    if !wanted.is_empty() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let names: Vec<&str> = wanted
+        .lines()
+        .filter_map(|line| line.split('#').next())
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect();
+    println!("  installing into {}: {}", folder.display(), names.join(" "));
+    let python =
+        find_program("python3").ok_or("python3 is not on the PATH; the foreign clients need Python 3.9 or newer")?;
+    let _ = fs::remove_dir_all(&folder);
+    let made = process::run("venv", Command::new(python).args(["-m", "venv"]).arg(&folder), INSTALL_LIMIT);
+    if !made.success {
+        return Err(format!("{}; on Debian the package python3-venv brings it", made.trouble));
+    }
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]);
+    pip.current_dir(workspace::root());
+    let installed = process::run("pip", &mut pip, INSTALL_LIMIT);
+    if !installed.success {
+        return Err(format!("{}; the foreign clients could not be installed", installed.trouble));
+    }
+    fs::write(&stamp, wanted).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
+}
+
+/// A Python of the virtual environment that knows where the binaries are.
+fn python() -> Command {
+    let mut command = Command::new(workspace::virtualenv().join("bin/python"));
+    command.current_dir(workspace::root());
+    command.env("HOLON_BINARY", workspace::holon()).env("PYTHONUNBUFFERED", "1").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("HOLON_SCRATCH", workspace::target().join("foreign").join("scratch"));
+    if workspace::holon_planted().exists() {
+        command.env("HOLON_BINARY_PLANTED", workspace::holon_planted());
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// pytest over `conformance/<name>`.
+pub fn pytest(name: &str, arguments: &[String]) -> Result<Command, String> {
+    let folder = format!("conformance/{name}");
+    if !workspace::root().join(&folder).is_dir() {
+        return Err(format!("there is no {folder}"));
+    }
+    let mut command = python();
+    command.args(["-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra", &folder]).args(arguments);
+    Ok(command)
+}
+
+/// The flights example, which starts a node of its own.
+pub fn flights() -> Command {
+    let mut command = python();
+    command.arg(FLIGHTS);
+    command
+}
+
+/// Stage `foreign`: the suites of the foreign clients, and the flights.
+pub fn clients(_context: &mut Context) -> Work {
+    let mut work = Work::default();
+    if let Err(trouble) = virtualenv() {
+        work.failures.push(trouble);
+        return work;
+    }
+    suite(&mut work, "cql", "pytest cql", &[]);
+    work.run("flights", flights().arg("--kill"));
+    work
+}
+
+/// Stage `node`: the life of a node on a real machine.
+pub fn node(context: &mut Context) -> Work {
+    let mut work = Work::default();
+    if let Err(trouble) = virtualenv() {
+        work.failures.push(trouble);
+        return work;
+    }
+    if context.all {
+        suite(&mut work, "node", "pytest node", &["--privileged"]);
+    } else {
+        suite(&mut work, "node", "pytest node", &[]);
+        let reason =
+            "node: power cuts on a loop-mounted file system, and the planted skip_fsync: need root; part of --all";
+        context.not_run.push(reason.to_string());
+    }
+    work
+}
+
+fn suite(work: &mut Work, name: &str, runner: &str, arguments: &[&str]) {
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_string()).collect();
+    match pytest(name, &arguments) {
+        Ok(mut command) => {
+            work.run(runner, &mut command);
+        }
+        Err(trouble) => work.failures.push(trouble),
+    }
+}

@@ -1,0 +1,209 @@
+//! Arrows between crates: who may depend on whom, read from every Cargo.toml; and where a wire crate may be used.
+//!
+//! ```text
+//!   base <- core <- service <- holon        wire <- its own service, under `front` only
+//!           core and service <- edge, sim   nothing depends on sim
+//! ```
+
+use super::source::code_only;
+use crate::workspace;
+use std::collections::BTreeMap;
+use toml::{Table, Value};
+
+/// Arrows inside `core/`, from the crate to those it may use.
+const CORE: &[(&str, &[&str])] = &[
+    ("kernel", &[]),
+    ("store", &["kernel"]),
+    ("metadata", &["kernel", "store"]),
+    ("member", &["kernel"]),
+    ("raft", &["kernel"]),
+    ("placement", &["kernel", "metadata", "member"]),
+    ("replica", &["kernel", "store", "placement", "raft"]),
+];
+/// The wire crates of each service.
+const WIRES: &[(&str, &[&str])] = &[("tables", &["cql", "cql_language"])];
+/// Services that may use another one's `model`; without cycles.
+const SERVICES: &[(&str, &[&str])] = &[];
+/// Places outside `front` that may name a wire crate, by the beginning of the path, each with its reason.
+const WIRE_OUTSIDE_FRONT: &[(&str, &str, &str)] = &[];
+
+/// Which layer a crate is in, by its folder, and its name there.
+fn layer(folder: &str) -> (&str, &str) {
+    let mut parts = folder.strip_prefix("crates/").unwrap_or(folder).splitn(2, '/');
+    let first = parts.next().unwrap_or_default();
+    match parts.next() {
+        Some(name) => (first, name),
+        None => (first, first),
+    }
+}
+
+fn listed(table: &[(&str, &[&str])], from: &str, to: &str) -> bool {
+    table.iter().any(|(name, allowed)| *name == from && allowed.contains(&to))
+}
+
+/// Whether the crate in `from` may depend on the crate in `to`, both folders.
+fn allowed(from: &str, to: &str) -> bool {
+    let ((from_layer, from_name), (to_layer, to_name)) = (layer(from), layer(to));
+    match (from_layer, to_layer) {
+        ("base" | "xtask", _) | (_, "sim" | "xtask" | "holon") => false,
+        (_, "base") | ("holon", _) => true,
+        ("core", "core") => listed(CORE, from_name, to_name),
+        ("service", "service") => listed(SERVICES, from_name, to_name),
+        ("service", "wire") => listed(WIRES, from_name, to_name),
+        ("service" | "edge" | "sim", "core") | ("edge" | "sim", "service") => true,
+        _ => false,
+    }
+}
+
+fn manifests() -> BTreeMap<String, Table> {
+    let paths = workspace::files("crates").into_iter().chain(workspace::files("xtask"));
+    let mut found = BTreeMap::new();
+    for path in paths.filter(|path| path.ends_with("/Cargo.toml")) {
+        if let Ok(table) = workspace::text(&path).parse::<Table>() {
+            found.insert(path.trim_end_matches("/Cargo.toml").to_string(), table);
+        }
+    }
+    found
+}
+
+fn package_name(manifest: &Table) -> Option<String> {
+    Some(manifest.get("package")?.get("name")?.as_str()?.to_string())
+}
+
+/// The tables of dependencies of a manifest, those of single targets included.
+fn dependencies(manifest: &Table) -> Vec<(&'static str, &Table)> {
+    const KINDS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let targets = manifest.get("target").and_then(Value::as_table);
+    let holders = std::iter::once(manifest)
+        .chain(targets.into_iter().flat_map(|targets| targets.values().filter_map(Value::as_table)));
+    let mut found = Vec::new();
+    for holder in holders {
+        for kind in KINDS {
+            found.extend(holder.get(kind).and_then(Value::as_table).map(|table| (kind, table)));
+        }
+    }
+    found
+}
+
+/// Every arrow between our crates is one of the design's.
+pub fn between_crates() -> Vec<String> {
+    let manifests = manifests();
+    let folders: BTreeMap<String, &String> =
+        manifests.iter().filter_map(|(folder, manifest)| Some((package_name(manifest)?, folder))).collect();
+    let mut complaints = Vec::new();
+    for (folder, manifest) in &manifests {
+        for (kind, table) in dependencies(manifest) {
+            for name in table.keys() {
+                let Some(target) = folders.get(name) else { continue };
+                if !allowed(folder, target) {
+                    complaints.push(format!("{folder} -> {target} ({kind}) is not an arrow of the design"));
+                }
+            }
+        }
+    }
+    complaints
+}
+
+/// A service names its wire crates only in files under `front`.
+pub fn wire_only_under_front() -> Vec<String> {
+    let manifests = manifests();
+    let wires: Vec<String> = manifests
+        .iter()
+        .filter(|(folder, _)| folder.starts_with("crates/wire/"))
+        .filter_map(|(_, manifest)| Some(package_name(manifest)?.replace('-', "_")))
+        .collect();
+    let mut complaints = Vec::new();
+    for path in workspace::files("crates").iter().filter(|path| path.ends_with(".rs")) {
+        if path.starts_with("crates/wire/") || under_front(path) {
+            continue;
+        }
+        let code = code_only(&workspace::text(path));
+        for wire in wires.iter().filter(|wire| names(&code, wire)) {
+            let excepted = |(prefix, name, _): &&(&str, &str, &str)| path.starts_with(prefix) && *name == wire.as_str();
+            if !WIRE_OUTSIDE_FRONT.iter().any(|exception| excepted(&exception)) {
+                complaints.push(format!("{path} names {wire}, which belongs under `front` of its service"));
+            }
+        }
+    }
+    complaints
+}
+
+fn under_front(path: &str) -> bool {
+    path.starts_with("crates/service/") && (path.contains("/src/front/") || path.ends_with("/src/front.rs"))
+}
+
+/// Whether `code` holds `name` as a whole word.
+fn names(code: &str, name: &str) -> bool {
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    code.match_indices(name)
+        .any(|(at, _)| !code[..at].ends_with(is_word) && !code[at + name.len()..].starts_with(is_word))
+}
+
+/// Each dependency of the workspace says why it is there; each crate takes its own from the workspace.
+pub fn dependencies_have_reasons() -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut inside = false;
+    for line in workspace::text("Cargo.toml").lines() {
+        if line.starts_with('[') {
+            inside = line.trim() == "[workspace.dependencies]";
+        } else if inside && line.contains('=') && !line.contains("path =") && !line.trim_start().starts_with('#') {
+            let reason = line.rsplit_once('#').map_or("", |(_, reason)| reason.trim());
+            if reason.len() < 10 || reason.contains('"') {
+                complaints
+                    .push(format!("Cargo.toml: no reason beside `{}`", line.split('=').next().unwrap_or("").trim()));
+            }
+        }
+    }
+    for (folder, manifest) in manifests() {
+        for (kind, table) in dependencies(&manifest) {
+            for (name, value) in table {
+                if value.get("workspace").and_then(Value::as_bool) != Some(true) {
+                    complaints.push(format!("{folder}: `{name}` in {kind} is not taken from the workspace"));
+                }
+            }
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{allowed, names};
+
+    #[test]
+    fn arrows_point_down_only() {
+        for (from, to) in [
+            ("crates/core/kernel", "crates/base"),
+            ("crates/core/store", "crates/core/kernel"),
+            ("crates/service/tables", "crates/wire/cql"),
+            ("crates/service/tables", "crates/core/store"),
+            ("crates/edge", "crates/core/kernel"),
+            ("crates/sim", "crates/service/tables"),
+            ("crates/holon", "crates/edge"),
+        ] {
+            assert!(allowed(from, to), "{from} -> {to}");
+        }
+        for (from, to) in [
+            ("crates/base", "crates/core/kernel"),
+            ("crates/core/kernel", "crates/core/store"),
+            ("crates/core/store", "crates/service/tables"),
+            ("crates/core/kernel", "crates/edge"),
+            ("crates/core/store", "crates/wire/cql"),
+            ("crates/edge", "crates/wire/cql"),
+            ("crates/holon", "crates/sim"),
+            ("crates/core/kernel", "crates/sim"),
+            ("crates/service/log", "crates/wire/cql"),
+            ("crates/service/log", "crates/service/tables"),
+            ("crates/wire/cql", "crates/core/kernel"),
+            ("xtask", "crates/base"),
+        ] {
+            assert!(!allowed(from, to), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_whole_word() {
+        assert!(names("use holon_cql::Frame;", "holon_cql"));
+        assert!(!names("use holon_cql_language::Statement;", "holon_cql"));
+    }
+}
