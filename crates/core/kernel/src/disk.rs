@@ -44,29 +44,66 @@ pub struct OpenOptions {
 
 #[derive(Debug)]
 pub enum DiskOperation {
-    Open { path: String, options: OpenOptions },
-    Close { file: FileId },
-    ReadAt { file: FileId, offset: u64, length: usize },
-    WriteAt { file: FileId, offset: u64, buffer: DiskBuffer },
+    Open {
+        path: String,
+        options: OpenOptions,
+    },
+    Close {
+        file: FileId,
+    },
+    ReadAt {
+        file: FileId,
+        offset: u64,
+        length: usize,
+    },
+    WriteAt {
+        file: FileId,
+        offset: u64,
+        buffer: DiskBuffer,
+    },
     /// Make the content and the length of the file durable.
-    Sync { file: FileId },
+    Sync {
+        file: FileId,
+    },
     /// Reserve room and extend the file with zeroes up to `length` bytes.
-    Allocate { file: FileId, length: u64 },
-    Truncate { file: FileId, length: u64 },
+    Allocate {
+        file: FileId,
+        length: u64,
+    },
+    Truncate {
+        file: FileId,
+        length: u64,
+    },
     /// Make the entries of a directory durable (`""` is the data directory).
-    SyncDir { path: String },
+    SyncDir {
+        path: String,
+    },
     /// Replaces `to` if it exists.
-    Rename { from: String, to: String },
+    Rename {
+        from: String,
+        to: String,
+    },
     /// A file.
-    Remove { path: String },
+    Remove {
+        path: String,
+    },
     /// An empty directory.
-    RemoveDir { path: String },
+    RemoveDir {
+        path: String,
+    },
     /// A hard link; `to` must not exist.
-    Link { from: String, to: String },
+    Link {
+        from: String,
+        to: String,
+    },
     /// With its parents; fine if it exists.
-    CreateDir { path: String },
+    CreateDir {
+        path: String,
+    },
     /// The entries of a directory, sorted by name.
-    List { path: String },
+    List {
+        path: String,
+    },
 }
 
 /// What came of an operation.
@@ -74,7 +111,10 @@ pub type DiskResult = Result<DiskOutput, DiskError>;
 
 #[derive(Debug)]
 pub enum DiskOutput {
-    Opened { file: FileId, length: u64 },
+    Opened {
+        file: FileId,
+        length: u64,
+    },
     /// At most `length` bytes; fewer only at the end of the file.
     Read(Bytes),
     /// The whole buffer was written; here it is back.
@@ -127,7 +167,7 @@ pub struct DiskBuffer {
 
 impl DiskBuffer {
     pub fn with_capacity(capacity: usize) -> Self {
-        let mut bytes = Vec::with_capacity(capacity + DISK_ALIGNMENT_BYTES);
+        let mut bytes: Vec<u8> = Vec::with_capacity(capacity + DISK_ALIGNMENT_BYTES);
         let start = bytes.as_ptr().align_offset(DISK_ALIGNMENT_BYTES);
         bytes.resize(start, 0);
         DiskBuffer { bytes, start }

@@ -1,1 +1,45 @@
-//! (being written)
+//! The kernel of a shard: tasks, tickets, timers, envelopes, memory permits, and the contracts of the disk below it and of
+//! the services above it.
+//!
+//! ```text
+//!            edge or sim                                      edge or sim
+//!    now, bytes, envelopes, completions  ──►  Shard  ──►  bytes, envelopes, disk operations, next deadline
+//!                                              │
+//!                           tasks ── await ── tickets, timers (nothing else)
+//! ```
+//!
+//! A [`Shard`] is one core of a node: single-threaded, lock-free, and it does no IO: whoever runs it hands in time and inputs,
+//! calls [`Shard::run_ready`], and carries out what was asked. The kernel names no service and no protocol; replication
+//! will join it as a machine of its own (`core/replica`), it is not here yet.
+
+pub mod budget;
+pub mod disk;
+mod disk_client;
+pub mod disk_suite;
+pub mod envelope;
+mod executor;
+pub mod limits;
+pub mod metric;
+pub mod outbox;
+pub mod permit;
+pub mod service;
+mod shard;
+pub mod testing;
+mod ticket;
+mod timer;
+
+pub use budget::Slice;
+pub use disk::{
+    Disk, DiskBuffer, DiskError, DiskErrorKind, DiskOperation, DiskOutput, DiskResult, FileId, OpenOptions, OperationId,
+};
+pub use disk_client::{DiskClient, DiskFile};
+pub use envelope::{Address, CallError, Envelope, EnvelopeKind, Target, Verb};
+pub use executor::{Class, Order, Scope};
+pub use outbox::Outbox;
+pub use permit::{Permit, Pool};
+pub use service::{
+    Flow, LocalFuture, MetadataEffect, Service, Session, SessionContext, StartContext, Tablet, TabletDescriptor,
+};
+pub use shard::{Router, Shard, ShardOptions};
+pub use ticket::{Cancelled, Completer, Ticket, join_all};
+pub use timer::{Elapsed, Sleep};

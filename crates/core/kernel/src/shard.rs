@@ -1,0 +1,415 @@
+//! The shard: one core of a node, and everything that lives on it.
+
+use crate::disk::{Disk, DiskOperation, DiskResult, OperationId};
+use crate::disk_client::DiskClient;
+use crate::envelope::{Address, CallError, Envelope, EnvelopeKind, Target, Verb};
+use crate::executor::{Class, Executor, Order, Scope, Yield};
+use crate::limits;
+use crate::permit::Pool;
+use crate::service::{Service, Tablet};
+use crate::ticket::{Completer, Ticket, ticket};
+use crate::timer::{Elapsed, Sleep, Timers};
+use bytes::Bytes;
+use holon_base::{Instant, Map, NodeId, Random, ServiceId, ShardId, TabletId, Wall};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Carries envelopes to other shards and nodes. At most once, in no promised order, and it may lose them.
+pub trait Router {
+    fn send(&mut self, envelope: Envelope);
+}
+
+pub struct ShardOptions {
+    pub node: NodeId,
+    pub shard: ShardId,
+    /// How many shards this node has.
+    pub shards: u16,
+    pub seed: u64,
+    pub order: Order,
+    pub disk: Box<dyn Disk>,
+    pub router: Box<dyn Router>,
+    pub now: Instant,
+    pub wall: Wall,
+}
+
+pub struct Shard {
+    me: std::rc::Weak<Shard>,
+    address: Address,
+    shards: u16,
+    executor: Executor,
+    timers: Rc<Timers>,
+    now: Cell<Instant>,
+    wall: Cell<Wall>,
+    timestamp_last: Cell<i64>,
+    random: RefCell<Random>,
+    disk: RefCell<Box<dyn Disk>>,
+    disk_waiting: RefCell<Map<OperationId, Completer<DiskResult>>>,
+    router: RefCell<Box<dyn Router>>,
+    replies: RefCell<Map<u64, Completer<Result<Bytes, CallError>>>>,
+    credits: RefCell<BTreeMap<Address, Pool>>,
+    next_id: Cell<u64>,
+    services: RefCell<BTreeMap<ServiceId, Rc<dyn Service>>>,
+    tablets: RefCell<BTreeMap<TabletId, Rc<dyn Tablet>>>,
+    stopped: RefCell<Option<String>>,
+}
+
+impl Shard {
+    pub fn new(options: ShardOptions) -> Rc<Shard> {
+        Rc::new_cyclic(|me| Shard {
+            me: me.clone(),
+            address: Address { node: options.node, shard: options.shard },
+            shards: options.shards,
+            executor: Executor::new(options.order),
+            timers: Rc::default(),
+            now: Cell::new(options.now),
+            wall: Cell::new(options.wall),
+            timestamp_last: Cell::new(0),
+            random: RefCell::new(Random::new(options.seed)),
+            disk: RefCell::new(options.disk),
+            disk_waiting: RefCell::default(),
+            router: RefCell::new(options.router),
+            replies: RefCell::default(),
+            credits: RefCell::default(),
+            next_id: Cell::new(1),
+            services: RefCell::default(),
+            tablets: RefCell::default(),
+            stopped: RefCell::new(None),
+        })
+    }
+
+    fn me(&self) -> Rc<Shard> {
+        self.me.upgrade().expect("a shard that runs is held by its runner")
+    }
+
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.address.node
+    }
+
+    pub fn id(&self) -> ShardId {
+        self.address.shard
+    }
+
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    // ---- Time and chance
+
+    /// Hands in the time. Timers that are due fire. Monotonic time never goes back; wall time may.
+    pub fn advance(&self, now: Instant, wall: Wall) {
+        self.now.set(self.now.get().max(now));
+        self.wall.set(wall);
+        self.timers.fire(self.now.get());
+    }
+
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    pub fn wall(&self) -> Wall {
+        self.wall.get()
+    }
+
+    pub fn wall_micros(&self) -> i64 {
+        self.wall.get().micros()
+    }
+
+    /// A timestamp for data, microseconds: the wall clock, but never the same or an earlier one twice on this shard.
+    pub fn timestamp_micros(&self) -> i64 {
+        let timestamp = self.wall_micros().max(self.timestamp_last.get() + 1);
+        self.timestamp_last.set(timestamp);
+        timestamp
+    }
+
+    pub fn random_u64(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// A number not given before on this shard while the node runs.
+    pub fn unique_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        id
+    }
+
+    // ---- Tasks
+
+    pub fn spawn(&self, scope: Scope, class: Class, future: impl Future<Output = ()> + 'static) {
+        if self.stopped.borrow().is_none() {
+            self.executor.spawn(scope, class, Box::pin(future));
+        }
+    }
+
+    /// Ends every task of a scope.
+    pub fn cancel(&self, scope: Scope) {
+        self.executor.cancel(scope);
+    }
+
+    pub fn ticket<T>(&self) -> (Completer<T>, Ticket<T>) {
+        ticket(self.executor.queue())
+    }
+
+    pub fn pool(&self, name: &'static str, capacity: usize) -> Pool {
+        Pool::new(self.executor.queue(), name, capacity)
+    }
+
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        self.timers.sleep_until(self.executor.queue(), deadline)
+    }
+
+    pub async fn yield_now(&self) {
+        Yield { queue: self.executor.queue().clone(), yielded: false }.await;
+    }
+
+    /// Gives up waiting at the deadline; what was begun may still take effect.
+    pub async fn timeout<F: Future>(&self, deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
+        let mut future = std::pin::pin!(future);
+        let mut sleep = None;
+        std::future::poll_fn(|context| {
+            if let std::task::Poll::Ready(output) = future.as_mut().poll(context) {
+                return std::task::Poll::Ready(Ok(output));
+            }
+            // Made at the first wait only: most work is done without waiting and needs no timer.
+            let sleep = sleep.get_or_insert_with(|| self.sleep_until(deadline));
+            std::pin::Pin::new(sleep).poll(context).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+
+    // ---- For whoever runs the shard
+
+    /// Called when a task becomes ready while the shard is not running.
+    pub fn set_notify(&self, notify: Box<dyn Fn()>) {
+        self.executor.queue().set_notify(notify);
+    }
+
+    /// Polls ready tasks; true if some are still ready after `polls_max` polls.
+    pub fn run_ready(&self, polls_max: usize) -> bool {
+        self.executor.run_ready(polls_max)
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next_deadline()
+    }
+
+    pub fn polls(&self) -> u64 {
+        self.executor.polls()
+    }
+
+    pub fn tasks(&self) -> usize {
+        self.executor.live()
+    }
+
+    /// The shard must not go on: a sync failed, or its data is not what it should be. No task runs after this one yields; no
+    /// reply that is not in an outbox yet is sent. The runner ends the process and prints the reason.
+    pub fn stop(&self, reason: String) {
+        let first = self.stopped.borrow().is_none();
+        if first {
+            *self.stopped.borrow_mut() = Some(reason);
+            self.executor.cancel_all();
+        }
+    }
+
+    pub fn stopped(&self) -> Option<String> {
+        self.stopped.borrow().clone()
+    }
+
+    // ---- Disk
+
+    pub fn disk(&self) -> DiskClient {
+        DiskClient::new(self.me.clone())
+    }
+
+    pub(crate) fn submit_disk(&self, operation: DiskOperation) -> Ticket<DiskResult> {
+        let id = OperationId(self.unique_id());
+        let (completer, ticket) = self.ticket();
+        match self.disk.borrow_mut().submit(id, operation) {
+            Some(result) => completer.complete(result),
+            None => {
+                self.disk_waiting.borrow_mut().insert(id, completer);
+            }
+        }
+        ticket
+    }
+
+    /// The completion of an operation that [`Disk::submit`] did not answer at once.
+    pub fn complete_disk(&self, id: OperationId, result: DiskResult) {
+        let waiting = self.disk_waiting.borrow_mut().remove(&id);
+        if let Some(completer) = waiting {
+            completer.complete(result);
+        }
+    }
+
+    // ---- Services and tablets
+
+    pub fn add_service(&self, service: Rc<dyn Service>) {
+        let replaced = self.services.borrow_mut().insert(service.id(), service);
+        assert!(replaced.is_none(), "two services with one id");
+    }
+
+    pub fn service(&self, id: ServiceId) -> Option<Rc<dyn Service>> {
+        self.services.borrow().get(&id).cloned()
+    }
+
+    pub fn services(&self) -> Vec<Rc<dyn Service>> {
+        self.services.borrow().values().cloned().collect()
+    }
+
+    pub fn insert_tablet(&self, id: TabletId, tablet: Rc<dyn Tablet>) {
+        self.tablets.borrow_mut().insert(id, tablet);
+    }
+
+    /// Forgets a tablet and ends its tasks.
+    pub fn remove_tablet(&self, id: TabletId) {
+        let removed = self.tablets.borrow_mut().remove(&id);
+        self.cancel(Scope::Tablet(id));
+        drop(removed);
+    }
+
+    pub fn tablet_count(&self) -> usize {
+        self.tablets.borrow().len()
+    }
+
+    /// Where a tablet lives. On one node a function of its id; the tablet map of the cluster will answer here.
+    pub fn locate(&self, tablet: TabletId) -> Address {
+        Address { node: self.node(), shard: tablet.shard(self.shards) }
+    }
+
+    // ---- Calls
+
+    /// Asks a tablet, wherever it lives. On this shard it runs in place; elsewhere an envelope goes out and the reply is
+    /// awaited until the deadline.
+    pub async fn call_tablet(
+        &self,
+        tablet: TabletId,
+        verb: Verb,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
+        self.call(self.locate(tablet), Target::Tablet(tablet), verb, payload, deadline).await
+    }
+
+    pub async fn call(
+        &self,
+        destination: Address,
+        target: Target,
+        verb: Verb,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
+        if destination == self.address {
+            let work = self.execute(target, verb, payload);
+            return self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout));
+        }
+        let work = self.call_remote(destination, target, verb, payload, deadline);
+        self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout))
+    }
+
+    async fn call_remote(
+        &self,
+        destination: Address,
+        target: Target,
+        verb: Verb,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
+        let credit = self.credit(destination).acquire(1).await;
+        let correlation = self.unique_id();
+        let (completer, reply) = self.ticket();
+        self.replies.borrow_mut().insert(correlation, completer);
+        // Forgets the slot however this future ends, so that a late reply finds nobody and is dropped.
+        let slot = ReplySlot { shard: self, correlation };
+        self.router.borrow_mut().send(Envelope {
+            source: self.address,
+            destination,
+            correlation,
+            map_epoch: 0, // the map of one node never changes; the cluster's map gives its epoch here
+            kind: EnvelopeKind::Request { target, verb, remaining: deadline.since(self.now()) },
+            payload,
+        });
+        let answer = reply.await;
+        drop(slot);
+        drop(credit);
+        answer.unwrap_or(Err(CallError::Gone))
+    }
+
+    fn credit(&self, peer: Address) -> Pool {
+        let mut credits = self.credits.borrow_mut();
+        credits.entry(peer).or_insert_with(|| self.pool("credit", limits::CREDIT_PER_PEER_REQUESTS)).clone()
+    }
+
+    async fn execute(&self, target: Target, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
+        match target {
+            Target::Service(id) => {
+                let service = self.service(id).ok_or(CallError::NotHere)?;
+                service.message(verb, payload).await
+            }
+            Target::Tablet(id) => {
+                let tablet = self.tablets.borrow().get(&id).cloned().ok_or(CallError::NotHere)?;
+                match verb {
+                    Verb::APPLY => tablet.apply(payload).await,
+                    Verb::READ => tablet.read(payload).await,
+                    Verb::DIGEST => tablet.digest(payload).await,
+                    _ => Err(CallError::NotHere),
+                }
+            }
+        }
+    }
+
+    /// An envelope has arrived.
+    pub fn deliver(&self, envelope: Envelope) {
+        match envelope.kind {
+            EnvelopeKind::Reply(outcome) => {
+                let waiting = self.replies.borrow_mut().remove(&envelope.correlation);
+                if let Some(completer) = waiting {
+                    completer.complete(outcome.map(|()| envelope.payload));
+                }
+            }
+            EnvelopeKind::Request { target, verb, remaining } => {
+                let shard = self.me();
+                let scope = match target {
+                    Target::Tablet(id) => Scope::Tablet(id),
+                    Target::Service(_) => Scope::Node,
+                };
+                let deadline = self.now() + remaining;
+                self.spawn(scope, Class::Foreground, async move {
+                    let work = shard.execute(target, verb, envelope.payload);
+                    // Past its deadline nobody waits for the reply.
+                    let Ok(answer) = shard.timeout(deadline, work).await else { return };
+                    let (kind, payload) = match answer {
+                        Ok(payload) => (EnvelopeKind::Reply(Ok(())), payload),
+                        Err(error) => (EnvelopeKind::Reply(Err(error)), Bytes::new()),
+                    };
+                    let (source, destination) = (shard.address, envelope.source);
+                    let correlation = envelope.correlation;
+                    let reply =
+                        Envelope { source, destination, correlation, map_epoch: envelope.map_epoch, kind, payload };
+                    shard.router.borrow_mut().send(reply);
+                });
+            }
+        }
+    }
+}
+
+struct ReplySlot<'a> {
+    shard: &'a Shard,
+    correlation: u64,
+}
+
+impl Drop for ReplySlot<'_> {
+    fn drop(&mut self) {
+        let forgotten = self.shard.replies.borrow_mut().remove(&self.correlation);
+        drop(forgotten);
+    }
+}
