@@ -1,0 +1,1 @@
+//! Sessions of the CQL protocol, one file a request.

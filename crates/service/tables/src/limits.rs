@@ -1,0 +1,1 @@
+//! Every bound of the service, named, with its unit and its reason.

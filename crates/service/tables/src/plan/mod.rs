@@ -1,0 +1,1 @@
+//! Statements resolved against the schema: what is to be read or written, typed.

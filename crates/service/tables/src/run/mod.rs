@@ -1,0 +1,1 @@
+//! Executes plans: mutations, reads, pages, aggregates, batches.

@@ -1,0 +1,1 @@
+//! What is defined: keyspaces, tables, columns, types, as immutable snapshots.

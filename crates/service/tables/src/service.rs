@@ -1,0 +1,1 @@
+//! The service as the kernel sees it, one per shard.

@@ -1,0 +1,1 @@
+//! The keyspaces that are there from the start, as virtual tables.

@@ -1,0 +1,1 @@
+//! Literals to serialized values and back, comparison, and key encodings whose byte order is the order of CQL.

@@ -1,0 +1,1 @@
+//! Random operations and the shadow model that predicts their results.
