@@ -1,1 +1,97 @@
-//! Every bound of the service, named, with its unit and its reason.
+//! Every bound of the tables service, with its unit and its reason. All are checked before memory is taken. Bounds of
+//! frames are those of `holon_cql::limits`, bounds of the language those of `holon_cql_language::limits`.
+
+use std::time::Duration;
+
+/// Requests of one connection that are being worked on. A driver has at most 32,768 streams; 1,024 is what the stock
+/// drivers keep open per connection by default, so a well-behaved one never notices.
+pub const REQUESTS_PER_CONNECTION_MAX: usize = 1024;
+
+/// Requests of one shard that are being worked on, of all connections together. Each is a task of a few KiB; beyond this
+/// the queue only adds latency.
+pub const REQUESTS_PER_SHARD_MAX: usize = 16 * 1024;
+
+/// What a request is counted with besides its body, bytes: its task, its plan's working state, the head of its answer.
+pub const REQUEST_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// Responses waiting for a slow client, bytes a connection; beyond it no further requests of this connection are taken up.
+/// One full page of the default size (5,000 rows) fits several times.
+pub const OUTBOX_BYTES_MAX: usize = 8 << 20;
+
+/// Between a connection and its STARTUP, or its last AUTH_RESPONSE. Drivers send them at once.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A read, from its frame to its answer: Cassandra's `read_request_timeout`.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A scan over many partitions: Cassandra's `range_request_timeout`.
+pub const RANGE_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A write, single or batch: Cassandra's `write_request_timeout`.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A conditional write: Cassandra's `cas_contention_timeout` and `write_request_timeout` together.
+pub const CAS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A truncation: Cassandra's `truncate_request_timeout`.
+pub const TRUNCATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A change of the schema, until every shard has applied it: drivers wait 10 s for schema agreement.
+pub const SCHEMA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements of a shard, bytes of text and plan together. Cassandra takes 1/256 of its heap, at least 10 MiB;
+/// the least recently used go first, and clients prepare them again when told UNPREPARED.
+pub const PREPARED_BYTES_MAX: usize = 16 << 20;
+
+/// Prepared statements of a shard. Clients that put values into the text of prepared statements fill any cache; this keeps
+/// `system.prepared_statements` readable.
+pub const PREPARED_STATEMENTS_MAX: usize = 10_000;
+
+/// Parsed and planned simple statements of a shard that are kept in case the same text comes again.
+pub const PLAN_CACHE_STATEMENTS_MAX: usize = 512;
+
+/// Longest text of a simple statement that is kept, bytes: longer ones are loads with values in them that do not come again.
+pub const PLAN_CACHE_TEXT_BYTES_MAX: usize = 1024;
+
+/// Statements of one BATCH message: its counter has 16 bits. (Cassandra warns by bytes, see the two below.)
+pub const BATCH_STATEMENTS_MAX: usize = 65_535;
+
+/// Bytes of a batch from which on a warning goes with the answer: Cassandra's `batch_size_warn_threshold`.
+pub const BATCH_WARN_BYTES: usize = 5 << 10;
+
+/// Bytes of a batch that is refused: Cassandra's `batch_size_fail_threshold`.
+pub const BATCH_FAIL_BYTES: usize = 50 << 10;
+
+/// Partition key as it is hashed and stored, bytes: its length is written with 16 bits, as in Cassandra.
+pub const KEY_BYTES_MAX: usize = 65_535;
+
+/// Rows of a page when the request names no page size: clients without paging get all in pages of this many inside the
+/// server, so that a scan yields.
+pub const PAGE_ROWS_DEFAULT: usize = 5_000;
+
+/// Rows of a page at most, whatever the request says.
+pub const PAGE_ROWS_MAX: usize = 100_000;
+
+/// Bytes of the rows of a page: a page ends here even if it has fewer rows than asked for.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of the answer of a request that does not page. Beyond it the request is refused: page.
+pub const UNPAGED_RESULT_BYTES_MAX: usize = 64 << 20;
+
+/// Combinations that the IN relations of one statement may make (partitions times clusterings): each is a read.
+/// Cassandra has no limit unless a guardrail is set; without one a 16 MiB frame could ask for millions of reads at once.
+pub const IN_COMBINATIONS_MAX: usize = 10_000;
+
+/// Tablets of a table. A power of two so that a split later halves; with more shards than this some hold none of a
+/// small table.
+pub const TABLETS_PER_TABLE_MAX: u32 = 16;
+
+/// Failed logins of one connection before it is closed: a typing mistake or two, not a dictionary.
+pub const AUTHENTICATION_ATTEMPTS_MAX: u32 = 3;
+
+/// Name or password in a SASL PLAIN token, bytes: bcrypt looks at 72.
+pub const CREDENTIAL_BYTES_MAX: usize = 1024;
+
+/// Events that wait for one slow client are part of its outbox; a client whose outbox is this full loses its connection
+/// instead, bytes: it would act on an outdated schema.
+pub const EVENT_OUTBOX_BYTES_MAX: usize = 16 << 20;
