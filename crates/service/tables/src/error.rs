@@ -7,6 +7,8 @@
 
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
+use holon_cql::Consistency;
+use holon_cql::response::{ErrorBody, ErrorCode, ErrorResponse, Failures, WriteType};
 use holon_kernel::CallError;
 use thiserror::Error;
 
@@ -25,6 +27,21 @@ pub enum CqlError {
     /// `0x0100`: wrong name or password.
     #[error("{0}")]
     BadCredentials(String),
+    /// `0x1000`: too few replicas are alive; nothing was done.
+    #[error("Cannot achieve consistency level {consistency}")]
+    Unavailable { consistency: Consistency, required: u32, alive: u32 },
+    /// `0x1100`: the outcome is unknown.
+    #[error("Operation timed out - received only {received} responses.")]
+    WriteTimeout { consistency: Consistency, received: u32, required: u32, write_type: WriteType },
+    /// `0x1200`
+    #[error("Operation timed out - received only {received} responses.")]
+    ReadTimeout { consistency: Consistency, received: u32, required: u32, data_present: bool },
+    /// `0x1300`: a replica could not read what it holds.
+    #[error("Operation failed - received {received} responses and {failures} failures")]
+    ReadFailure { consistency: Consistency, received: u32, required: u32, failures: u32, data_present: bool },
+    /// `0x1500`: a replica could not write; the outcome is unknown.
+    #[error("Operation failed - received {received} responses and {failures} failures")]
+    WriteFailure { consistency: Consistency, received: u32, required: u32, failures: u32, write_type: WriteType },
     /// `0x1001`: nothing was done; try again later or elsewhere.
     #[error("{0}")]
     Overloaded(String),
@@ -109,6 +126,27 @@ impl CqlError {
         out.put_u8(ERROR_FORMAT_VERSION);
         out.put_u16(self.code());
         match self {
+            CqlError::Unavailable { consistency, required, alive } => {
+                put_counts(&mut out, *consistency, *required, *alive);
+            }
+            CqlError::WriteTimeout { consistency, received, required, write_type } => {
+                put_counts(&mut out, *consistency, *required, *received);
+                out.put_u8(write_type_number(*write_type));
+            }
+            CqlError::ReadTimeout { consistency, received, required, data_present } => {
+                put_counts(&mut out, *consistency, *required, *received);
+                out.put_u8(u8::from(*data_present));
+            }
+            CqlError::ReadFailure { consistency, received, required, failures, data_present } => {
+                put_counts(&mut out, *consistency, *required, *received);
+                out.put_u8(u8::from(*data_present));
+                out.put_u32(*failures);
+            }
+            CqlError::WriteFailure { consistency, received, required, failures, write_type } => {
+                put_counts(&mut out, *consistency, *required, *received);
+                out.put_u8(write_type_number(*write_type));
+                out.put_u32(*failures);
+            }
             CqlError::AlreadyExists { keyspace, table } => {
                 out.put_prefixed(keyspace.as_bytes());
                 out.put_prefixed(table.as_bytes());
@@ -146,21 +184,76 @@ impl CqlError {
 
     /// The code of section 8.
     pub fn code(&self) -> u16 {
-        match self {
-            CqlError::Server(_) => 0x0000,
-            CqlError::Protocol(_) => 0x000A,
-            CqlError::BadCredentials(_) => 0x0100,
-            CqlError::Overloaded(_) => 0x1001,
-            CqlError::IsBootstrapping => 0x1002,
-            CqlError::Truncate(_) => 0x1003,
-            CqlError::Syntax(_) => 0x2000,
-            CqlError::Unauthorized(_) => 0x2100,
-            CqlError::Invalid(_) => 0x2200,
-            CqlError::Config(_) => 0x2300,
-            CqlError::AlreadyExists { .. } => 0x2400,
-            CqlError::Unprepared { .. } => 0x2500,
-        }
+        self.to_wire().code().number() as u16
     }
+
+    /// The ERROR body that tells a client. **The** table from errors of this service to those of the protocol.
+    pub fn to_wire(&self) -> ErrorResponse {
+        let body = match self {
+            CqlError::Server(_) => ErrorBody::Plain(ErrorCode::Server),
+            CqlError::Protocol(_) => ErrorBody::Plain(ErrorCode::Protocol),
+            CqlError::BadCredentials(_) => ErrorBody::Plain(ErrorCode::Authentication),
+            &CqlError::Unavailable { consistency, required, alive } => {
+                ErrorBody::Unavailable { consistency, required: int(required), alive: int(alive) }
+            }
+            &CqlError::WriteTimeout { consistency, received, required, write_type } => ErrorBody::WriteTimeout {
+                consistency,
+                received: int(received),
+                required: int(required),
+                write_type,
+                contentions: None,
+            },
+            &CqlError::ReadTimeout { consistency, received, required, data_present } => {
+                ErrorBody::ReadTimeout { consistency, received: int(received), required: int(required), data_present }
+            }
+            &CqlError::ReadFailure { consistency, received, required, failures, data_present } => {
+                let (received, required, failures) = (int(received), int(required), Failures::Count(int(failures)));
+                ErrorBody::ReadFailure { consistency, received, required, failures, data_present }
+            }
+            &CqlError::WriteFailure { consistency, received, required, failures, write_type } => {
+                let (received, required, failures) = (int(received), int(required), Failures::Count(int(failures)));
+                ErrorBody::WriteFailure { consistency, received, required, failures, write_type }
+            }
+            CqlError::Overloaded(_) => ErrorBody::Plain(ErrorCode::Overloaded),
+            CqlError::IsBootstrapping => ErrorBody::Plain(ErrorCode::IsBootstrapping),
+            CqlError::Truncate(_) => ErrorBody::Plain(ErrorCode::Truncate),
+            CqlError::Syntax(_) => ErrorBody::Plain(ErrorCode::Syntax),
+            CqlError::Unauthorized(_) => ErrorBody::Plain(ErrorCode::Unauthorized),
+            CqlError::Invalid(_) => ErrorBody::Plain(ErrorCode::Invalid),
+            CqlError::Config(_) => ErrorBody::Plain(ErrorCode::Config),
+            CqlError::AlreadyExists { keyspace, table } => {
+                ErrorBody::AlreadyExists { keyspace: keyspace.clone(), table: table.clone() }
+            }
+            CqlError::Unprepared { id } => ErrorBody::Unprepared { id: id.clone() },
+        };
+        ErrorResponse { message: self.to_string(), body }
+    }
+}
+
+/// Counts of replicas are small; one that is not is a bug that must not become a negative number.
+fn int(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn put_counts(out: &mut ByteWriter, consistency: Consistency, required: u32, received: u32) {
+    out.put_u16(consistency.code());
+    out.put_u32(required);
+    out.put_u32(received);
+}
+
+fn read_counts(input: &mut ByteReader) -> Result<(Consistency, u32, u32), ShortInput> {
+    let offset = input.offset();
+    let consistency = Consistency::from_code(input.u16()?).ok_or(ShortInput { offset })?;
+    Ok((consistency, input.u32()?, input.u32()?))
+}
+
+fn write_type_number(write_type: WriteType) -> u8 {
+    WriteType::EVERY.iter().position(|&known| known == write_type).unwrap_or_default() as u8
+}
+
+fn read_write_type(input: &mut ByteReader) -> Result<WriteType, ShortInput> {
+    let offset = input.offset();
+    WriteType::EVERY.get(usize::from(input.u8()?)).copied().ok_or(ShortInput { offset })
 }
 
 fn decode(bytes: Bytes) -> Result<CqlError, ShortInput> {
@@ -172,6 +265,29 @@ fn decode(bytes: Bytes) -> Result<CqlError, ShortInput> {
         0x0000 => CqlError::Server(input.prefixed_str()?),
         0x000A => CqlError::Protocol(input.prefixed_str()?),
         0x0100 => CqlError::BadCredentials(input.prefixed_str()?),
+        0x1000 => {
+            let (consistency, required, alive) = read_counts(&mut input)?;
+            CqlError::Unavailable { consistency, required, alive }
+        }
+        0x1100 => {
+            let (consistency, required, received) = read_counts(&mut input)?;
+            let write_type = read_write_type(&mut input)?;
+            CqlError::WriteTimeout { consistency, received, required, write_type }
+        }
+        0x1200 => {
+            let (consistency, required, received) = read_counts(&mut input)?;
+            CqlError::ReadTimeout { consistency, received, required, data_present: input.u8()? != 0 }
+        }
+        0x1300 => {
+            let (consistency, required, received) = read_counts(&mut input)?;
+            let data_present = input.u8()? != 0;
+            CqlError::ReadFailure { consistency, received, required, failures: input.u32()?, data_present }
+        }
+        0x1500 => {
+            let (consistency, required, received) = read_counts(&mut input)?;
+            let write_type = read_write_type(&mut input)?;
+            CqlError::WriteFailure { consistency, received, required, failures: input.u32()?, write_type }
+        }
         0x1001 => CqlError::Overloaded(input.prefixed_str()?),
         0x1002 => {
             input.prefixed()?;
@@ -209,7 +325,13 @@ mod tests {
     #[test]
     fn errors_survive_the_trip_between_shards() {
         let text = || "warum nicht: schön".to_string();
+        let (consistency, write_type) = (Consistency::LocalQuorum, WriteType::Cas);
         let errors = [
+            CqlError::Unavailable { consistency, required: 2, alive: 1 },
+            CqlError::WriteTimeout { consistency, received: 1, required: 2, write_type },
+            CqlError::ReadTimeout { consistency, received: 0, required: 1, data_present: true },
+            CqlError::ReadFailure { consistency, received: 0, required: 1, failures: 1, data_present: false },
+            CqlError::WriteFailure { consistency, received: 0, required: 1, failures: 1, write_type },
             CqlError::Server(text()),
             CqlError::Protocol(text()),
             CqlError::BadCredentials(text()),
