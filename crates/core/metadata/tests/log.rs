@@ -1,0 +1,265 @@
+//! Three shards of one node, their envelopes carried by the test: every shard applies every entry once, in order; a restart
+//! (with another number of shards) comes to the same state; damage is told from a torn tail.
+
+use bytes::Bytes;
+use holon_base::{GroupId, Instant, NodeId, Random, ServiceId, ShardId, TabletId, Wall};
+use holon_kernel::metric::Metric;
+use holon_kernel::testing::MemoryDisk;
+use holon_kernel::*;
+use holon_metadata::*;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::rc::Rc;
+
+/// Keeps the entries it is told; makes four tablets for "+name", removes group n for "-n", refuses what begins with "!".
+#[derive(Default)]
+struct Recorder {
+    applied: RefCell<Vec<(u64, String)>>,
+    open: RefCell<BTreeSet<TabletId>>,
+}
+
+const RECORDER: ServiceId = ServiceId(9);
+
+struct NoTablet;
+
+impl Tablet for NoTablet {
+    fn apply(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(async { Ok(Bytes::new()) })
+    }
+    fn read(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(async { Ok(Bytes::new()) })
+    }
+    fn digest(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(async { Ok(Bytes::new()) })
+    }
+}
+
+impl Service for Recorder {
+    fn id(&self) -> ServiceId {
+        RECORDER
+    }
+    fn name(&self) -> &'static str {
+        "recorder"
+    }
+    fn apply_metadata(&self, index: u64, entry: &Bytes) -> Result<MetadataEffect, Bytes> {
+        let text = String::from_utf8_lossy(entry).into_owned();
+        self.applied.borrow_mut().push((index, text.clone()));
+        if text.starts_with('!') {
+            return Err(entry.slice(1..));
+        }
+        let remove_groups = text.strip_prefix('-').and_then(|n| n.parse().ok()).map(GroupId).into_iter().collect();
+        let create_tablets = text.starts_with('+').then_some(4);
+        Ok(MetadataEffect { answer: Bytes::from(format!("did {text}")), create_tablets, remove_groups })
+    }
+    fn start(self: Rc<Self>, _: StartContext) -> LocalFuture<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn open_tablet(self: Rc<Self>, descriptor: TabletDescriptor) -> LocalFuture<Result<Rc<dyn Tablet>, String>> {
+        Box::pin(async move {
+            assert!(self.open.borrow_mut().insert(descriptor.id), "opened twice: {descriptor:?}");
+            Ok(Rc::new(NoTablet) as Rc<dyn Tablet>)
+        })
+    }
+    fn remove_tablet(self: Rc<Self>, tablet: TabletId) -> LocalFuture<Result<(), String>> {
+        Box::pin(async move {
+            assert!(self.open.borrow_mut().remove(&tablet), "removed, but never opened: {tablet}");
+            Ok(())
+        })
+    }
+    fn recover(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn recovered_everywhere(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn stop(self: Rc<Self>) -> LocalFuture<()> {
+        Box::pin(async {})
+    }
+    fn open_session(self: Rc<Self>, _: SessionContext) -> Box<dyn Session> {
+        unreachable!("it has no door")
+    }
+    fn message(self: Rc<Self>, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(async { Err(CallError::NotHere) })
+    }
+    fn command(self: Rc<Self>, _: Vec<String>, _: Rc<dyn Fn(String)>) -> LocalFuture<Result<String, String>> {
+        Box::pin(async { Err("none".to_string()) })
+    }
+    fn metrics(&self, _: &mut Vec<Metric>) {}
+    fn status(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+struct Post(Rc<RefCell<Vec<Envelope>>>);
+
+impl Router for Post {
+    fn send(&mut self, envelope: Envelope) {
+        self.0.borrow_mut().push(envelope);
+    }
+}
+
+struct Node {
+    shards: Vec<(Rc<Shard>, Rc<Metadata>, Rc<Recorder>)>,
+    post: Rc<RefCell<Vec<Envelope>>>,
+    random: RefCell<Random>,
+}
+
+impl Node {
+    fn new(disk: &MemoryDisk, shards: u16, seed: u64) -> Node {
+        let post: Rc<RefCell<Vec<Envelope>>> = Rc::default();
+        let make = |id| {
+            let shard = Shard::new(ShardOptions {
+                node: NodeId(1),
+                shard: ShardId(id),
+                shards,
+                seed,
+                order: Order::Permuted(Random::new(seed + u64::from(id))),
+                disk: Box::new(disk.clone()),
+                router: Box::new(Post(post.clone())),
+                now: Instant(0),
+                wall: Wall(0),
+            });
+            let metadata = Metadata::new(&shard, 1);
+            let recorder = Rc::new(Recorder::default());
+            shard.add_service(recorder.clone());
+            (shard, metadata, recorder)
+        };
+        Node { shards: (0..shards).map(make).collect(), post: post.clone(), random: RefCell::new(Random::new(seed)) }
+    }
+
+    /// Runs one future on each shard; envelopes are delivered in a random order, some twice.
+    fn run<T: 'static, F: Future<Output = T> + 'static>(&self, futures: Vec<(usize, F)>) -> Vec<T> {
+        let outputs: Rc<RefCell<Vec<Option<T>>>> = Rc::new(RefCell::new(futures.iter().map(|_| None).collect()));
+        for (slot, (shard, future)) in futures.into_iter().enumerate() {
+            let outputs = outputs.clone();
+            self.shards[shard].0.spawn(Scope::Node, Class::Foreground, async move {
+                let output = future.await;
+                outputs.borrow_mut()[slot] = Some(output);
+            });
+        }
+        for _ in 0..100_000 {
+            if outputs.borrow().iter().all(Option::is_some) {
+                return outputs.borrow_mut().drain(..).flatten().collect();
+            }
+            self.shards.iter().for_each(|(shard, _, _)| assert!(!shard.run_ready(10_000)));
+            let mut envelopes = self.post.take();
+            self.random.borrow_mut().shuffle(&mut envelopes);
+            for envelope in envelopes {
+                self.shards[usize::from(envelope.destination.shard.0)].0.deliver(envelope);
+            }
+        }
+        panic!("stuck");
+    }
+
+    fn start(&self) -> Result<(), StartError> {
+        let starts = self.shards.iter().enumerate();
+        let starts = starts.map(|(n, (_, metadata, _))| (n, start_shard(metadata.clone(), Rc::new(|_| ()))));
+        self.run(starts.collect()).into_iter().collect()
+    }
+
+    fn propose(&self, entries: &[(usize, &'static str)]) -> Vec<Committed> {
+        let propose = |&(shard, text): &(usize, &'static str)| {
+            let metadata = self.shards[shard].1.clone();
+            (shard, async move { metadata.propose(RECORDER, Bytes::from_static(text.as_bytes())).await })
+        };
+        self.run(entries.iter().map(propose).collect()).into_iter().collect::<Result<_, _>>().expect("proposed")
+    }
+
+    fn open(&self) -> Vec<TabletId> {
+        let mut all: Vec<_> =
+            self.shards.iter().flat_map(|(_, _, r)| r.open.borrow().iter().copied().collect::<Vec<_>>()).collect();
+        all.sort();
+        all
+    }
+}
+
+#[test]
+fn every_shard_applies_every_entry_in_order_and_a_restart_does_it_again() {
+    for seed in 0..50 {
+        let disk = MemoryDisk::new();
+        let node = Node::new(&disk, 3, seed);
+        node.start().expect("starts");
+        let committed = node.propose(&[(2, "+a"), (0, "b"), (1, "!no"), (2, "+c"), (1, "d")]);
+        let mut indexes: Vec<u64> = committed.iter().map(|c| c.index).collect();
+        indexes.sort_unstable();
+        assert_eq!(indexes, [1, 2, 3, 4, 5]);
+        assert_eq!(committed[0].answer, Ok(Bytes::from_static(b"did +a")));
+        assert_eq!(committed[2].answer, Err(Bytes::from_static(b"no")));
+        assert_eq!(node.open().len(), 8);
+        let removal = if committed[0].index == 1 { "-1" } else { "-99" };
+        node.propose(&[(0, removal)]);
+        let history = node.shards[0].2.applied.borrow().clone();
+        for (_, metadata, recorder) in &node.shards {
+            assert_eq!(*recorder.applied.borrow(), history, "seed {seed}");
+            assert_eq!(metadata.applied(), 6);
+        }
+        for shards in [1, 2, 5] {
+            let again = Node::new(&disk, shards, seed + 7);
+            again.start().expect("starts again");
+            assert!(again.shards.iter().all(|(_, _, recorder)| *recorder.applied.borrow() == history));
+            assert_eq!(again.open(), node.open(), "seed {seed}, {shards} shards");
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_damage_before_good_entries_is_an_error() {
+    let disk = MemoryDisk::new();
+    let node = Node::new(&disk, 1, 1);
+    node.start().expect("starts");
+    node.propose(&[(0, "first")]);
+    let one = disk.content("metadata/log").expect("the log").len();
+    node.propose(&[(0, "second")]);
+    let whole = disk.content("metadata/log").expect("the log");
+    for cut in one..whole.len() {
+        let torn = disk.deep_copy();
+        torn.replace("metadata/log", whole[..cut].to_vec());
+        let node = Node::new(&torn, 1, 1);
+        node.start().expect("a torn tail is no error");
+        assert_eq!(node.shards[0].1.applied(), 1, "cut at {cut}");
+        node.propose(&[(0, "instead")]);
+        let node = Node::new(&torn, 1, 1);
+        node.start().expect("starts");
+        assert_eq!(node.shards[0].2.applied.borrow()[1], (2, "instead".to_string()), "cut at {cut}");
+    }
+    for byte in 0..one {
+        for bit in [0, 3, 7] {
+            let rotten = disk.deep_copy();
+            let mut content = whole.clone();
+            content[byte] ^= 1 << bit;
+            rotten.replace("metadata/log", content);
+            let node = Node::new(&rotten, 1, 1);
+            let error = node.start().expect_err("damage is found").to_string();
+            assert!(error.contains("metadata/log"), "{error}");
+        }
+    }
+}
+
+fn identity(disk: &MemoryDisk, fresh: u128) -> Result<Identity, String> {
+    let test = holon_kernel::testing::TestShard::new(disk.clone());
+    let client = test.shard.disk();
+    test.block_on(async move { load_or_create(&client, NodeId(fresh)).await }).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_identity_stays_and_the_boot_number_grows() {
+    let disk = MemoryDisk::new();
+    assert_eq!(identity(&disk, 7), Ok(Identity { node: NodeId(7), boot: 1 }));
+    assert_eq!(identity(&disk, 8), Ok(Identity { node: NodeId(7), boot: 2 }));
+    let whole = disk.content("node").expect("written");
+    for byte in 0..whole.len() {
+        let mut content = whole.clone();
+        content[byte] ^= 0x10;
+        disk.replace("node", content);
+        let error = identity(&disk, 9).expect_err("damage or a newer format");
+        assert!(error.contains("node") || error.contains("newer"), "{error}");
+    }
+    let mut newer = whole.clone();
+    newer[8] = 9;
+    disk.replace("node", newer);
+    assert!(identity(&disk, 9).expect_err("newer").contains("newer format (9"));
+    let foreign = MemoryDisk::new();
+    foreign.replace("PG_VERSION", b"15".to_vec());
+    assert!(identity(&foreign, 9).expect_err("foreign").contains("PG_VERSION"));
+}
