@@ -1,0 +1,136 @@
+//! What a table's WITH says. All of it is kept and shown as Cassandra 4.1 shows it.
+//!
+//! The engine has one compaction strategy, one block codec and one cache of its own: options that steer Cassandra's are
+//! kept for the tools that set and read them. What takes effect is `default_time_to_live` and `gc_grace_seconds`.
+
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fmt;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableOptions {
+    pub additional_write_policy: SpeculativeRetry,
+    /// Greater than 0, at most 1.
+    pub bloom_filter_fp_chance: f64,
+    pub caching: Caching,
+    pub cdc: bool,
+    pub comment: String,
+    /// With `class`, qualified.
+    pub compaction: BTreeMap<String, String>,
+    /// With `class`, qualified; or only `enabled`: `false`.
+    pub compression: BTreeMap<String, String>,
+    /// The name of a configuration of memtables.
+    pub memtable: String,
+    /// Between 0 and 1.
+    pub crc_check_chance: f64,
+    /// 0 for none.
+    pub default_time_to_live_seconds: u32,
+    pub extensions: BTreeMap<String, Bytes>,
+    pub gc_grace_seconds: u32,
+    pub max_index_interval: u32,
+    pub memtable_flush_period_in_ms: u32,
+    pub min_index_interval: u32,
+    pub read_repair: ReadRepair,
+    pub speculative_retry: SpeculativeRetry,
+}
+
+pub const COMPACTION_PACKAGE: &str = "org.apache.cassandra.db.compaction.";
+pub const COMPRESSION_PACKAGE: &str = "org.apache.cassandra.io.compress.";
+
+fn texts(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+    entries.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        TableOptions {
+            additional_write_policy: SpeculativeRetry::default(),
+            bloom_filter_fp_chance: 0.01,
+            caching: Caching::default(),
+            cdc: false,
+            comment: String::new(),
+            compaction: texts(&[
+                ("class", "org.apache.cassandra.db.compaction.SizeTieredCompactionStrategy"),
+                ("max_threshold", "32"),
+                ("min_threshold", "4"),
+            ]),
+            compression: texts(&[
+                ("chunk_length_in_kb", "16"),
+                ("class", "org.apache.cassandra.io.compress.LZ4Compressor"),
+            ]),
+            memtable: "default".to_string(),
+            crc_check_chance: 1.0,
+            default_time_to_live_seconds: 0,
+            extensions: BTreeMap::new(),
+            gc_grace_seconds: 864_000,
+            max_index_interval: 2048,
+            memtable_flush_period_in_ms: 0,
+            min_index_interval: 128,
+            read_repair: ReadRepair::Blocking,
+            speculative_retry: SpeculativeRetry::default(),
+        }
+    }
+}
+
+/// `caching = {'keys': …, 'rows_per_partition': …}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caching {
+    pub keys: bool,
+    pub rows: RowsCached,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsCached {
+    None,
+    All,
+    Head(u32),
+}
+
+impl Default for Caching {
+    fn default() -> Self {
+        Caching { keys: true, rows: RowsCached::None }
+    }
+}
+
+impl Caching {
+    pub fn map(&self) -> BTreeMap<String, String> {
+        let rows = match self.rows {
+            RowsCached::None => "NONE".to_string(),
+            RowsCached::All => "ALL".to_string(),
+            RowsCached::Head(count) => count.to_string(),
+        };
+        let keys = if self.keys { "ALL" } else { "NONE" };
+        BTreeMap::from([("keys".to_string(), keys.to_string()), ("rows_per_partition".to_string(), rows)])
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadRepair {
+    Blocking,
+    None,
+}
+
+impl ReadRepair {
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadRepair::Blocking => "BLOCKING",
+            ReadRepair::None => "NONE",
+        }
+    }
+}
+
+/// `speculative_retry` and `additional_write_policy`, in the canonical spelling that they are shown in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpeculativeRetry(pub String);
+
+impl Default for SpeculativeRetry {
+    fn default() -> Self {
+        SpeculativeRetry("99p".to_string())
+    }
+}
+
+impl fmt::Display for SpeculativeRetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
