@@ -4,6 +4,7 @@ use super::{Table, UserType};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keyspace {
@@ -14,7 +15,7 @@ pub struct Keyspace {
     pub durable_writes: bool,
     pub durability: Durability,
     pub tables: BTreeMap<Rc<str>, Rc<Table>>,
-    pub types: BTreeMap<Rc<str>, Rc<UserType>>,
+    pub types: BTreeMap<Rc<str>, Arc<UserType>>,
 }
 
 /// Who may change a keyspace, and where clients look for it.
@@ -126,7 +127,7 @@ impl Keyspace {
         self.tables.get(name)
     }
 
-    pub fn user_type(&self, name: &str) -> Option<&Rc<UserType>> {
+    pub fn user_type(&self, name: &str) -> Option<&Arc<UserType>> {
         self.types.get(name)
     }
 

@@ -10,14 +10,16 @@
 //! It is not a planner and holds no data. It guarantees that equal logs give equal schemas and equal versions on every
 //! shard of every node: no clock, no randomness, no order of a hash map takes part.
 
+pub mod change;
+pub mod codec;
 pub mod keyspace;
 pub mod options;
 pub mod snapshot;
 pub mod table;
-pub mod user_type;
 
+pub use change::{Change, NewColumn, OptionChanges};
+pub use holon_cql::{UdtField as UserField, UdtType as UserType};
 pub use keyspace::{Durability, Keyspace, KeyspaceKind, Replication};
 pub use options::{Caching, ReadRepair, RowsCached, SpeculativeRetry, TableOptions};
 pub use snapshot::Schema;
 pub use table::{Column, ColumnKind, DroppedColumn, Table, TableDefinition, TableId};
-pub use user_type::{UserField, UserType};

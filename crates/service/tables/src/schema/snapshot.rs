@@ -4,6 +4,7 @@ use super::{Keyspace, Table, TableId, UserType};
 use holon_base::GroupId;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// An immutable snapshot, cheap to clone: changing it makes another. The keyspaces of the system are in it as well, but
 /// neither its version nor its stored form covers them: they come with the program.
@@ -58,7 +59,7 @@ impl Schema {
         self.by_id.get(&id)
     }
 
-    pub fn user_type(&self, keyspace: &str, name: &str) -> Option<&Rc<UserType>> {
+    pub fn user_type(&self, keyspace: &str, name: &str) -> Option<&Arc<UserType>> {
         self.keyspace(keyspace)?.user_type(name)
     }
 

@@ -54,17 +54,26 @@ pub struct Column {
     pub id: u32,
     pub name: Rc<str>,
     pub kind: ColumnKind,
-    /// With user types resolved. Says nothing on `frozen`: below the top everything is, and at the top `is_multi_cell`
-    /// tells.
+    /// With user types resolved and every `frozen` explicit: below the top level, and around tuples at it, Cassandra
+    /// implies it.
     pub column_type: CqlType,
-    /// A collection or user type without `frozen`: its elements are written and deleted one by one.
-    pub is_multi_cell: bool,
     /// Among the partition key columns or the clustering columns, from 0; 0 for all others.
     pub position: usize,
     /// CLUSTERING ORDER BY (… DESC).
     pub is_descending: bool,
     /// Where the column is in [`Table::columns`].
     pub index: usize,
+}
+
+impl Column {
+    /// A collection or user type without `frozen`: its elements are written and deleted one by one.
+    pub fn is_multi_cell(&self) -> bool {
+        self.column_type.is_multi_cell()
+    }
+
+    pub fn is_static(&self) -> bool {
+        self.kind == ColumnKind::Static
+    }
 }
 
 /// A column that was dropped: the name cannot come back with another type that reads the old bytes wrongly.
@@ -74,7 +83,6 @@ pub struct DroppedColumn {
     pub name: Rc<str>,
     pub kind: ColumnKind,
     pub column_type: CqlType,
-    pub is_multi_cell: bool,
     /// Microseconds since the epoch.
     pub dropped_at_micros: i64,
 }
