@@ -23,7 +23,8 @@ impl Schema {
         Schema::with_keyspaces(BTreeMap::new(), system)
     }
 
-    pub(super) fn with_keyspaces(
+    /// From parts: what was created, and what the system brings along.
+    pub fn with_keyspaces(
         keyspaces: BTreeMap<Rc<str>, Rc<Keyspace>>,
         system: Rc<BTreeMap<Rc<str>, Rc<Keyspace>>>,
     ) -> Schema {

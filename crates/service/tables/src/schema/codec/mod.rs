@@ -9,8 +9,8 @@ mod options;
 mod snapshot;
 mod types;
 
-pub use snapshot::{decode_schema, encode_schema};
 pub(super) use snapshot::version_of;
+pub use snapshot::{decode_schema, encode_schema};
 pub(super) use types::{UserTypes, resolve};
 
 use holon_base::{ByteReader, ByteWriter, ShortInput};
