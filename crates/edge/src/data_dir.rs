@@ -1,0 +1,99 @@
+//! The data directory: made if missing, proved writable, locked against a second node, and the root of every path.
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Held locked while the node runs; holds its process id, for messages.
+const LOCK_FILE: &str = "lock";
+
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    #[error("data directory {path} cannot be made: {source}; choose another with --data-dir")]
+    Create { path: String, source: std::io::Error },
+    #[error("data directory {path} cannot be opened: {source}; choose another with --data-dir")]
+    Open { path: String, source: std::io::Error },
+    #[error(
+        "data directory {path} is not writable: {source}; make it writable for this user, or choose another with --data-dir"
+    )]
+    NotWritable { path: String, source: std::io::Error },
+    #[error(
+        "data directory {path} is in use by another node{}; stop that one, or choose another directory with --data-dir",
+        .process.map(|id| format!(" (process {id})")).unwrap_or_default()
+    )]
+    InUse { path: String, process: Option<u32> },
+}
+
+/// An open, locked data directory. The lock goes with the process, however it ends.
+pub struct DataDir {
+    path: PathBuf,
+    root: OwnedFd,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens `path`, making it (mode 0700) with its parents if it is missing.
+    pub fn open(path: &Path) -> Result<DataDir, DataDirError> {
+        let shown = path.display().to_string();
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|source| DataDirError::Create { path: shown.clone(), source })?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| DataDirError::Open { path: shown.clone(), source: errno.into() })?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let lock = rustix::fs::openat(&root, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| DataDirError::NotWritable { path: shown.clone(), source: errno.into() })?;
+        let mut lock = File::from(lock);
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut text = String::new();
+            let process = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(DataDirError::InUse { path: shown, process });
+        }
+        let written =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        written.map_err(|source| DataDirError::NotWritable { path: shown, source })?;
+        Ok(DataDir { path: path.to_path_buf(), root, _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Bytes in all and free for this user on the file system that holds the directory.
+    pub fn space_bytes(&self) -> std::io::Result<(u64, u64)> {
+        let space = rustix::fs::fstatvfs(&self.root)?;
+        Ok((space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_node_on_the_same_data_is_told_who_has_it() {
+        let place = crate::disk::tests::TestDir::new("lock");
+        let first = DataDir::open(&place.path.join("a/b")).expect("made with its parents");
+        let refused = DataDir::open(&place.path.join("a/b")).err().expect("locked").to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(refused.contains("--data-dir"), "{refused}");
+        drop(first);
+        DataDir::open(&place.path.join("a/b")).expect("free again");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_one_clear_line() {
+        let place = crate::disk::tests::TestDir::new("file");
+        std::fs::write(place.path.join("data"), b"x").expect("write");
+        let refused = DataDir::open(&place.path.join("data")).err().expect("not a directory").to_string();
+        assert!(refused.contains("/data") && refused.contains("--data-dir") && !refused.contains('\n'), "{refused}");
+    }
+}

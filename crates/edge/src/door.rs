@@ -1,0 +1,206 @@
+//! A door: a listening socket whose connections are spread over the shards.
+//!
+//! One task accepts for all shards and hands each socket to the shard with the fewest connections. A listener a shard
+//! (SO_REUSEPORT) would spread by a hash of the address instead, which leaves cores idle when there are as few connections as a driver
+//! opens. Being accepted costs one hop between threads, once a connection.
+
+use crate::connection::Accepted;
+use crate::inbox::Input;
+use crate::limits;
+use crate::runner::ShardHandle;
+use holon_base::ServiceId;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket};
+
+#[derive(Debug, Error)]
+pub enum DoorError {
+    #[error(
+        "the {name} door cannot open: {address} is taken by another process; move it with {flag}, or stop the other"
+    )]
+    Taken { name: String, address: SocketAddr, flag: String },
+    #[error("the {name} door cannot open: {address} is not an address of this machine; choose another with {flag}")]
+    NotLocal { name: String, address: SocketAddr, flag: String },
+    #[error("the {name} door cannot open: port {} needs privileges; choose one above 1023 with {flag}", .address.port())]
+    Privileged { name: String, address: SocketAddr, flag: String },
+    #[error("the {name} door cannot open at {address}: {source}; move it with {flag}")]
+    Other { name: String, address: SocketAddr, flag: String, source: std::io::Error },
+}
+
+fn door_error(name: &str, address: SocketAddr, flag: &str, source: std::io::Error) -> DoorError {
+    let (name, flag) = (name.to_string(), flag.to_string());
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => DoorError::Taken { name, address, flag },
+        std::io::ErrorKind::AddrNotAvailable => DoorError::NotLocal { name, address, flag },
+        std::io::ErrorKind::PermissionDenied => DoorError::Privileged { name, address, flag },
+        _ => DoorError::Other { name, address, flag, source },
+    }
+}
+
+/// Holds its address, but refuses connections until it listens: a client is not left waiting for a node that recovers.
+pub struct BoundDoor {
+    name: String,
+    flag: String,
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl BoundDoor {
+    /// `flag` is the one that moves the door, for messages.
+    pub fn bind(name: &str, address: SocketAddr, flag: &str) -> Result<BoundDoor, DoorError> {
+        let failed = |error| door_error(name, address, flag, error);
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+        // A restarted node must not wait for the sockets of its former life to time out.
+        socket.set_reuseaddr(true).map_err(failed)?;
+        socket.bind(address).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(BoundDoor { name: name.to_string(), flag: flag.to_string(), address, socket })
+    }
+
+    /// With the port the system chose, if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn listen(self) -> Result<TcpListener, DoorError> {
+        let (name, flag, address) = (self.name, self.flag, self.address);
+        self.socket.listen(limits::LISTEN_BACKLOG).map_err(|error| door_error(&name, address, &flag, error))
+    }
+
+    /// Opens the door. Runs on the runtime it is called in, until [`Door::close`].
+    pub fn open(self, service: ServiceId, shards: Vec<ShardHandle>, limits: DoorLimits) -> Result<Door, DoorError> {
+        let (name, address) = (self.name.clone(), self.address);
+        let listener = self.listen()?;
+        let state = Arc::new(DoorState { limits, ..DoorState::default() });
+        let accepting = tokio::spawn(accept(listener, name.clone(), service, shards, state.clone()));
+        Ok(Door { name, address, state, accepting })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DoorLimits {
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+}
+
+#[derive(Default)]
+struct DoorState {
+    limits: DoorLimits,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    open: AtomicUsize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoorFigures {
+    pub connections: usize,
+    pub accepted_total: u64,
+    pub refused_total: u64,
+}
+
+pub struct Door {
+    name: String,
+    address: SocketAddr,
+    state: Arc<DoorState>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Door {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn figures(&self) -> DoorFigures {
+        DoorFigures {
+            connections: self.state.open.load(Ordering::Relaxed),
+            accepted_total: self.state.accepted.load(Ordering::Relaxed),
+            refused_total: self.state.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// No more connections; those that are open stay (see [`ShardHandle::drain`]).
+    pub fn close(&self) {
+        self.accepting.abort();
+    }
+}
+
+/// A place at a door and on a shard, given back on drop.
+pub(crate) struct Admission {
+    state: Arc<DoorState>,
+    address: IpAddr,
+    on_shard: Arc<AtomicUsize>,
+}
+
+impl DoorState {
+    fn admit(self: &Arc<Self>, address: IpAddr, shard: &ShardHandle) -> Option<Admission> {
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_address.get(&address).copied().unwrap_or(0);
+        if count >= self.limits.connections_per_address_max
+            || self.open.load(Ordering::Relaxed) >= self.limits.connections_max
+        {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        by_address.insert(address, count + 1);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        shard.connections.fetch_add(1, Ordering::Relaxed);
+        Some(Admission { state: self.clone(), address, on_shard: shard.connections.clone() })
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut by_address = self.state.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+        self.state.open.fetch_sub(1, Ordering::Relaxed);
+        self.on_shard.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    name: String,
+    service: ServiceId,
+    shards: Vec<ShardHandle>,
+    state: Arc<DoorState>,
+) {
+    let mut turn = 0usize;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors or memory: others have to end first.
+                tracing::warn!(door = name, %error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // The least loaded; among equals each in turn.
+        turn = turn.wrapping_add(1);
+        let from_turn = (0..shards.len()).map(|step| &shards[(turn + step) % shards.len()]);
+        let Some(shard) = from_turn.min_by_key(|shard| shard.connections()) else { return };
+        let Some(admission) = state.admit(peer.ip(), shard) else {
+            tracing::warn!(door = name, %peer, "a connection beyond the limits was refused");
+            continue;
+        };
+        match stream.into_std() {
+            Ok(stream) => shard.inbox.push(Input::Connection(Accepted { stream, peer, service, admission })),
+            Err(error) => tracing::warn!(door = name, %peer, %error, "a connection could not be handed over"),
+        }
+    }
+}
