@@ -1,1 +1,4 @@
-//! Sessions of the CQL protocol, one file a request.
+//! (being written)
+
+pub mod accounts;
+pub mod bcrypt;
