@@ -1,1 +1,117 @@
-//! Executes plans: mutations, reads, pages, aggregates, batches.
+//! Executes plans: mutations, reads, pages, aggregates, batches, conditions.
+//!
+//! ```text
+//!   Plan + Parameters ─▶ execute ─▶ requests to tablets (grouped, side by side) ─▶ rows ─▶ RowsWriter ─▶ Outcome
+//! ```
+//!
+//! It is the coordinator: it runs on the shard that got the request, holds no data, and reaches tablets of this and of other
+//! shards alike. It guarantees that all writes of one statement or batch carry one timestamp, that a page ends at its rows
+//! or bytes whatever is asked, and that an outcome it does not know is reported as a timeout, never as a refusal.
+
+use crate::error::{CqlError, CqlResult};
+use crate::plan::Plan;
+use crate::schema::Schema;
+use bytes::Bytes;
+use holon_base::Instant;
+use holon_cql::request::BatchKind;
+use holon_cql::{BoundValue, Consistency, EncodedRows, Version};
+use holon_kernel::Shard;
+use std::rc::Rc;
+
+/// Rows of a virtual table, in clustering order, columns as in [`crate::schema::Table::columns`].
+pub type VirtualRows = Vec<Vec<Option<Bytes>>>;
+
+/// What execution stands on. One a shard; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    pub shard: Rc<Shard>,
+    /// The snapshot of the moment; what a plan was made against may be older, and is used as it is.
+    pub schema: Rc<Schema>,
+    /// Tablets of this shard, to be reached without the detour over bytes.
+    pub tablets: crate::tablet::LocalTablets,
+    /// The rows of a virtual table (keyspace, table), computed at each read; `None` if there is no such table.
+    pub virtual_rows: Rc<dyn Fn(&str, &str) -> Option<VirtualRows>>,
+    /// The data centre of this node: what LOCAL_… counts.
+    pub data_center: Rc<str>,
+}
+
+/// What a request says besides its statement.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    pub version: Version,
+    pub consistency: Consistency,
+    pub serial_consistency: Option<Consistency>,
+    /// By position, one a marker: see [`crate::plan::Markers::positional`].
+    pub values: Vec<BoundValue>,
+    /// The client has the metadata of the result (it is sent nevertheless with the answer of a conditional write, whose
+    /// columns depend on the outcome).
+    pub skip_metadata: bool,
+    /// Rows a page; `None` or ≤ 0: no paging.
+    pub page_size: Option<i32>,
+    pub paging_state: Option<Bytes>,
+    /// Microseconds; `None`: the server's.
+    pub timestamp_us: Option<i64>,
+    /// Seconds since 1970, for expiry; `None`: the server's clock.
+    pub now_seconds: Option<i64>,
+    /// Goes with the metadata (v5) when the client's id is outdated.
+    pub new_metadata_id: Option<Bytes>,
+    /// When the client stops waiting; `None`: the default of the kind of statement, from now on.
+    pub deadline: Option<Instant>,
+}
+
+impl Parameters {
+    /// Parameters with a consistency and nothing else.
+    pub fn new(version: Version, consistency: Consistency) -> Parameters {
+        Parameters {
+            version,
+            consistency,
+            serial_consistency: None,
+            values: Vec::new(),
+            skip_metadata: false,
+            page_size: None,
+            paging_state: None,
+            timestamp_us: None,
+            now_seconds: None,
+            new_metadata_id: None,
+            deadline: None,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// `None`: VOID.
+    pub rows: Option<EncodedRows>,
+    pub warnings: Vec<String>,
+}
+
+/// One statement of a BATCH message with its values.
+#[derive(Clone)]
+pub struct BatchItem {
+    pub plan: Rc<Plan>,
+    pub values: Vec<BoundValue>,
+}
+
+/// Executes a SELECT, INSERT, UPDATE, DELETE or `BEGIN BATCH`.
+///
+/// # Errors
+/// What the client is to be told.
+pub async fn execute(context: &Context, plan: &Plan, parameters: &Parameters) -> CqlResult<Outcome> {
+    let _ = (context, plan, parameters);
+    Err(CqlError::server("execution is being written"))
+}
+
+/// Executes a BATCH message. The `values` of `parameters` are not used.
+///
+/// # Errors
+/// What the client is to be told.
+pub async fn execute_batch(
+    context: &Context,
+    kind: BatchKind,
+    items: &[BatchItem],
+    parameters: &Parameters,
+) -> CqlResult<Outcome> {
+    let _ = (context, kind, items, parameters);
+    Err(CqlError::server("execution is being written"))
+}
