@@ -144,11 +144,11 @@ mod tests {
     #[test]
     fn a_known_time_uuid() {
         let value = from_text("d2177dd0-eaa2-11de-a572-001b779c76e3").expect("a uuid");
-        assert_eq!((version(value), unix_millis(value)), (1, 1_261_002_297_565));
+        assert_eq!((version(value), unix_millis(value)), (1, 1_261_009_589_805));
         assert_eq!(to_text(value), "d2177dd0-eaa2-11de-a572-001b779c76e3");
-        assert!(compare_time_uuid(minimum(1_261_002_297_565), value).is_le());
-        assert!(compare_time_uuid(value, maximum(1_261_002_297_565)).is_le());
-        assert!(compare_time_uuid(value, minimum(1_261_002_297_566)).is_lt());
+        assert!(compare_time_uuid(minimum(1_261_009_589_805), value).is_le());
+        assert!(compare_time_uuid(value, maximum(1_261_009_589_805)).is_le());
+        assert!(compare_time_uuid(value, minimum(1_261_009_589_806)).is_lt());
         assert_eq!(from_text("d2177dd0-eaa2-11de-a572-001b779c76e"), None);
         assert_eq!(from_text("d2177dd0xeaa2-11de-a572-001b779c76e3"), None);
     }
