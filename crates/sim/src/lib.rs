@@ -1,1 +1,6 @@
-//! (being written)
+//! A seeded world for the shards that `edge` runs in production: the same code, another disk, clock and network.
+//!
+//! One thread, one seed; a run that fails replays from its seed. Nothing depends on this crate.
+
+pub mod disk;
+pub mod faults;
