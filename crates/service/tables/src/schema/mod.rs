@@ -13,13 +13,18 @@
 pub mod change;
 pub mod codec;
 pub mod keyspace;
+pub mod machine;
 pub mod options;
 pub mod snapshot;
 pub mod table;
+pub mod transform;
 
-pub use change::{Change, NewColumn, OptionChanges};
+pub use change::{Change, NewColumn, OptionChanges, QualifiedName};
+pub use holon_cql::response::schema_change::{SchemaChange, SchemaChangeKind, SchemaTarget};
 pub use holon_cql::{UdtField as UserField, UdtType as UserType};
 pub use keyspace::{Durability, Keyspace, KeyspaceKind, Replication};
-pub use options::{Caching, ReadRepair, RowsCached, SpeculativeRetry, TableOptions};
+pub use machine::SchemaMachine;
+pub use options::{Caching, ReadRepair, RowsCached, SpeculativeRetry, TableOption, TableOptions};
 pub use snapshot::Schema;
 pub use table::{Column, ColumnKind, DroppedColumn, Table, TableDefinition, TableId};
+pub use transform::Changed;

@@ -5,12 +5,14 @@
 //! Integers are little-endian or varints, texts and lists have their length in front. A user type is written by name
 //! where it is used, and looked up when it is read.
 
+mod change;
 mod options;
 mod snapshot;
 mod types;
 
-pub(super) use snapshot::version_of;
+pub use change::{decode_answer, decode_change, encode_answer, encode_change};
 pub use snapshot::{decode_schema, encode_schema};
+pub(super) use snapshot::{name_uuid, resolve_fields, version_of};
 pub(super) use types::{UserTypes, resolve};
 
 use holon_base::{ByteReader, ByteWriter, ShortInput};
