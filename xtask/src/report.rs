@@ -69,9 +69,9 @@ fn numbers(text: &str, separators: &[char]) -> Option<Counts> {
         let (Some(number), Some(word)) = (words.next(), words.next()) else { continue };
         let Ok(number) = number.parse::<u64>() else { continue };
         match word {
-            "passed" | "xfailed" => counts.passed += number,
+            "passed" => counts.passed += number,
             "failed" | "error" | "errors" | "xpassed" => counts.failed += number,
-            "skipped" | "ignored" => counts.skipped += number,
+            "skipped" | "ignored" | "xfailed" => counts.skipped += number,
             "deselected" | "warning" | "warnings" | "measured" | "filtered" => {}
             _ => return None,
         }
