@@ -10,15 +10,12 @@ pub const NESTING_MAX: u32 = 32;
 /// Bind markers in one statement. The protocol counts bound values in an unsigned 16-bit field.
 pub const BIND_MARKERS_MAX: usize = 65_535;
 
-/// Dimensions of a `vector<type, n>`, the ceiling that Cassandra's configuration ships with is the same order.
+/// Dimensions of a `vector<type, n>`. Larger than any embedding in use, small enough that one value fits a frame.
 pub const VECTOR_DIMENSIONS_MAX: u32 = 65_535;
 
-/// Binary operators in one chain such as `a + b + c`: the tree leans left, so a chain is as deep as it is long, and
-/// printing, comparing and dropping it recurse.
-pub const OPERATOR_CHAIN_MAX: u32 = 256;
+/// Operators and accesses (`a + b`, `a.b`, `a[1]`) in one expression. Such a chain leans left, so that its tree is as deep
+/// as the chain is long, and printing, comparing and dropping a tree recurse.
+pub const EXPRESSION_OPERATORS_MAX: u32 = 512;
 
-/// Accesses behind one selector, such as `a.b.c[1]`: deep for the same reason as a chain of operators.
-pub const ACCESS_CHAIN_MAX: u32 = 64;
-
-/// Bytes of a name. Nothing that can be created is longer, and error messages repeat names.
-pub const NAME_BYTES_MAX: usize = 65_535;
+/// Characters of the statement's text that an error message repeats on either side of what it complains about.
+pub const ERROR_SNIPPET_CHARACTERS_MAX: usize = 100;

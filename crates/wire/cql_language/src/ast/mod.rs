@@ -5,8 +5,8 @@
 //! [`SharedStatement`](crate::SharedStatement)).
 //!
 //! Names are canonical (folded to lower case unless they were quoted) and synonyms are merged (`COLUMNFAMILY` is
-//! `TABLE`, `c += v` is `c = c + v`): equal meaning is an equal tree as far as syntax can tell. `Display` prints any tree
-//! that the parser can build, and the print parses back to an equal tree.
+//! `TABLE`, `c += v` is `c = c + v`): equal meaning is an equal tree as far as syntax can tell. `Display` prints any
+//! tree that the parser can build, and the print parses back to an equal tree.
 //!
 //! Parentheses are data: `(a + b) * c` has a [`Term::Tuple`] of one element on its left. Precedence is therefore never
 //! guessed when printing; whoever builds trees by hand puts the parentheses in.

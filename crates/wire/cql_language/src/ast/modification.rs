@@ -2,7 +2,7 @@
 
 use super::{BindMarker, ComparisonOperator, Identifier, InValues, QualifiedName, Relation, Term};
 
-/// `USING TIMESTAMP t AND TTL s`; each an integer literal or a bind marker. Where one is repeated, the last counts.
+/// `USING TIMESTAMP t AND TTL s`; each once, an integer literal or a bind marker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Using {
     /// Microseconds since 1970.

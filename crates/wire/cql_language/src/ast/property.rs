@@ -18,7 +18,7 @@ pub enum PropertyValue {
 }
 
 impl Literal {
-    /// The constant without quotes or prefix decoration, as options are read: `'4'` and `4` are both `4`; a blob keeps `0x`.
+    /// The constant without quotes, as options are read: `'4'` and `4` are both `4`; a blob keeps its `0x`.
     pub fn raw_text(&self) -> std::borrow::Cow<'_, str> {
         match self {
             Literal::String(text)

@@ -1,6 +1,6 @@
 //! Relations: the parts of a WHERE clause that `AND` joins.
 
-use super::{BindMarker, Identifier, QualifiedName, Term};
+use super::{BindMarker, Identifier, Term};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Relation {
@@ -38,7 +38,7 @@ pub enum Relation {
     },
     /// `expr(index, value)`: a search in the own language of a custom index.
     CustomIndexExpression {
-        index: QualifiedName,
+        index: Identifier,
         value: Term,
     },
 }

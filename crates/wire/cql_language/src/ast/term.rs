@@ -42,7 +42,7 @@ pub enum Term {
     Set(Vec<Term>),
     /// `{a: b}`, never empty; the keys are terms.
     Map(Vec<(Term, Term)>),
-    /// `{a: b}`, never empty; the keys are names of fields. A repeated field is a syntax error.
+    /// `{a: b}`, never empty; the keys are names of fields. Of a repeated field the last counts.
     UserType(Vec<(Identifier, Term)>),
     /// `(a, b)`, never empty. With one element it may equally be parentheses around an expression.
     Tuple(Vec<Term>),

@@ -18,7 +18,7 @@ pub enum CqlType {
     Custom(Box<str>),
 }
 
-/// The types that have a keyword of their own. `varchar` is kept apart from `text` so that a statement prints as written.
+/// The types that have a keyword of their own. `varchar` is kept apart from `text`: a statement prints as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NativeType {
     Ascii,
