@@ -64,6 +64,9 @@ impl Compression {
     /// to exactly the announced length.
     pub fn decompress_body(self, packed: &[u8], limit: usize, stream: i16) -> Result<Bytes, CqlError> {
         let broken = |reason: String| CqlError::Decompression { stream: Some(stream), algorithm: self.name(), reason };
+        if packed.is_empty() {
+            return Err(broken("nothing is there".to_owned()));
+        }
         let (length, block) = match self {
             Compression::Lz4 => {
                 let Some((prefix, block)) = packed.split_first_chunk::<4>() else {

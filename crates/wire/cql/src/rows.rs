@@ -35,7 +35,7 @@ pub struct RowsMetadata {
     pub columns: Arc<[ColumnSpec]>,
     /// There is another page, and this is how to ask for it.
     pub paging_state: Option<Bytes>,
-    /// The columns are not those that the client's id stands for; this is their id (v5).
+    /// The columns are not those that the client's id stands for; this is their id (v5, and only with columns).
     pub new_metadata_id: Option<Bytes>,
 }
 
@@ -57,7 +57,7 @@ impl RowsMetadata {
         let count = read_count(reader, "columns of the metadata")?;
         let paging_state =
             if flags & HAS_MORE_PAGES != 0 { Some(reader.bytes("paging state")?.unwrap_or_default()) } else { None };
-        let changed = version >= Version::V5 && flags & METADATA_CHANGED != 0;
+        let changed = version >= Version::V5 && flags & METADATA_CHANGED != 0 && flags & NO_METADATA == 0;
         let new_metadata_id = if changed { Some(reader.short_bytes("id of the new metadata")?) } else { None };
         let columns = if flags & NO_METADATA == 0 {
             decode_columns(reader, version, count, flags & GLOBAL_TABLE_SPEC != 0)?
@@ -72,7 +72,7 @@ impl RowsMetadata {
     /// Appends flags and what they announce.
     ///
     /// # Errors
-    /// Also columns whose number is not `column_count`, and a new metadata id before v5.
+    /// Also columns whose number is not `column_count`, and a new metadata id before v5 or without columns.
     pub fn encode(&self, writer: &mut Writer<'_>, version: Version) -> Result<(), CqlError> {
         let with_columns = !self.columns.is_empty();
         if with_columns && self.columns.len() != self.column_count {
@@ -81,6 +81,10 @@ impl RowsMetadata {
         if self.new_metadata_id.is_some() && version < Version::V5 {
             let what = "id of the new metadata";
             return Err(CqlError::NeedsVersion { what, needed: Version::V5, version });
+        }
+        if self.new_metadata_id.is_some() && !with_columns {
+            let reason = "it goes with the columns that it stands for";
+            return Err(CqlError::Invalid { what: "id of the new metadata", offset: 0, reason });
         }
         let global = one_table(&self.columns);
         let flags = (if global { GLOBAL_TABLE_SPEC } else { 0 })

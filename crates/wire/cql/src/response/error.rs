@@ -300,7 +300,9 @@ fn downgrade(body: &ErrorBody, version: Version) -> Option<ErrorBody> {
         ErrorBody::WriteFailure { consistency, received, required, write_type, .. } if version < Version::V4 => {
             Some(ErrorBody::WriteTimeout { consistency, received, required, write_type, contentions: None })
         }
-        ErrorBody::FunctionFailure { .. } if version < Version::V4 => Some(ErrorBody::Plain(ErrorCode::Invalid)),
+        ErrorBody::FunctionFailure { .. } | ErrorBody::Plain(ErrorCode::CdcWriteFailure) if version < Version::V4 => {
+            Some(ErrorBody::Plain(ErrorCode::Invalid))
+        }
         _ => None,
     }
 }

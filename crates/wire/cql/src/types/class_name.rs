@@ -163,11 +163,23 @@ impl<'a> Parser<'a> {
         if let Some((_, scalar)) = SCALAR_CLASSES.iter().find(|(name, _)| *name == class) {
             return Ok(scalar.clone());
         }
+        const WITH_PARAMETERS: [&str; 7] =
+            ["ListType", "SetType", "MapType", "TupleType", "UserType", "VectorType", "FrozenType"];
+        if !WITH_PARAMETERS.contains(&class) {
+            return self.custom(word);
+        }
         self.expect('(')?;
         let cql_type = match class {
             "ListType" => CqlType::list(self.class(inner)?),
             "SetType" => CqlType::set(self.class(inner)?),
-            "FrozenType" => CqlType::frozen(self.class(levels)?),
+            "FrozenType" => {
+                // It takes no level, so it must not stand inside itself: that would be recursion without a limit.
+                let rest = self.rest.trim_start();
+                if rest.strip_prefix(PACKAGE).unwrap_or(rest).starts_with("FrozenType") {
+                    return Err(Failure::NotUnderstood);
+                }
+                CqlType::frozen(self.class(levels)?)
+            }
             "MapType" => {
                 let key = self.class(inner)?;
                 self.expect(',')?;
@@ -194,6 +206,31 @@ impl<'a> Parser<'a> {
         };
         self.expect(')')?;
         Ok(cql_type)
+    }
+
+    /// A class that nobody here knows, with its parameters, whatever they are, up to the bracket that closes them.
+    fn custom(&mut self, word: &'a str) -> Result<CqlType, Failure> {
+        if word.is_empty() {
+            return Err(Failure::NotUnderstood);
+        }
+        if !self.rest.starts_with('(') {
+            return Ok(CqlType::Custom(word.into()));
+        }
+        let mut open = 0_usize;
+        let end = self.rest.find(|character| {
+            match character {
+                '(' => open += 1,
+                ')' => open -= 1,
+                _ => {}
+            }
+            open == 0
+        });
+        let (parameters, rest) = self.rest.split_at_checked(end.map_or(0, |end| end + 1)).unwrap_or_default();
+        if parameters.is_empty() {
+            return Err(Failure::NotUnderstood);
+        }
+        self.rest = rest;
+        Ok(CqlType::Custom(format!("{word}{parameters}").into()))
     }
 
     fn user_type(&mut self, levels: usize) -> Result<CqlType, Failure> {
