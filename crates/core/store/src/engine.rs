@@ -1,14 +1,26 @@
 //! The engine as its owner sees it.
 
+use crate::commit::{self, Pending};
 use crate::error::StoreError;
+use crate::flush;
+use crate::inner::{Inner, stopped};
+use crate::lifecycle;
 use crate::lsn::Lsn;
 use crate::mutation::Mutation;
 use crate::options::{Durability, EngineOptions, TabletOptions};
 use crate::read::{KeyRange, Page, ScanOptions};
-use crate::row::Row;
+use crate::recovery;
+use crate::row::{Deletion, Row};
+use crate::scan;
 use crate::stats::{Progress, RecoveryReport, Stats, TabletStats, VerifyReport};
+use crate::sync::sync_dir_or_stop;
+use crate::tree::{TABLETS, Tree};
+use crate::wal::format::{LogName, ROOT};
+use crate::wal::log::Log;
+use crate::wal::segments::Segments;
+use bytes::Bytes;
 use holon_base::TabletId;
-use holon_kernel::{Shard, Ticket};
+use holon_kernel::{Class, Scope, Shard, Ticket};
 use std::rc::Rc;
 
 /// A write on its way into the log. Dropping it changes nothing about the outcome of the write.
@@ -32,60 +44,84 @@ pub struct Engine {
     inner: Rc<Inner>,
 }
 
-struct Inner {
-    shard: Rc<Shard>,
-    options: EngineOptions,
-}
-
 impl Engine {
-    /// Opens the trees of this shard's tablets. Reads and writes are good after [`Engine::recover`].
+    /// Opens the trees of this shard's tablets and starts a log. Nothing else is allowed before [`Engine::recover`].
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::NewerFormat`], [`StoreError::Disk`]: nothing was changed on disk but unnamed files.
     pub async fn open(shard: Rc<Shard>, options: EngineOptions) -> Result<Engine, StoreError> {
-        Ok(Engine { inner: Rc::new(Inner { shard, options }) })
+        let disk = shard.disk();
+        disk.create_dir(TABLETS).await?;
+        disk.create_dir(ROOT).await?;
+        sync_dir_or_stop(&shard, "").await?;
+        let name = LogName { boot: options.boot, shard: options.shard };
+        let segments = Segments::create(shard.clone(), name, shard.random_u64(), options.segment_bytes).await?;
+        let inner = Inner::new(shard.clone(), options, segments.clone());
+        recovery::open_trees(&inner).await?;
+        let log = Log::new(shard.clone(), segments.clone(), inner.options.boot);
+        shard.spawn(Scope::Node, Class::Foreground, commit::run(inner.clone(), log));
+        shard.spawn(Scope::Node, Class::Replication, segments.keep_ready());
+        shard.spawn(Scope::Node, Class::Background, flush::run(inner.clone()));
+        Ok(Engine { inner })
     }
 
     /// Replays the logs of earlier boots for this shard's tablets and flushes what they held.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]: a log does not hold what was made durable in it.
     pub async fn recover(&self) -> Result<RecoveryReport, StoreError> {
-        Err(self.not_yet())
+        let report = recovery::recover(&self.inner).await?;
+        self.inner.recovered.set(true);
+        Ok(report)
     }
 
-    /// Removes the logs of earlier boots. To be called on one shard when **all** shards have recovered.
+    /// Removes the logs of earlier boots; how many. To be called on one shard when **all** shards have recovered.
     pub async fn retire_old_logs(&self) -> Result<u64, StoreError> {
-        Err(self.not_yet())
+        recovery::retire_old_logs(&self.inner).await
     }
 
-    fn not_yet(&self) -> StoreError {
-        let (boot, shard) = (self.inner.options.boot, self.inner.shard.id());
-        StoreError::Stopped { reason: format!("boot {boot} of {shard:?} is being written") }
+    fn tree(&self, tablet: TabletId) -> Result<Rc<Tree>, StoreError> {
+        if !self.inner.recovered.get() {
+            return Err(StoreError::Stopped { reason: "the engine has not recovered its logs yet".into() });
+        }
+        self.inner.tree(tablet)
     }
 
-    /// Writes out what waits, syncs the log and ends the background tasks.
+    /// Writes out what waits, syncs the log and ends the background tasks. No writes may follow.
     pub async fn close(&self) -> Result<(), StoreError> {
-        Err(self.not_yet())
+        self.inner.closing.set(true);
+        self.inner.queue.arrived.notify();
+        while !self.inner.committed_all.get() {
+            self.inner.progressed.wait(&self.inner.shard).await.map_err(|_| stopped())?;
+        }
+        self.inner.remove_garbage().await;
+        Ok(())
     }
 
     pub fn tablets(&self) -> Vec<TabletId> {
-        Vec::new()
+        self.inner.trees.borrow().keys().copied().collect()
     }
 
     /// Makes a tablet, durably; fine if it exists.
     pub async fn create_tablet(&self, tablet: TabletId) -> Result<(), StoreError> {
-        Err(StoreError::NoSuchTablet(tablet))
+        self.inner.detached(Class::Foreground, lifecycle::create(self.inner.clone(), tablet)).await
     }
 
     /// Replaces the options of a tablet (asked from [`EngineOptions::tablet_options`] when it was opened).
     pub fn set_tablet_options(&self, tablet: TabletId, options: TabletOptions) -> Result<(), StoreError> {
-        drop(options);
-        Err(StoreError::NoSuchTablet(tablet))
+        self.inner.tree(tablet)?.set_options(options);
+        Ok(())
     }
 
     /// Removes a tablet and its files; fine if it does not exist. Snapshots stay.
     pub async fn drop_tablet(&self, tablet: TabletId) -> Result<(), StoreError> {
-        Err(StoreError::NoSuchTablet(tablet))
+        self.inner.detached(Class::Foreground, lifecycle::drop_tablet(self.inner.clone(), tablet)).await
     }
 
     /// Removes all data that was written before.
     pub async fn truncate(&self, tablet: TabletId) -> Result<(), StoreError> {
-        Err(StoreError::NoSuchTablet(tablet))
+        let tree = self.tree(tablet)?;
+        self.inner.detached(Class::Foreground, lifecycle::truncate(self.inner.clone(), tree)).await
     }
 
     /// Queues a write without waiting for room.
@@ -98,25 +134,60 @@ impl Engine {
         mutation: Mutation,
         durability: Durability,
     ) -> Result<WriteTicket, StoreError> {
-        let _ = (mutation, durability);
-        Err(StoreError::NoSuchTablet(tablet))
+        self.tree(tablet)?;
+        let inner = &self.inner;
+        let (size, limit) = (mutation.bytes().len(), Log::mutation_bytes_max(inner.options.segment_bytes));
+        if size > limit {
+            return Err(StoreError::TooLarge { what: "a mutation", size, limit });
+        }
+        if inner.closing.get() {
+            return Err(StoreError::Stopped { reason: "the engine is closing".into() });
+        }
+        if inner.must_wait() {
+            return Err(StoreError::Overloaded { queued_bytes: inner.queue.bytes() + inner.memtable_bytes.get() });
+        }
+        let (completer, ticket) = inner.shard.ticket();
+        inner.queue.push(Pending { tablet, mutation, durability, completer });
+        Ok(WriteTicket { ticket })
     }
 
     /// Writes, waiting for room first. Dropping the future before the mutation is queued writes nothing, after that changes nothing.
-    pub async fn write(&self, tablet: TabletId, mutation: Mutation, durability: Durability) -> Result<Lsn, StoreError> {
+    pub async fn write(
+        &self,
+        tablet: TabletId,
+        mutation: Mutation,
+        durability: Durability,
+    ) -> Result<Lsn, StoreError> {
+        self.inner.wait_for_room().await?;
         self.submit(tablet, mutation, durability)?.wait().await
     }
 
     /// The row of a key as a reader sees it at `now_seconds`.
     pub async fn get(&self, tablet: TabletId, key: &[u8], now_seconds: i64) -> Result<Option<Row>, StoreError> {
-        let _ = (key, now_seconds);
-        Err(StoreError::NoSuchTablet(tablet))
+        let tree = self.tree(tablet)?;
+        let (row, deletion) = scan::get_merged(&self.inner, &tree, key).await?;
+        Ok(row.and_then(|row| row.visible(deletion, now_seconds)))
+    }
+
+    /// The merged row of a key with its tombstones, and the deletion of the ranges it lies in, for replicas to compare.
+    pub async fn get_with_tombstones(
+        &self,
+        tablet: TabletId,
+        key: &[u8],
+    ) -> Result<(Option<Row>, Option<Deletion>), StoreError> {
+        let tree = self.tree(tablet)?;
+        let (row, deletion) = scan::get_merged(&self.inner, &tree, key).await?;
+        let row = row.map(|mut row| {
+            row.drop_covered(deletion);
+            row
+        });
+        Ok((row.filter(|row| !row.is_empty()), deletion))
     }
 
     /// One page of a range.
     pub async fn scan(&self, tablet: TabletId, range: KeyRange, options: ScanOptions) -> Result<Page, StoreError> {
-        let _ = (range, options);
-        Err(StoreError::NoSuchTablet(tablet))
+        let tree = self.tree(tablet)?;
+        scan::scan(&self.inner, &tree, range, &options).await
     }
 
     /// One page over several disjoint ranges (for IN), in the order given; the rest of them comes back with it. The
@@ -127,13 +198,36 @@ impl Engine {
         ranges: Vec<KeyRange>,
         options: ScanOptions,
     ) -> Result<(Page, Vec<KeyRange>), StoreError> {
-        let _ = (ranges, options);
-        Err(StoreError::NoSuchTablet(tablet))
+        let tree = self.tree(tablet)?;
+        let mut whole = Page::default();
+        let mut rest = Vec::new();
+        let mut left = options;
+        for range in ranges {
+            if !rest.is_empty() {
+                rest.push(range);
+                continue;
+            }
+            let mut page = scan::scan(&self.inner, &tree, range, &left).await?;
+            left.rows_max = left.rows_max.saturating_sub(page.rows.len());
+            let bytes: usize = page.rows.iter().map(|(key, row)| key.len() + row.value_bytes()).sum();
+            left.bytes_max = left.bytes_max.saturating_sub(bytes);
+            whole.rows.append(&mut page.rows);
+            whole.ranges.append(&mut page.ranges);
+            rest.extend(page.rest);
+            if rest.is_empty() && (left.rows_max == 0 || left.bytes_max == 0) {
+                // The page is full at the end of a range: the next ranges are the rest.
+                left.rows_max = 0;
+                rest.push(KeyRange::new(Bytes::new(), Bytes::new()));
+            }
+        }
+        rest.retain(|range| !range.is_empty());
+        Ok((whole, rest))
     }
 
     /// Brings everything acknowledged so far into tables.
     pub async fn flush(&self, tablet: TabletId) -> Result<(), StoreError> {
-        Err(StoreError::NoSuchTablet(tablet))
+        let tree = self.tree(tablet)?;
+        flush::flush_tree(&self.inner, &tree).await
     }
 
     /// Flushes, then merges all runs into one.
@@ -171,11 +265,16 @@ impl Engine {
         Err(StoreError::NoSuchTablet(tablet))
     }
 
+    /// Why background work failed last, if it did.
+    pub fn background_error(&self) -> Option<StoreError> {
+        self.inner.background_error.borrow().clone()
+    }
+
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.inner.stats()
     }
 
     pub fn tablet_stats(&self, tablet: TabletId) -> Result<TabletStats, StoreError> {
-        Err(StoreError::NoSuchTablet(tablet))
+        Ok(self.inner.tree(tablet)?.stats())
     }
 }

@@ -14,18 +14,34 @@
 //! all; what is read is the merge (see [`row`]) of all acknowledged mutations and of some whose outcome is unknown; a
 //! damaged file is an error that names file and offset, never a wrong answer. Limits: [`limits`].
 
+mod bloom;
+mod cache;
+mod commit;
+mod cursor;
 mod engine;
 mod error;
+mod flush;
+mod inner;
+mod lifecycle;
 pub mod limits;
 mod lsn;
+mod manifest;
+mod memtable;
+mod metering;
 mod mutation;
 mod options;
 pub mod plant;
 mod range;
 mod read;
+mod recovery;
 pub mod row;
 mod row_codec;
+mod scan;
 mod stats;
+mod sync;
+mod table;
+mod tree;
+mod wal;
 
 pub use engine::{Engine, WriteTicket};
 pub use error::{Malformed, StoreError};

@@ -10,7 +10,7 @@ use crate::error::{Malformed, StoreError};
 use crate::limits::{KEY_BYTES_MAX, MUTATION_BYTES_MAX};
 use crate::range::RangeTombstone;
 use crate::row::{Deletion, RowPatch};
-use crate::row_codec::{decode_row, encode_row, summarize_row};
+use crate::row_codec::{RowSummary, decode_row, encode_row, summarize_row};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter};
 use smallvec::SmallVec;
@@ -24,6 +24,7 @@ pub struct Mutation {
     /// Key and encoded row.
     rows: SmallVec<[(Bytes, Bytes); 1]>,
     ranges: Vec<RangeTombstone>,
+    timestamp_min: i64,
 }
 
 impl Mutation {
@@ -44,10 +45,14 @@ impl Mutation {
         if reader.u8().map_err(Malformed::from)? != MUTATION_VERSION {
             return Err(Malformed::new(0, "unknown mutation version").into());
         }
-        let rows = read_rows(&mut reader)?;
+        let mut summary = RowSummary::default();
+        let rows = read_rows(&mut reader, &mut summary)?;
         let ranges = read_ranges(&mut reader)?;
+        for range in &ranges {
+            summary.add_deletion(&range.deletion);
+        }
         reader.end().map_err(|short| Malformed::new(short.offset, "bytes after the end of a mutation"))?;
-        Ok(Mutation { bytes, rows, ranges })
+        Ok(Mutation { bytes, rows, ranges, timestamp_min: summary.timestamp_min })
     }
 
     pub fn bytes(&self) -> &Bytes {
@@ -64,6 +69,11 @@ impl Mutation {
         self.rows.iter().map(|(key, row)| Ok((key.clone(), decode_row(row)?))).collect()
     }
 
+    /// The earliest timestamp in it; `i64::MAX` if it is empty.
+    pub fn timestamp_min(&self) -> i64 {
+        self.timestamp_min
+    }
+
     pub fn ranges(&self) -> &[RangeTombstone] {
         &self.ranges
     }
@@ -73,7 +83,7 @@ impl Mutation {
     }
 }
 
-fn read_rows(reader: &mut ByteReader) -> Result<SmallVec<[(Bytes, Bytes); 1]>, StoreError> {
+fn read_rows(reader: &mut ByteReader, summary: &mut RowSummary) -> Result<SmallVec<[(Bytes, Bytes); 1]>, StoreError> {
     let count = reader.count().map_err(Malformed::from)?;
     let mut rows = SmallVec::with_capacity(count.min(1024));
     for _ in 0..count {
@@ -81,7 +91,8 @@ fn read_rows(reader: &mut ByteReader) -> Result<SmallVec<[(Bytes, Bytes); 1]>, S
         check_size("a key", key.len(), KEY_BYTES_MAX)?;
         let row = reader.prefixed().map_err(Malformed::from)?;
         let base = reader.offset() - row.len();
-        summarize_row(&row).map_err(|inner| Malformed::new(base + inner.offset, inner.detail))?;
+        let inner = summarize_row(&row).map_err(|inner| Malformed::new(base + inner.offset, inner.detail))?;
+        summary.add(&inner);
         rows.push((key, row));
     }
     Ok(rows)

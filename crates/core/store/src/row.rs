@@ -166,6 +166,11 @@ impl Row {
         self.marker.is_none() && self.deletion.is_none() && self.column_deletions.is_empty() && self.cells.is_empty()
     }
 
+    /// Bytes of its values and paths.
+    pub fn value_bytes(&self) -> usize {
+        self.cells.iter().map(|entry| entry.path.len() + entry.cell.value.len()).sum()
+    }
+
     /// Adds one more write to this row, wherever its place is.
     pub fn put(&mut self, entry: CellEntry) {
         match self.cells.binary_search_by(|probe| probe.place().cmp(&entry.place())) {

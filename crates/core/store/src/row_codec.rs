@@ -41,11 +41,19 @@ pub struct RowSummary {
     /// The second from which on nothing in this row is live; `i64::MAX` if something lives for ever, `i64::MIN` if
     /// nothing here ever lived.
     pub live_until_seconds: i64,
+    /// The latest local time of a deletion or tombstone; `i64::MIN` without one.
+    pub deleted_last_seconds: i64,
 }
 
 impl Default for RowSummary {
     fn default() -> Self {
-        RowSummary { timestamp_min: i64::MAX, timestamp_max: i64::MIN, tombstones: 0, live_until_seconds: i64::MIN }
+        RowSummary {
+            timestamp_min: i64::MAX,
+            timestamp_max: i64::MIN,
+            tombstones: 0,
+            live_until_seconds: i64::MIN,
+            deleted_last_seconds: i64::MIN,
+        }
     }
 }
 
@@ -55,11 +63,17 @@ impl RowSummary {
         self.timestamp_max = self.timestamp_max.max(other.timestamp_max);
         self.tombstones += other.tombstones;
         self.live_until_seconds = self.live_until_seconds.max(other.live_until_seconds);
+        self.deleted_last_seconds = self.deleted_last_seconds.max(other.deleted_last_seconds);
     }
 
     pub fn add_deletion(&mut self, deletion: &Deletion) {
         self.stamp(deletion.timestamp);
+        self.tombstone(deletion.local_seconds);
+    }
+
+    fn tombstone(&mut self, local_seconds: i64) {
         self.tombstones += 1;
+        self.deleted_last_seconds = self.deleted_last_seconds.max(local_seconds);
     }
 
     fn stamp(&mut self, timestamp: i64) {
@@ -220,7 +234,7 @@ impl RowVisitor for RowSummary {
         match entry.cell.kind {
             CellKind::Live => self.lives(None),
             CellKind::Expiring(expiry) => self.lives(Some(expiry)),
-            CellKind::Tombstone { .. } => self.tombstones += 1,
+            CellKind::Tombstone { local_seconds } => self.tombstone(local_seconds),
         }
         self.stamp(entry.cell.timestamp);
     }

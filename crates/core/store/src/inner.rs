@@ -1,0 +1,242 @@
+//! What the tasks of an engine share.
+
+use crate::cache::BlockCache;
+use crate::commit::Queue;
+use crate::error::StoreError;
+use crate::lsn::Lsn;
+use crate::manifest::TableEntry;
+use crate::memtable::Memtable;
+use crate::options::EngineOptions;
+use crate::sync::{Gate, Signal};
+use crate::table::reader::{Garbage, OpenTable};
+use crate::table::{Table, TableId};
+use crate::tree::Tree;
+use crate::wal::segments::Segments;
+use holon_base::TabletId;
+use holon_kernel::{Class, Scope, Shard};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::rc::Rc;
+
+/// A number that only grows.
+#[derive(Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    pub fn add(&self, more: u64) {
+        self.0.set(self.0.get() + more);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+#[derive(Default)]
+pub struct Counters {
+    pub writes: Counter,
+    pub written_user_bytes: Counter,
+    pub log_bytes: Cell<u64>,
+    pub log_groups: Cell<u64>,
+    pub log_syncs: Cell<u64>,
+    pub flushes: Counter,
+    pub flushed_bytes: Counter,
+    pub compactions: Counter,
+    pub compaction_read_bytes: Counter,
+    pub compaction_written_bytes: Counter,
+    pub trivial_moves: Counter,
+    pub tables_dropped_expired: Counter,
+    pub tombstones_purged: Counter,
+    pub bloom_skips: Counter,
+    pub gets: Counter,
+    pub scan_pages: Counter,
+    pub rows_examined: Counter,
+    pub stall_micros: Counter,
+    pub background_errors: Counter,
+}
+
+pub struct Inner {
+    pub shard: Rc<Shard>,
+    pub options: EngineOptions,
+    pub trees: RefCell<BTreeMap<TabletId, Rc<Tree>>>,
+    pub cache: RefCell<BlockCache>,
+    pub garbage: Garbage,
+    pub queue: Queue,
+    pub segments: Rc<Segments>,
+    pub counters: Counters,
+    /// Active and frozen memtables together, and the frozen ones alone.
+    pub memtable_bytes: Cell<usize>,
+    pub frozen_bytes: Cell<usize>,
+    pub flush_wanted: Signal,
+    pub compaction_wanted: Signal,
+    /// A flush or a compaction ended, well or not: waiting writers and callers look again.
+    pub progressed: Signal,
+    pub background_error: RefCell<Option<StoreError>>,
+    /// Failed attempts to flush, so that who waits for one notices.
+    pub flush_failures: Cell<u64>,
+    /// Set by the owner's recovery: before it, a write could hide what the old logs still hold.
+    pub recovered: Cell<bool>,
+    /// One tablet is created or dropped at a time.
+    pub making: Gate,
+    pub closing: Cell<bool>,
+    pub committed_all: Cell<bool>,
+    next_table: Cell<u64>,
+    next_number: Cell<u64>,
+}
+
+impl Inner {
+    pub fn new(shard: Rc<Shard>, options: EngineOptions, segments: Rc<Segments>) -> Rc<Self> {
+        Rc::new(Inner {
+            shard,
+            trees: RefCell::default(),
+            cache: RefCell::new(BlockCache::new(options.cache_bytes)),
+            garbage: Garbage::default(),
+            queue: Queue::new(),
+            segments,
+            counters: Counters::default(),
+            memtable_bytes: Cell::new(0),
+            frozen_bytes: Cell::new(0),
+            flush_wanted: Signal::new(),
+            compaction_wanted: Signal::new(),
+            progressed: Signal::new(),
+            background_error: RefCell::new(None),
+            flush_failures: Cell::new(0),
+            recovered: Cell::new(false),
+            making: Gate::new(),
+            closing: Cell::new(false),
+            committed_all: Cell::new(false),
+            next_table: Cell::new(1),
+            next_number: Cell::new(1),
+            options,
+        })
+    }
+
+    pub fn tree(&self, tablet: TabletId) -> Result<Rc<Tree>, StoreError> {
+        self.trees.borrow().get(&tablet).cloned().ok_or(StoreError::NoSuchTablet(tablet))
+    }
+
+    pub fn all_trees(&self) -> Vec<Rc<Tree>> {
+        self.trees.borrow().values().cloned().collect()
+    }
+
+    pub fn now_seconds(&self) -> i64 {
+        self.shard.wall().seconds()
+    }
+
+    /// A table id never given before: the boot, the shard, a counter.
+    pub fn new_table_id(&self) -> TableId {
+        let counter = self.next_table.get();
+        self.next_table.set(counter + 1);
+        TableId((u64::from(self.options.boot) << 32) | counter)
+    }
+
+    pub fn new_run_id(&self) -> u64 {
+        self.new_table_id().0
+    }
+
+    pub async fn open_table(&self, tree: &Tree, entry: &TableEntry) -> Result<Rc<Table>, StoreError> {
+        let prefix = tree.options().prefix;
+        self.open_table_in(&tree.directory, tree.id, prefix, entry).await
+    }
+
+    pub async fn open_table_in(
+        &self,
+        directory: &str,
+        tablet: TabletId,
+        prefix: crate::options::KeyPrefix,
+        entry: &TableEntry,
+    ) -> Result<Rc<Table>, StoreError> {
+        let cache_number = self.next_number.get();
+        self.next_number.set(cache_number + 1);
+        let disk = self.shard.disk();
+        let open = OpenTable { disk: &disk, directory, tablet, entry, prefix, cache_number, garbage: &self.garbage };
+        Ok(Rc::new(Table::open(open).await?))
+    }
+
+    /// Runs work as a task of the node, so that it is finished also when the one who asked for it is gone.
+    pub async fn detached<T: 'static>(
+        &self,
+        class: Class,
+        work: impl Future<Output = Result<T, StoreError>> + 'static,
+    ) -> Result<T, StoreError> {
+        let (completer, ticket) = self.shard.ticket();
+        self.shard.spawn(Scope::Node, class, async move { completer.complete(work.await) });
+        ticket.await.map_err(|_| stopped())?
+    }
+
+    // ---- Memory
+
+    pub fn memtable_grew(&self, before: usize, after: usize) {
+        self.memtable_bytes.set((self.memtable_bytes.get() + after).saturating_sub(before));
+    }
+
+    pub fn freeze(&self, tree: &Tree) -> Option<Rc<Memtable>> {
+        let frozen = tree.freeze()?;
+        self.frozen_bytes.set(self.frozen_bytes.get() + frozen.bytes());
+        self.flush_wanted.notify();
+        Some(frozen)
+    }
+
+    pub fn memtables_gone(&self, gone: &[Rc<Memtable>]) {
+        let bytes: usize = gone.iter().map(|memtable| memtable.bytes()).sum();
+        self.memtable_bytes.set(self.memtable_bytes.get().saturating_sub(bytes));
+        self.frozen_bytes.set(self.frozen_bytes.get().saturating_sub(bytes));
+    }
+
+    /// Half of the budget is for memtables that grow, half for those that are being flushed.
+    pub fn freeze_if_full(&self) {
+        while self.memtable_bytes.get() - self.frozen_bytes.get() > self.options.memtable_bytes / 2 {
+            let largest = self.all_trees().into_iter().max_by_key(|tree| tree.active().bytes());
+            if largest.and_then(|tree| self.freeze(&tree)).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The log is as long as it may be: flush what keeps its oldest segment.
+    pub fn freeze_if_log_full(&self) {
+        if self.segments.sealed_bytes() <= self.options.log_bytes_max {
+            return;
+        }
+        let Some(oldest) = self.segments.oldest_last() else { return };
+        for tree in self.all_trees() {
+            if tree.active().lsn_first() <= oldest {
+                self.freeze(&tree);
+            }
+        }
+    }
+
+    /// The oldest record that is not in a table yet.
+    pub fn lsn_needed(&self) -> Lsn {
+        self.trees.borrow().values().map(|tree| tree.lsn_needed()).min().unwrap_or(Lsn(u64::MAX))
+    }
+
+    pub fn note_background_error(&self, error: &StoreError) {
+        self.counters.background_errors.add(1);
+        *self.background_error.borrow_mut() = Some(error.clone());
+    }
+
+    /// Data left the memtables or the tables: let go of log segments and files.
+    pub async fn after_change(&self) -> Result<(), StoreError> {
+        self.segments.retire_below(self.lsn_needed()).await?;
+        self.progressed.notify();
+        self.remove_garbage().await;
+        Ok(())
+    }
+
+    /// Removes files that nobody reads and no manifest names.
+    pub async fn remove_garbage(&self) {
+        loop {
+            let Some(path) = self.garbage.borrow_mut().pop() else { return };
+            // What cannot be removed now is found at the next start: no manifest names it.
+            if let Err(error) = self.shard.disk().remove(&path).await {
+                self.note_background_error(&error.into());
+            }
+        }
+    }
+}
+
+pub fn stopped() -> StoreError {
+    StoreError::Stopped { reason: "the shard stopped".into() }
+}

@@ -1,0 +1,76 @@
+//! Tablets come and go: create, truncate, drop.
+
+use crate::error::StoreError;
+use crate::inner::Inner;
+use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::lsn::Lsn;
+use crate::recovery::{DROPPED_NAME, remove_directory};
+use crate::sync::{stop, sync_dir_or_stop};
+use crate::tree::{TABLETS, Tree, Version, directory};
+use holon_base::TabletId;
+use std::rc::Rc;
+
+/// Makes a tablet, durably; fine if it exists.
+pub async fn create(inner: Rc<Inner>, tablet: TabletId) -> Result<(), StoreError> {
+    let _making = inner.making.enter(&inner.shard).await?;
+    if inner.trees.borrow().contains_key(&tablet) {
+        return Ok(());
+    }
+    let directory = directory(tablet);
+    inner.shard.disk().create_dir(&directory).await?;
+    sync_dir_or_stop(&inner.shard, TABLETS).await?;
+    // Nothing was ever flushed; and what an older log may hold for a dropped tablet of this id is not its business.
+    let manifest = Manifest { tablet, sequence: 1, flushed: Lsn::new(inner.options.boot, 0), runs: Vec::new() };
+    manifest.store(&inner.shard, &directory).await?;
+    let options = (inner.options.tablet_options)(tablet);
+    let tree = Tree::new(tablet, options, &manifest, Version::default());
+    inner.trees.borrow_mut().insert(tablet, Rc::new(tree));
+    Ok(())
+}
+
+/// Removes all data written before, durably.
+pub async fn truncate(inner: Rc<Inner>, tree: Rc<Tree>) -> Result<(), StoreError> {
+    let gate = tree.gate.enter(&inner.shard).await?;
+    if tree.dropped.get() {
+        return Err(StoreError::NoSuchTablet(tree.id));
+    }
+    // Later writes go to a new memtable, whose records come after all that is removed.
+    inner.freeze(&tree);
+    let frozen = tree.frozen();
+    let flushed = frozen.last().map_or(tree.flushed(), |memtable| memtable.lsn_last());
+    let manifest = tree.next_manifest(&[], flushed);
+    manifest.store(&inner.shard, &tree.directory).await?;
+    tree.install(&manifest, Vec::new(), &frozen);
+    inner.memtables_gone(&frozen);
+    *tree.broken.borrow_mut() = None;
+    drop(gate);
+    inner.after_change().await
+}
+
+/// Removes a tablet and its files; fine if it does not exist.
+pub async fn drop_tablet(inner: Rc<Inner>, tablet: TabletId) -> Result<(), StoreError> {
+    let _making = inner.making.enter(&inner.shard).await?;
+    let Some(tree) = inner.trees.borrow().get(&tablet).cloned() else { return Ok(()) };
+    let gate = tree.gate.enter(&inner.shard).await?;
+    let manifest = format!("{}/{MANIFEST_NAME}", tree.directory);
+    let mark = format!("{}/{DROPPED_NAME}", tree.directory);
+    if let Err(error) = inner.shard.disk().rename(&manifest, &mark).await {
+        return Err(stop(&inner.shard, format!("it is unknown whether tablet {tablet} is there: {error}")));
+    }
+    sync_dir_or_stop(&inner.shard, &tree.directory).await?;
+    tree.dropped.set(true);
+    inner.trees.borrow_mut().remove(&tablet);
+    let memtables: Vec<_> = tree.memtables().into_iter().collect();
+    let frozen: usize = tree.frozen().iter().map(|memtable| memtable.bytes()).sum();
+    let all: usize = memtables.iter().map(|memtable| memtable.bytes()).sum();
+    inner.frozen_bytes.set(inner.frozen_bytes.get().saturating_sub(frozen));
+    inner.memtable_bytes.set(inner.memtable_bytes.get().saturating_sub(all));
+    drop(gate);
+    let entries = inner.shard.disk().list(&tree.directory).await?;
+    // Readers hold open files, which outlive their names. A directory that background work still writes to is finished
+    // off at the next start.
+    if let Err(error) = remove_directory(&inner, &tree.directory, &entries).await {
+        inner.note_background_error(&error);
+    }
+    inner.after_change().await
+}

@@ -1,0 +1,117 @@
+//! Admission of writes, and the numbers for metrics.
+
+use crate::error::StoreError;
+use crate::inner::{Inner, stopped};
+use crate::stats::{Stats, TabletStats};
+use crate::table::Table;
+use crate::tree::Tree;
+
+impl Inner {
+    /// Writes are ahead of the disk: of the log, of flushing, or of compaction.
+    pub fn must_wait(&self) -> bool {
+        self.queue.bytes() > self.options.queue_bytes_max
+            || self.memtable_bytes.get() > self.options.memtable_bytes
+            || (self.options.automatic_compaction && self.is_behind_with_compaction())
+    }
+
+    fn is_behind_with_compaction(&self) -> bool {
+        let trees = self.trees.borrow();
+        trees.values().any(|tree| tree.run_count() > self.options.stall_runs && tree.broken.borrow().is_none())
+    }
+
+    /// Waits until writes may go on.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] when what is waited for cannot happen.
+    pub async fn wait_for_room(&self) -> Result<(), StoreError> {
+        if !self.must_wait() {
+            return Ok(());
+        }
+        let started = self.shard.now();
+        let failures = self.flush_failures.get();
+        while self.must_wait() {
+            self.compaction_wanted.notify();
+            if self.flush_failures.get() != failures
+                && let Some(error) = self.background_error.borrow().clone()
+            {
+                return Err(error);
+            }
+            self.progressed.wait(&self.shard).await.map_err(|_| stopped())?;
+        }
+        let waited = self.shard.now().since(started);
+        self.counters.stall_micros.add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    pub fn stats(&self) -> Stats {
+        let counters = &self.counters;
+        let cache = self.cache.borrow();
+        let mut stats = Stats {
+            writes: counters.writes.get(),
+            written_user_bytes: counters.written_user_bytes.get(),
+            log_bytes: counters.log_bytes.get(),
+            log_groups: counters.log_groups.get(),
+            log_syncs: counters.log_syncs.get(),
+            log_segments_created: self.segments.created.get(),
+            log_segments_recycled: self.segments.recycled.get(),
+            log_segments: self.segments.sealed_count() as u64,
+            queued_bytes: self.queue.bytes() as u64,
+            flushes: counters.flushes.get(),
+            flushed_bytes: counters.flushed_bytes.get(),
+            compactions: counters.compactions.get(),
+            compaction_read_bytes: counters.compaction_read_bytes.get(),
+            compaction_written_bytes: counters.compaction_written_bytes.get(),
+            trivial_moves: counters.trivial_moves.get(),
+            tables_dropped_expired: counters.tables_dropped_expired.get(),
+            tombstones_purged: counters.tombstones_purged.get(),
+            cache_hits: cache.hits,
+            cache_misses: cache.misses,
+            cache_bytes: cache.used() as u64,
+            bloom_skips: counters.bloom_skips.get(),
+            gets: counters.gets.get(),
+            scan_pages: counters.scan_pages.get(),
+            rows_examined: counters.rows_examined.get(),
+            stall_micros: counters.stall_micros.get(),
+            background_errors: counters.background_errors.get(),
+            memtable_bytes: self.memtable_bytes.get() as u64,
+            table_memory_bytes: 0,
+            tablets: 0,
+            tables: 0,
+            table_bytes: 0,
+        };
+        for tree in self.trees.borrow().values() {
+            stats.tablets += 1;
+            for table in tree.version().tables() {
+                stats.tables += 1;
+                stats.table_bytes += table.length();
+                stats.table_memory_bytes += table.memory_bytes() as u64;
+            }
+        }
+        stats
+    }
+}
+
+impl Tree {
+    pub fn run_count(&self) -> usize {
+        self.version().runs.len()
+    }
+
+    pub fn stats(&self) -> TabletStats {
+        let version = self.version();
+        let sum = |count: fn(&Table) -> u64| version.tables().map(|table| count(table)).sum::<u64>();
+        TabletStats {
+            memtable_bytes: self.memtables().iter().map(|memtable| memtable.bytes() as u64).sum(),
+            memtables: self.memtables().len() as u64,
+            tables: version.tables().count() as u64,
+            table_bytes: sum(Table::length),
+            table_rows: sum(|table| table.properties().rows),
+            tombstones: sum(|table| table.properties().tombstones),
+            runs: self.runs_by_level(),
+            flushed: self.flushed(),
+        }
+    }
+
+    fn runs_by_level(&self) -> Vec<u64> {
+        vec![self.version().runs.len() as u64]
+    }
+}

@@ -1,0 +1,190 @@
+//! The tree of one tablet: an active memtable, frozen ones on their way to disk, and runs of tables. Its structure changes
+//! only behind its gate, and only in one step without awaits after the manifest that says so is durable.
+
+use crate::error::StoreError;
+use crate::lsn::Lsn;
+use crate::manifest::{Manifest, RunEntry};
+use crate::memtable::Memtable;
+use crate::options::TabletOptions;
+use crate::sync::Gate;
+use crate::table::Table;
+use holon_base::TabletId;
+use smallvec::SmallVec;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Tables in ascending order that do not overlap: to a reader, one sorted sequence.
+pub struct Run {
+    pub id: u64,
+    pub tables: Vec<Rc<Table>>,
+}
+
+impl Run {
+    pub fn bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.length()).sum()
+    }
+
+    /// The one table that may say something about a key.
+    pub fn find(&self, key: &[u8]) -> Option<&Rc<Table>> {
+        // Tables may touch: the end of a deleted range, which is exclusive, may be the first key of the next table.
+        let after = self.tables.partition_point(|table| table.properties().first.as_ref() <= key);
+        self.tables.get(after.checked_sub(1)?).filter(|table| table.properties().spans(key))
+    }
+
+    /// Smallest and largest key that concern this run.
+    pub fn span(&self) -> Option<(&[u8], &[u8])> {
+        Some((&self.tables.first()?.properties().first, &self.tables.last()?.properties().last))
+    }
+
+    pub fn entry(&self) -> RunEntry {
+        RunEntry { id: self.id, tables: self.tables.iter().map(|table| table.entry()).collect() }
+    }
+}
+
+/// The runs of a tree at one moment; never changed once made.
+#[derive(Default)]
+pub struct Version {
+    /// In the order they were made.
+    pub runs: Vec<Rc<Run>>,
+}
+
+impl Version {
+    pub fn tables(&self) -> impl Iterator<Item = &Rc<Table>> {
+        self.runs.iter().flat_map(|run| run.tables.iter())
+    }
+}
+
+/// What a read goes by: nothing it holds is removed while it does.
+pub struct View {
+    pub version: Rc<Version>,
+    /// The active memtable last.
+    pub memtables: SmallVec<[Rc<Memtable>; 2]>,
+}
+
+pub struct Tree {
+    pub id: TabletId,
+    pub directory: String,
+    options: RefCell<Rc<TabletOptions>>,
+    active: RefCell<Rc<Memtable>>,
+    /// Oldest first.
+    frozen: RefCell<Vec<Rc<Memtable>>>,
+    version: RefCell<Rc<Version>>,
+    sequence: Cell<u64>,
+    flushed: Cell<Lsn>,
+    pub gate: Gate,
+    pub dropped: Cell<bool>,
+    /// Why background work on this tree was given up.
+    pub broken: RefCell<Option<StoreError>>,
+    pub compacting: Cell<bool>,
+}
+
+impl Tree {
+    pub fn new(id: TabletId, options: TabletOptions, manifest: &Manifest, version: Version) -> Self {
+        Tree {
+            id,
+            directory: directory(id),
+            options: RefCell::new(Rc::new(options)),
+            active: RefCell::new(Rc::new(Memtable::new())),
+            frozen: RefCell::default(),
+            version: RefCell::new(Rc::new(version)),
+            sequence: Cell::new(manifest.sequence),
+            flushed: Cell::new(manifest.flushed),
+            gate: Gate::new(),
+            dropped: Cell::new(false),
+            broken: RefCell::new(None),
+            compacting: Cell::new(false),
+        }
+    }
+
+    pub fn options(&self) -> Rc<TabletOptions> {
+        self.options.borrow().clone()
+    }
+
+    pub fn set_options(&self, options: TabletOptions) {
+        *self.options.borrow_mut() = Rc::new(options);
+    }
+
+    pub fn active(&self) -> Rc<Memtable> {
+        self.active.borrow().clone()
+    }
+
+    pub fn frozen(&self) -> Vec<Rc<Memtable>> {
+        self.frozen.borrow().clone()
+    }
+
+    pub fn oldest_frozen(&self) -> Option<Rc<Memtable>> {
+        self.frozen.borrow().first().cloned()
+    }
+
+    pub fn version(&self) -> Rc<Version> {
+        self.version.borrow().clone()
+    }
+
+    pub fn flushed(&self) -> Lsn {
+        self.flushed.get()
+    }
+
+    pub fn view(&self) -> View {
+        let mut memtables: SmallVec<[Rc<Memtable>; 2]> = self.frozen.borrow().iter().cloned().collect();
+        memtables.push(self.active());
+        View { version: self.version(), memtables }
+    }
+
+    pub fn memtables(&self) -> SmallVec<[Rc<Memtable>; 2]> {
+        self.view().memtables
+    }
+
+    /// The oldest record that is only in memory and in the log.
+    pub fn lsn_needed(&self) -> Lsn {
+        self.memtables().iter().map(|memtable| memtable.lsn_first()).min().unwrap_or(Lsn(u64::MAX))
+    }
+
+    /// Puts the active memtable in line to be flushed; `None` if it is empty.
+    pub fn freeze(&self) -> Option<Rc<Memtable>> {
+        let full = self.active();
+        if full.is_empty() {
+            return None;
+        }
+        *self.active.borrow_mut() = Rc::new(Memtable::new());
+        self.frozen.borrow_mut().push(full.clone());
+        Some(full)
+    }
+
+    /// The manifest that follows the one in force.
+    pub fn next_manifest(&self, runs: &[Rc<Run>], flushed: Lsn) -> Manifest {
+        Manifest {
+            tablet: self.id,
+            sequence: self.sequence.get() + 1,
+            flushed: flushed.max(self.flushed.get()),
+            runs: runs.iter().map(|run| run.entry()).collect(),
+        }
+    }
+
+    /// Takes over what a durable manifest says, forgets the memtables that it makes superfluous, and marks the tables that
+    /// are no longer named.
+    pub fn install(&self, manifest: &Manifest, runs: Vec<Rc<Run>>, flushed: &[Rc<Memtable>]) {
+        let before = self.version.replace(Rc::new(Version { runs }));
+        let version = self.version.borrow();
+        for table in before.tables() {
+            if !version.tables().any(|kept| Rc::ptr_eq(kept, table)) {
+                table.set_obsolete();
+            }
+        }
+        self.sequence.set(manifest.sequence);
+        self.flushed.set(manifest.flushed);
+        self.frozen.borrow_mut().retain(|memtable| !flushed.iter().any(|gone| Rc::ptr_eq(gone, memtable)));
+    }
+}
+
+pub const TABLETS: &str = "tablets";
+
+pub fn directory(id: TabletId) -> String {
+    format!("{TABLETS}/{:016x}", id.0)
+}
+
+pub fn parse_directory(name: &str) -> Option<TabletId> {
+    if name.len() != 16 {
+        return None;
+    }
+    u64::from_str_radix(name, 16).ok().map(TabletId)
+}

@@ -1,0 +1,175 @@
+//! The writing end of a log: gathers records into a chunk, writes it, syncs it.
+
+use crate::error::StoreError;
+use crate::lsn::Lsn;
+use crate::plant;
+use crate::sync::{stop, sync_or_stop};
+use crate::wal::format::{BLOCK_BYTES, CHUNK_HEADER_BYTES, ChunkHeader, RECORD_HEADER_BYTES};
+use crate::wal::segments::{Segment, Segments};
+use holon_base::TabletId;
+use holon_kernel::{DiskBuffer, Shard, disk::DISK_ALIGNMENT_BYTES};
+use std::rc::Rc;
+
+/// Room of the buffer at first; it grows with the groups.
+const BUFFER_BYTES: usize = 256 << 10;
+
+struct Open {
+    segment: Segment,
+    /// Where the next chunk goes.
+    offset: u64,
+    first: Lsn,
+}
+
+pub struct Log {
+    shard: Rc<Shard>,
+    segments: Rc<Segments>,
+    open: Option<Open>,
+    buffer: DiskBuffer,
+    records: u32,
+    /// The last record that was given a number.
+    last: Lsn,
+    /// The last record that was written to a file …
+    written: Lsn,
+    /// … and that was synced.
+    synced: Lsn,
+    /// Up to where a chunk on file says that it was synced: below this, loss would be noticed.
+    proven: Lsn,
+    pub bytes: u64,
+    pub groups: u64,
+    pub syncs: u64,
+}
+
+impl Log {
+    pub fn new(shard: Rc<Shard>, segments: Rc<Segments>, boot: u32) -> Self {
+        let start = Lsn::new(boot, 0);
+        let mut log = Log {
+            shard,
+            segments,
+            open: None,
+            buffer: DiskBuffer::with_capacity(BUFFER_BYTES),
+            records: 0,
+            last: start,
+            written: start,
+            synced: start,
+            proven: start,
+            bytes: 0,
+            groups: 0,
+            syncs: 0,
+        };
+        log.clear_buffer();
+        log
+    }
+
+    fn clear_buffer(&mut self) {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&[0; CHUNK_HEADER_BYTES]);
+        self.records = 0;
+    }
+
+    /// The largest mutation that fits into a segment of this length.
+    pub fn mutation_bytes_max(segment_bytes: u64) -> usize {
+        (segment_bytes.saturating_sub(BLOCK_BYTES) as usize).saturating_sub(CHUNK_HEADER_BYTES + RECORD_HEADER_BYTES)
+    }
+
+    /// Whether a mutation fits into the chunk that is being gathered.
+    pub fn fits(&self, mutation_bytes: usize) -> bool {
+        let chunk = self.buffer.len() + RECORD_HEADER_BYTES + mutation_bytes;
+        chunk as u64 <= self.segments.length - BLOCK_BYTES
+    }
+
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffer.len() - CHUNK_HEADER_BYTES
+    }
+
+    pub fn last(&self) -> Lsn {
+        self.last
+    }
+
+    /// Something was written or gathered that is not synced.
+    pub fn is_unsynced(&self) -> bool {
+        self.synced < self.last
+    }
+
+    /// No chunk says yet that the last records were synced.
+    pub fn is_unproven(&self) -> bool {
+        self.proven < self.synced
+    }
+
+    /// Gathers a record. It is not on file before [`Log::write`].
+    pub fn append(&mut self, tablet: TabletId, mutation: &[u8]) -> Lsn {
+        debug_assert!(self.fits(mutation.len()));
+        self.buffer.extend_from_slice(&tablet.0.to_le_bytes());
+        self.buffer.extend_from_slice(&(mutation.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(mutation);
+        self.records += 1;
+        self.last = self.last.plus(1);
+        self.last
+    }
+
+    /// Makes sure that what is gathered, and `more` bytes of records, have a place. Without room on the disk this fails
+    /// and nothing has happened.
+    pub async fn reserve(&mut self, more: usize) -> Result<(), StoreError> {
+        let chunk = (self.buffer.len() + more).next_multiple_of(DISK_ALIGNMENT_BYTES) as u64;
+        if let Some(open) = &self.open
+            && open.offset + chunk <= self.segments.length
+        {
+            return Ok(());
+        }
+        // Numbers for the gathered records are given already; they go where the chunk goes.
+        let first = Lsn(self.last.0 + 1 - u64::from(self.records));
+        if self.written > self.synced {
+            self.sync().await?;
+        }
+        let segment = self.segments.take().await?;
+        let next = Open { segment, offset: BLOCK_BYTES, first };
+        if let Some(full) = self.open.replace(next) {
+            self.segments.seal(full.segment, self.written);
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered as one chunk (even if it is empty: then the chunk is a mark that proves the ones before it).
+    /// [`Log::reserve`] comes first. An error stops the shard.
+    pub async fn write(&mut self) -> Result<(), StoreError> {
+        let Some(open) = &mut self.open else {
+            return Err(stop(&self.shard, "the log was written to without a segment".into()));
+        };
+        let header = ChunkHeader {
+            log: self.segments.log(),
+            sequence: open.segment.sequence,
+            block: (open.offset / BLOCK_BYTES) as u32,
+            payload_bytes: (self.buffer.len() - CHUNK_HEADER_BYTES) as u32,
+            records: self.records,
+            first: Lsn(self.last.0 + 1 - u64::from(self.records)),
+            synced: self.synced,
+            segment_first: open.first,
+        };
+        let mut buffer = std::mem::replace(&mut self.buffer, DiskBuffer::with_capacity(0));
+        buffer.pad_to(DISK_ALIGNMENT_BYTES);
+        header.seal(&mut buffer);
+        let length = buffer.len() as u64;
+        match open.segment.file.write_at(open.offset, buffer).await {
+            Ok(buffer) => self.buffer = buffer,
+            Err(error) => return Err(stop(&self.shard, format!("the log could not be written: {error}"))),
+        }
+        open.offset += length;
+        self.written = self.last;
+        self.proven = self.proven.max(header.synced);
+        self.bytes += length;
+        self.groups += 1;
+        self.clear_buffer();
+        Ok(())
+    }
+
+    /// Makes everything written durable. An error stops the shard.
+    pub async fn sync(&mut self) -> Result<(), StoreError> {
+        if let Some(open) = &self.open
+            && !plant::skip_fsync()
+        {
+            sync_or_stop(&self.shard, &open.segment.file).await?;
+            self.syncs += 1;
+        }
+        self.synced = self.written;
+        Ok(())
+    }
+}
