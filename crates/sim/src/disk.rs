@@ -451,6 +451,17 @@ impl SimDiskState {
         self.inodes.retain(|id, _| named.contains(id));
     }
 
+    /// The process ended, the machine did not: what it wrote stays, what it had in flight may or may not have happened.
+    pub fn process_ended(&mut self) {
+        for (_, submitted) in std::mem::take(&mut self.queue) {
+            if self.random.chance(1, 2) {
+                let _ = self.execute(submitted.operation); // nobody is left to tell
+            }
+        }
+        self.open.clear();
+        self.inodes.values_mut().for_each(|inode| inode.poisoned = false);
+    }
+
     /// Flips a bit of a durable file whose path `eligible` accepts. Gives the path.
     pub fn rot(&mut self, eligible: impl Fn(&str) -> bool) -> Option<String> {
         let files: Vec<(String, InodeId)> = self

@@ -4,3 +4,8 @@
 
 pub mod disk;
 pub mod faults;
+pub mod network;
+pub mod report;
+pub mod toy;
+pub mod toy_run;
+pub mod world;

@@ -1,0 +1,81 @@
+//! The network between nodes: loses, doubles, delays and reorders envelopes, and lets some pairs not talk at all.
+
+use crate::faults::{Fault, Faults};
+use holon_base::{Instant, NodeId, Random};
+use holon_kernel::Envelope;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How bad it is, per mille of envelopes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetworkFaults {
+    pub lost: u64,
+    pub doubled: u64,
+    pub delayed: u64,
+}
+
+pub struct Network {
+    pub options: NetworkFaults,
+    random: Random,
+    faults: Faults,
+    /// (from, to) pairs that are cut, one way each.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    under_way: BTreeMap<(Instant, u64), Envelope>,
+    sequence: u64,
+}
+
+impl Network {
+    pub fn new(seed: u64, faults: Faults) -> Network {
+        Network {
+            options: NetworkFaults::default(),
+            random: Random::new(seed),
+            faults,
+            cut: BTreeSet::new(),
+            under_way: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    /// From now on nothing gets from one to the other; the way back is another matter.
+    pub fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.faults.fired(Fault::Partition);
+        self.cut.insert((from, to));
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub fn send(&mut self, now: Instant, envelope: Envelope) {
+        if self.cut.contains(&(envelope.source.node, envelope.destination.node)) {
+            return;
+        }
+        if self.random.chance(self.options.lost, 1000) {
+            return self.faults.fired(Fault::MessageLost);
+        }
+        if self.random.chance(self.options.doubled, 1000) {
+            self.faults.fired(Fault::MessageDoubled);
+            self.put(now, envelope.clone());
+        }
+        self.put(now, envelope);
+    }
+
+    fn put(&mut self, now: Instant, envelope: Envelope) {
+        let delayed = self.random.chance(self.options.delayed, 1000);
+        let micros = if delayed { self.random.range(10_000, 2_000_000) } else { self.random.range(50, 1_000) };
+        if delayed {
+            self.faults.fired(Fault::MessageDelayed);
+        }
+        self.sequence += 1;
+        self.under_way.insert((now + Duration::from_micros(micros), self.sequence), envelope);
+    }
+
+    pub fn next_due(&self) -> Option<Instant> {
+        self.under_way.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub fn arrived(&mut self, now: Instant) -> Vec<Envelope> {
+        let later = self.under_way.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut self.under_way, later).into_values().collect()
+    }
+}

@@ -1,0 +1,29 @@
+//! What a run is asked and what came of it.
+
+use crate::faults::Faults;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// Simulated time under faults.
+    pub simulated: Duration,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions { simulated: Duration::from_secs(60) }
+    }
+}
+
+pub struct Outcome {
+    pub seed: u64,
+    /// Every option of the run, spelled out.
+    pub expanded: String,
+    pub simulated: Duration,
+    pub operations: u64,
+    /// Equal for equal runs.
+    pub trace: u64,
+    pub faults: Faults,
+    /// What a checker found; empty is good.
+    pub errors: Vec<String>,
+}

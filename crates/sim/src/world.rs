@@ -1,0 +1,405 @@
+//! The world: nodes of shards, their disks, the network between them and time, all stepped by one thread from one seed.
+//!
+//! ```text
+//!   step: run ready tasks of one shard ─► post what it sent ─► nothing ready? time jumps to the next completion,
+//!         envelope or timer ─► the scenario acts (clients, faults, checks)
+//! ```
+//! Each step feeds a running hash. Two runs of a seed must end with the same hash; if they do not, something read a clock, an
+//! address or an unordered map.
+
+use crate::disk::{SimDisk, SimDiskState};
+use crate::faults::{DiskFaults, Fault, Faults};
+use crate::network::Network;
+use holon_base::{Instant, NodeId, Random, ShardId, Wall};
+use holon_kernel::{Address, Class, Envelope, Order, Router, Scope, Shard, ShardOptions};
+use holon_metadata::{Identity, Metadata, load_or_create, start_shard, stop_shard};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The wall clock of every run begins here, microseconds since the epoch (2023-11-14).
+const WALL_START_MICROS: i64 = 1_700_000_000_000_000;
+
+/// Adds the services under test to a new shard.
+pub type Install = Rc<dyn Fn(&Rc<Shard>, &Rc<Metadata>)>;
+
+type Outbound = Rc<RefCell<Vec<Envelope>>>;
+
+struct Post(Outbound);
+
+impl Router for Post {
+    fn send(&mut self, envelope: Envelope) {
+        self.0.borrow_mut().push(envelope);
+    }
+}
+
+/// A shard of a node that runs.
+#[derive(Clone)]
+pub struct LiveShard {
+    pub shard: Rc<Shard>,
+    pub metadata: Rc<Metadata>,
+}
+
+enum Phase {
+    Down,
+    /// A shard of its own reads who the node is.
+    Identity {
+        shard: Rc<Shard>,
+        outcome: Rc<RefCell<Option<Result<Identity, String>>>>,
+    },
+    Starting {
+        live: Vec<LiveShard>,
+        outcomes: Rc<RefCell<Vec<Result<(), String>>>>,
+    },
+    Up {
+        live: Vec<LiveShard>,
+    },
+    Stopping {
+        live: Vec<LiveShard>,
+        stopped: Rc<Cell<usize>>,
+    },
+}
+
+pub struct SimNode {
+    pub disk: Rc<RefCell<SimDiskState>>,
+    phase: Phase,
+    /// Added to the world's wall clock, microseconds.
+    pub skew_micros: i64,
+    pub shards: u16,
+    pub starts: u64,
+    outbound: Outbound,
+}
+
+/// What became of a node since the scenario last looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeEvent {
+    Up(usize),
+    /// It refused to start, or stopped by itself, and said why.
+    Failed(usize, String),
+    StoppedCleanly(usize),
+}
+
+pub struct World {
+    pub now: Instant,
+    pub random: Random,
+    pub faults: Faults,
+    pub network: Network,
+    pub nodes: Vec<SimNode>,
+    /// Seen before by no scenario.
+    pub events: Vec<NodeEvent>,
+    pub steps: u64,
+    install: Install,
+    trace: u64,
+    local: BTreeMap<(Instant, u64), Envelope>,
+    sequence: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, nodes: usize, shards: u16, disk: DiskFaults, faults: Faults, install: Install) -> World {
+        let mut random = Random::new(seed);
+        let node = |_| SimNode {
+            disk: SimDiskState::new(random.next_u64(), disk, faults.clone()),
+            phase: Phase::Down,
+            skew_micros: random.below(2_000_000) as i64 - 1_000_000,
+            shards,
+            starts: 0,
+            outbound: Rc::default(),
+        };
+        let nodes = (0..nodes).map(node).collect();
+        let network = Network::new(random.next_u64(), faults.clone());
+        let (trace, now) = (0xcbf2_9ce4_8422_2325, Instant(1));
+        let events = Vec::new();
+        World {
+            now,
+            random,
+            faults,
+            network,
+            nodes,
+            events,
+            steps: 0,
+            install,
+            trace,
+            local: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// Mixes a number into the trace (FNV-1a over 64-bit words).
+    pub fn note(&mut self, value: u64) {
+        self.trace = (self.trace ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    pub fn node_id(index: usize) -> NodeId {
+        NodeId(0x0a00_0000_0000_0000_0000_0000_0000_0001 + index as u128)
+    }
+
+    fn wall(&self, node: usize) -> Wall {
+        Wall(WALL_START_MICROS + (self.now.0 / 1000) as i64 + self.nodes[node].skew_micros)
+    }
+
+    // ---- Nodes
+
+    pub fn start(&mut self, node: usize) {
+        assert!(matches!(self.nodes[node].phase, Phase::Down), "node {node} runs already");
+        let shard = self.new_shard(node, NodeId(0), 0, 1);
+        let outcome = Rc::new(RefCell::new(None));
+        let (disk, place) = (shard.disk(), outcome.clone());
+        shard.spawn(Scope::Node, Class::Foreground, async move {
+            let identity = load_or_create(&disk, Self::node_id(node)).await.map_err(|error| error.to_string());
+            *place.borrow_mut() = Some(identity);
+        });
+        self.nodes[node].phase = Phase::Identity { shard, outcome };
+        self.nodes[node].starts += 1;
+    }
+
+    /// The power of a node goes.
+    pub fn crash(&mut self, node: usize) {
+        self.faults.fired(Fault::Crash);
+        self.take_down(node);
+        self.nodes[node].disk.borrow_mut().crash();
+    }
+
+    fn take_down(&mut self, node: usize) {
+        let phase = std::mem::replace(&mut self.nodes[node].phase, Phase::Down);
+        let shards: Vec<Rc<Shard>> = match phase {
+            Phase::Down => Vec::new(),
+            Phase::Identity { shard, .. } => vec![shard],
+            Phase::Starting { live, .. } | Phase::Up { live } | Phase::Stopping { live, .. } => {
+                live.into_iter().map(|live| live.shard).collect()
+            }
+        };
+        // Tasks hold their shard; stopping it lets go of all of them.
+        shards.iter().for_each(|shard| shard.stop("the power is off".to_string()));
+        self.nodes[node].outbound.borrow_mut().clear();
+        let id = Self::node_id(node);
+        self.local.retain(|_, envelope| envelope.destination.node != id);
+    }
+
+    /// A clean stop, as on SIGTERM; [`NodeEvent::StoppedCleanly`] follows.
+    pub fn stop(&mut self, node: usize) {
+        self.faults.fired(Fault::CleanStop);
+        let Phase::Up { live } = std::mem::replace(&mut self.nodes[node].phase, Phase::Down) else {
+            panic!("node {node} is not up");
+        };
+        let stopped = Rc::new(Cell::new(0));
+        for LiveShard { shard, metadata } in &live {
+            let (metadata, stopped) = (metadata.clone(), stopped.clone());
+            shard.spawn(Scope::Node, Class::Foreground, async move {
+                stop_shard(metadata).await;
+                stopped.set(stopped.get() + 1);
+            });
+        }
+        self.nodes[node].phase = Phase::Stopping { live, stopped };
+    }
+
+    pub fn is_down(&self, node: usize) -> bool {
+        matches!(self.nodes[node].phase, Phase::Down)
+    }
+
+    /// The shards of a node whose doors are open.
+    pub fn up(&self, node: usize) -> Option<&[LiveShard]> {
+        match &self.nodes[node].phase {
+            Phase::Up { live } => Some(live),
+            _ => None,
+        }
+    }
+
+    fn new_shard(&mut self, node: usize, id: NodeId, shard: u16, shards: u16) -> Rc<Shard> {
+        let seed = self.random.next_u64();
+        let shard_id = ShardId(shard);
+        Shard::new(ShardOptions {
+            node: id,
+            shard: shard_id,
+            shards,
+            seed,
+            order: Order::Permuted(Random::new(seed ^ 0x5eed)),
+            disk: Box::new(SimDisk::new(&self.nodes[node].disk, shard_id)),
+            router: Box::new(Post(self.nodes[node].outbound.clone())),
+            now: self.now,
+            wall: self.wall(node),
+        })
+    }
+
+    fn shards_of(&self, node: usize) -> Vec<Rc<Shard>> {
+        match &self.nodes[node].phase {
+            Phase::Down => Vec::new(),
+            Phase::Identity { shard, .. } => vec![shard.clone()],
+            Phase::Starting { live, .. } | Phase::Up { live } | Phase::Stopping { live, .. } => {
+                live.iter().map(|live| live.shard.clone()).collect()
+            }
+        }
+    }
+
+    /// Moves a node through its phases; notices a shard that has stopped itself.
+    fn advance_phase(&mut self, node: usize) {
+        if let Some(reason) = self.shards_of(node).iter().find_map(|shard| shard.stopped()) {
+            // The process ends: its disk does not lose power, but what it had in flight is nobody's any more.
+            self.fail(node, reason);
+            return;
+        }
+        let identity = match &self.nodes[node].phase {
+            Phase::Identity { outcome, .. } => outcome.borrow_mut().take(),
+            Phase::Starting { live, outcomes } => {
+                let refused = outcomes.borrow().iter().find_map(|outcome| outcome.clone().err());
+                if let Some(reason) = refused {
+                    return self.fail(node, reason);
+                }
+                if outcomes.borrow().len() == live.len() {
+                    let live = live.clone();
+                    self.nodes[node].phase = Phase::Up { live };
+                    self.events.push(NodeEvent::Up(node));
+                }
+                return;
+            }
+            Phase::Stopping { live, stopped } => {
+                if stopped.get() == live.len() {
+                    self.fail_quietly(node);
+                    self.events.push(NodeEvent::StoppedCleanly(node));
+                }
+                return;
+            }
+            Phase::Down | Phase::Up { .. } => return,
+        };
+        match identity {
+            None => {}
+            Some(Err(reason)) => self.fail(node, reason),
+            Some(Ok(identity)) => self.start_shards(node, identity),
+        }
+    }
+
+    fn start_shards(&mut self, node: usize, identity: Identity) {
+        let shards = self.nodes[node].shards;
+        let outcomes: Rc<RefCell<Vec<Result<(), String>>>> = Rc::default();
+        let mut live = Vec::new();
+        for number in 0..shards {
+            let shard = self.new_shard(node, identity.node, number, shards);
+            let metadata = Metadata::new(&shard, identity.boot);
+            (self.install)(&shard, &metadata);
+            live.push(LiveShard { shard, metadata });
+        }
+        for LiveShard { shard, metadata } in &live {
+            let (metadata, outcomes) = (metadata.clone(), outcomes.clone());
+            shard.spawn(Scope::Node, Class::Foreground, async move {
+                let outcome = start_shard(metadata, Rc::new(|_| ())).await.map_err(|error| error.to_string());
+                outcomes.borrow_mut().push(outcome);
+            });
+        }
+        self.nodes[node].phase = Phase::Starting { live, outcomes };
+    }
+
+    fn fail_quietly(&mut self, node: usize) {
+        self.take_down(node);
+        self.nodes[node].disk.borrow_mut().process_ended();
+    }
+
+    fn fail(&mut self, node: usize, reason: String) {
+        self.fail_quietly(node);
+        self.note(reason.len() as u64);
+        self.events.push(NodeEvent::Failed(node, reason));
+    }
+
+    // ---- Time
+
+    /// Runs what is ready somewhere; false if nothing was.
+    fn run_ready(&mut self) -> bool {
+        let mut ran = false;
+        for node in 0..self.nodes.len() {
+            let wall = self.wall(node);
+            for shard in self.shards_of(node) {
+                shard.advance(self.now, wall);
+                let before = shard.polls();
+                shard.run_ready(1 + self.random.below(64) as usize);
+                let polls = shard.polls() - before;
+                if polls > 0 {
+                    ran = true;
+                    self.note(polls ^ (u64::from(shard.id().0) << 32) ^ ((node as u64) << 48));
+                }
+            }
+            self.post(node);
+            self.advance_phase(node);
+        }
+        ran
+    }
+
+    fn post(&mut self, node: usize) {
+        let sent = self.nodes[node].outbound.take();
+        for envelope in sent {
+            self.note(envelope.correlation);
+            if envelope.destination.node == Self::node_id(node) {
+                // Between two cores: quick, certain, in any order.
+                let due = self.now + Duration::from_nanos(self.random.below(50_000));
+                self.sequence += 1;
+                self.local.insert((due, self.sequence), envelope);
+            } else {
+                self.network.send(self.now, envelope);
+            }
+        }
+    }
+
+    /// One step, not beyond `until`; false when the time is there.
+    pub fn step(&mut self, until: Instant) -> bool {
+        self.steps += 1;
+        if self.run_ready() {
+            return true;
+        }
+        let disks = self.nodes.iter().filter_map(|node| node.disk.borrow().next_due());
+        let timers =
+            (0..self.nodes.len()).flat_map(|node| self.shards_of(node)).filter_map(|shard| shard.next_deadline());
+        let local = self.local.first_key_value().map(|((due, _), _)| *due);
+        let next = disks.chain(timers).chain(local).chain(self.network.next_due()).min();
+        let Some(next) = next.filter(|next| *next < until) else {
+            self.now = until;
+            return false;
+        };
+        self.now = self.now.max(next);
+        self.note(self.now.0);
+        self.complete_disks();
+        self.deliver();
+        true
+    }
+
+    /// Runs until `until`, calling `each` after every step.
+    pub fn run_until(&mut self, until: Instant, mut each: impl FnMut(&mut World)) {
+        while self.step(until) {
+            each(self);
+        }
+    }
+
+    fn complete_disks(&mut self) {
+        for node in 0..self.nodes.len() {
+            loop {
+                let completed = self.nodes[node].disk.borrow_mut().complete_next(self.now);
+                let Some((shard, id, result)) = completed else { break };
+                self.note(id.0);
+                if let Some(shard) = self.shards_of(node).get(usize::from(shard.0)) {
+                    shard.complete_disk(id, result);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let mut arrived = self.network.arrived(self.now);
+        while let Some(entry) = self.local.first_entry()
+            && entry.key().0 <= self.now
+        {
+            arrived.push(entry.remove());
+        }
+        for envelope in arrived {
+            // Always through bytes, as between nodes.
+            let envelope = Envelope::decode(envelope.encode()).expect("what was encoded here decodes here");
+            let Address { node, shard } = envelope.destination;
+            let Some(index) = (0..self.nodes.len()).find(|index| Self::node_id(*index) == node) else { continue };
+            if !matches!(self.nodes[index].phase, Phase::Identity { .. })
+                && let Some(shard) = self.shards_of(index).get(usize::from(shard.0))
+            {
+                shard.deliver(envelope);
+            }
+        }
+    }
+}
