@@ -1,1 +1,286 @@
-//! The service as the kernel sees it, one per shard.
+//! The tables service of one shard: what the kernel starts, asks and stops.
+//!
+//! ```text
+//!   metadata log ─▶ apply_metadata ─┬▶ SchemaMachine ─▶ Rc<Schema> ─▶ plans, system tables, events to clients
+//!                                   └▶ Accounts
+//!   door ─▶ open_session ─▶ front     administrator ─▶ command     other shards ─▶ message
+//!                  Engine (one a shard) ◀─ tablets
+//! ```
+//!
+//! It holds no logic of the language. Every shard of a node has one, and they share nothing: what one must tell the others
+//! goes through the metadata log or as a message.
+
+mod commands;
+pub mod config;
+mod prepared;
+mod report;
+mod schema_change;
+
+pub use config::{Authentication, TablesConfig};
+
+use crate::front::CqlSession;
+use crate::front::accounts::{ACCOUNT_ENTRY_TAG, Accounts};
+use crate::front::connection::Connection;
+use crate::front::metrics::RequestMetrics;
+use crate::front::statements::Statements;
+use crate::run::Context;
+use crate::schema::{Schema, SchemaMachine};
+use crate::tablet::LocalTablets;
+use bytes::Bytes;
+use holon_base::{ServiceId, TabletId};
+use holon_kernel::metric::Metric;
+use holon_kernel::{
+    CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext, Tablet,
+    TabletDescriptor, Verb,
+};
+use holon_metadata::Metadata;
+use holon_store::{Engine, EngineOptions};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+/// Given once, stored in the metadata log.
+pub const TABLES_SERVICE: ServiceId = ServiceId(1);
+
+pub struct TablesService {
+    me: Weak<TablesService>,
+    shard: Rc<Shard>,
+    metadata: Rc<Metadata>,
+    config: TablesConfig,
+    machine: SchemaMachine,
+    accounts: Accounts,
+    statements: Statements,
+    engine: RefCell<Option<Engine>>,
+    tablets: LocalTablets,
+    /// Made anew when the schema changes.
+    context: RefCell<Rc<Context>>,
+    connections: RefCell<BTreeMap<u64, Weak<Connection>>>,
+    requests: Pool,
+    requests_in_flight: Cell<usize>,
+    request_metrics: RequestMetrics,
+    connections_opened: Cell<u64>,
+    progress: RefCell<Rc<dyn Fn(String)>>,
+}
+
+impl TablesService {
+    /// Makes the service of a shard. It still has to be added to the shard.
+    pub fn new(shard: Rc<Shard>, metadata: Rc<Metadata>, config: TablesConfig) -> Rc<TablesService> {
+        let machine = SchemaMachine::new(Rc::default());
+        let (accounts, tablets) = (Accounts::new(&shard), LocalTablets::default());
+        let requests = shard.pool("requests", config.request_bytes);
+        Rc::new_cyclic(|me: &Weak<TablesService>| {
+            let rows_of = me.clone();
+            let context = Context {
+                shard: shard.clone(),
+                schema: machine.schema(),
+                tablets: tablets.clone(),
+                virtual_rows: Rc::new(move |keyspace, table| rows_of.upgrade()?.virtual_rows(keyspace, table)),
+                data_center: config.data_center.as_str().into(),
+            };
+            TablesService {
+                me: me.clone(),
+                shard,
+                metadata,
+                config,
+                machine,
+                accounts,
+                statements: Statements::default(),
+                engine: RefCell::new(None),
+                tablets,
+                context: RefCell::new(Rc::new(context)),
+                connections: RefCell::default(),
+                requests,
+                requests_in_flight: Cell::new(0),
+                request_metrics: RequestMetrics::default(),
+                connections_opened: Cell::new(0),
+                progress: RefCell::new(Rc::new(|_| ())),
+            }
+        })
+    }
+
+    pub fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    pub fn config(&self) -> &TablesConfig {
+        &self.config
+    }
+
+    pub fn schema(&self) -> Rc<Schema> {
+        self.machine.schema()
+    }
+
+    /// `None` before the start and after the stop.
+    pub fn engine(&self) -> Option<Engine> {
+        self.engine.borrow().clone()
+    }
+
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    pub(crate) fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
+    pub(crate) fn context(&self) -> Rc<Context> {
+        self.context.borrow().clone()
+    }
+
+    pub(crate) fn request_pool(&self) -> &Pool {
+        &self.requests
+    }
+
+    pub(crate) fn requests_metrics(&self) -> &RequestMetrics {
+        &self.request_metrics
+    }
+
+    pub(crate) fn requests_in_flight(&self) -> usize {
+        self.requests_in_flight.get()
+    }
+
+    pub(crate) fn request_started(&self) {
+        self.requests_in_flight.set(self.requests_in_flight.get() + 1);
+    }
+
+    pub(crate) fn request_ended(&self) {
+        self.requests_in_flight.set(self.requests_in_flight.get().saturating_sub(1));
+    }
+
+    pub(crate) fn connection_opened(&self, connection: &Rc<Connection>) {
+        self.connections.borrow_mut().insert(connection.id, Rc::downgrade(connection));
+        self.connections_opened.set(self.connections_opened.get() + 1);
+    }
+
+    pub(crate) fn connection_closed(&self, connection: &Connection) {
+        self.connections.borrow_mut().remove(&connection.id);
+    }
+
+    /// The connections of this shard.
+    pub(crate) fn connections(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn engine_options(&self, boot: u32) -> EngineOptions {
+        let mut options = EngineOptions::new(boot, self.shard.id().0, self.shard.shards());
+        options.memtable_bytes = self.config.memtable_bytes;
+        options.cache_bytes = self.config.cache_bytes;
+        options.log_bytes_max = self.config.log_bytes_max;
+        options.segment_bytes = self.config.log_segment_bytes;
+        options.automatic_compaction = self.config.automatic_compaction;
+        let me = self.me.clone();
+        options.tablet_options =
+            Rc::new(move |tablet| me.upgrade().map(|me| me.tablet_options(tablet)).unwrap_or_default());
+        options
+    }
+}
+
+impl Service for TablesService {
+    fn id(&self) -> ServiceId {
+        TABLES_SERVICE
+    }
+
+    fn name(&self) -> &'static str {
+        "tables"
+    }
+
+    fn apply_metadata(&self, index: u64, entry: &Bytes) -> Result<MetadataEffect, Bytes> {
+        if entry.first() == Some(&ACCOUNT_ENTRY_TAG) {
+            let answer = self.accounts.apply(entry)?;
+            return Ok(MetadataEffect { answer, ..MetadataEffect::default() });
+        }
+        let effect = self.machine.apply(index, entry)?;
+        self.schema_changed(&effect.answer);
+        Ok(effect)
+    }
+
+    fn start(self: Rc<Self>, context: StartContext) -> LocalFuture<Result<(), String>> {
+        Box::pin(async move {
+            *self.progress.borrow_mut() = context.progress;
+            let opened = Engine::open(self.shard.clone(), self.engine_options(context.boot)).await;
+            *self.engine.borrow_mut() = Some(opened.map_err(|error| error.to_string())?);
+            Ok(())
+        })
+    }
+
+    fn open_tablet(self: Rc<Self>, descriptor: TabletDescriptor) -> LocalFuture<Result<Rc<dyn Tablet>, String>> {
+        Box::pin(async move { self.open_table_tablet(descriptor).await })
+    }
+
+    fn remove_tablet(self: Rc<Self>, tablet: TabletId) -> LocalFuture<Result<(), String>> {
+        Box::pin(async move {
+            self.tablets.remove(tablet);
+            let Some(engine) = self.engine() else { return Ok(()) };
+            engine.drop_tablet(tablet).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn recover(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+        Box::pin(async move {
+            let engine = self.engine().ok_or("the engine is not open")?;
+            let report = engine.recover().await.map_err(|error| error.to_string())?;
+            if report.records > 0 {
+                self.report(format!(
+                    "replayed {} of {} records ({} bytes) from {} segments of {} logs",
+                    report.replayed, report.records, report.replayed_bytes, report.segments, report.logs
+                ));
+            }
+            Ok(())
+        })
+    }
+
+    fn recovered_everywhere(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+        Box::pin(async move {
+            // Logs of all shards: they may name tablets that lived elsewhere before, so one shard retires them, when all
+            // have read them.
+            if self.shard.id().0 == 0 {
+                let engine = self.engine().ok_or("the engine is not open")?;
+                engine.retire_old_logs().await.map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        })
+    }
+
+    fn stop(self: Rc<Self>) -> LocalFuture<()> {
+        Box::pin(async move {
+            let engine = self.engine.borrow_mut().take();
+            if let Some(engine) = engine
+                && let Err(error) = engine.close().await
+            {
+                self.report(format!("the engine did not close cleanly ({error}); the next start replays its log"));
+            }
+        })
+    }
+
+    fn open_session(self: Rc<Self>, context: SessionContext) -> Box<dyn Session> {
+        Box::new(CqlSession::new(self, context))
+    }
+
+    fn message(self: Rc<Self>, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(async move { self.prepared_message(verb, payload) })
+    }
+
+    fn command(
+        self: Rc<Self>,
+        words: Vec<String>,
+        progress: Rc<dyn Fn(String)>,
+    ) -> LocalFuture<Result<String, String>> {
+        Box::pin(async move { commands::run(self, words, progress).await })
+    }
+
+    fn metrics(&self, out: &mut Vec<Metric>) {
+        report::metrics(self, out);
+    }
+
+    fn status(&self) -> Vec<(String, String)> {
+        report::status(self)
+    }
+}
+
+impl TablesService {
+    /// For people: into the log of the node.
+    fn report(&self, text: String) {
+        let progress = self.progress.borrow().clone();
+        progress(text);
+    }
+}

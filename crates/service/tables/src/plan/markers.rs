@@ -88,7 +88,8 @@ impl MarkerCollector {
     /// `partition_key_columns`: how many the table has.
     pub fn finish(mut self, partition_key_columns: usize) -> CqlResult<Markers> {
         let specs: Option<Vec<ColumnSpec>> = self.specs.into_iter().collect();
-        let specs = specs.ok_or_else(|| CqlError::invalid("Cannot infer the type of a bind marker; add a type hint"))?;
+        let specs =
+            specs.ok_or_else(|| CqlError::invalid("Cannot infer the type of a bind marker; add a type hint"))?;
         self.partition_key.sort_unstable();
         self.partition_key.dedup_by_key(|(position, _)| *position);
         let complete = self.partition_key.len() == partition_key_columns;

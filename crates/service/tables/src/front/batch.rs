@@ -1,0 +1,40 @@
+//! BATCH: modifications as text and as prepared statements, carried out as one.
+
+use super::connection::{Answer, Connection};
+use super::execute;
+use super::planned::Planned;
+use super::run;
+use crate::error::{CqlError, CqlResult};
+use crate::run::BatchItem;
+use crate::service::TablesService;
+use holon_cql::request::{Batch, BatchQuery, BatchStatement, QueryParameters, Values};
+use std::rc::Rc;
+
+pub async fn batch(service: &Rc<TablesService>, connection: &Connection, batch: Batch) -> CqlResult<Answer> {
+    let keyspace = run::keyspace(connection, batch.keyspace.as_deref());
+    let mut items = Vec::with_capacity(batch.queries.len());
+    for query in batch.queries {
+        items.push(item(service, keyspace.as_ref(), query).await?);
+    }
+    let mut parameters = QueryParameters::new(batch.consistency);
+    parameters.serial_consistency = batch.serial_consistency;
+    parameters.timestamp_us = batch.timestamp_us;
+    parameters.now_in_seconds = batch.now_in_seconds;
+    let parameters = run::parameters(connection.version(), &parameters, Vec::new());
+    let outcome = crate::run::execute_batch(&service.context(), batch.kind, &items, &parameters).await?;
+    Ok(run::answer(outcome))
+}
+
+async fn item(service: &Rc<TablesService>, keyspace: Option<&Rc<str>>, query: BatchQuery) -> CqlResult<BatchItem> {
+    let kept = match &query.statement {
+        BatchStatement::Text(text) => service.statements().simple(keyspace, text)?,
+        BatchStatement::Prepared(id) => execute::find(service, id).await?,
+    };
+    let planned = kept.planned(&service.schema())?;
+    let Planned { plan: Some(plan), .. } = &*planned else {
+        let text = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
+        return Err(CqlError::invalid(text));
+    };
+    let values = plan.markers().positional(Values::Positional(query.values))?;
+    Ok(BatchItem { plan: plan.clone(), values })
+}

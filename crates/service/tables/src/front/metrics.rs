@@ -1,0 +1,133 @@
+//! Counts and latencies of requests, of one shard.
+
+use crate::error::CqlError;
+use holon_cql::Request;
+use holon_cql::response::ErrorCode;
+use holon_kernel::metric::{Histogram, Metric};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Query,
+    Prepare,
+    Execute,
+    Batch,
+}
+
+impl Kind {
+    const EVERY: [Kind; 4] = [Kind::Query, Kind::Prepare, Kind::Execute, Kind::Batch];
+
+    pub fn of(request: &Request) -> Kind {
+        match request {
+            Request::Prepare(_) => Kind::Prepare,
+            Request::Execute(_) => Kind::Execute,
+            Request::Batch(_) => Kind::Batch,
+            _ => Kind::Query,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Query => "query",
+            Kind::Prepare => "prepare",
+            Kind::Execute => "execute",
+            Kind::Batch => "batch",
+        }
+    }
+}
+
+/// What a statement does to data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Read,
+    Write,
+}
+
+#[derive(Default)]
+pub struct RequestMetrics {
+    kinds: RefCell<[Histogram; Kind::EVERY.len()]>,
+    reads: RefCell<Histogram>,
+    writes: RefCell<Histogram>,
+    errors: RefCell<BTreeMap<ErrorCode, u64>>,
+    protocol_errors: Cell<u64>,
+    overloaded: Cell<u64>,
+    failed_logins: Cell<u64>,
+}
+
+fn add_one(cell: &Cell<u64>) {
+    cell.set(cell.get() + 1);
+}
+
+impl RequestMetrics {
+    pub fn request(&self, kind: Kind, took: Duration, error: Option<&CqlError>) {
+        self.kinds.borrow_mut()[kind as usize].record(took);
+        if let Some(error) = error {
+            self.error(error.to_wire().code());
+        }
+    }
+
+    pub fn operation(&self, operation: Operation, took: Duration) {
+        match operation {
+            Operation::Read => self.reads.borrow_mut().record(took),
+            Operation::Write => self.writes.borrow_mut().record(took),
+        }
+    }
+
+    fn error(&self, code: ErrorCode) {
+        *self.errors.borrow_mut().entry(code).or_default() += 1;
+    }
+
+    pub fn protocol_error(&self) {
+        add_one(&self.protocol_errors);
+        self.error(ErrorCode::Protocol);
+    }
+
+    pub fn overloaded(&self) {
+        add_one(&self.overloaded);
+        self.error(ErrorCode::Overloaded);
+    }
+
+    pub fn failed_login(&self) {
+        add_one(&self.failed_logins);
+        self.error(ErrorCode::Authentication);
+    }
+
+    /// Requests answered since the start.
+    pub fn requests(&self) -> u64 {
+        self.kinds.borrow().iter().map(|histogram| histogram.count).sum()
+    }
+
+    pub fn reads(&self) -> Histogram {
+        self.reads.borrow().clone()
+    }
+
+    pub fn writes(&self) -> Histogram {
+        self.writes.borrow().clone()
+    }
+
+    pub fn collect(&self, out: &mut Vec<Metric>) {
+        let help = "time from a request's message to its answer, by kind of message";
+        for (kind, histogram) in Kind::EVERY.iter().zip(self.kinds.borrow().iter()) {
+            let metric = Metric::histogram("holon_cql_request_duration_seconds", help, histogram.clone());
+            out.push(metric.label("kind", kind.name()));
+        }
+        let help = "time to carry out a statement, by what it does";
+        for (operation, histogram) in [("read", &self.reads), ("write", &self.writes)] {
+            let metric = Metric::histogram("holon_cql_statement_duration_seconds", help, histogram.borrow().clone());
+            out.push(metric.label("operation", operation));
+        }
+        for (code, count) in self.errors.borrow().iter() {
+            let help = "requests answered with an error, by its code in the protocol";
+            let metric = Metric::counter("holon_cql_errors_total", help, *count);
+            out.push(metric.label("code", format!("{:#06x}", code.number())));
+        }
+        let help = "requests refused because too many were being worked on";
+        out.push(Metric::counter("holon_cql_overloaded_total", help, self.overloaded.get()));
+        let help = "messages that were not of the protocol";
+        out.push(Metric::counter("holon_cql_protocol_errors_total", help, self.protocol_errors.get()));
+        let help = "logins with a wrong name or password";
+        out.push(Metric::counter("holon_cql_failed_logins_total", help, self.failed_logins.get()));
+    }
+}

@@ -1,0 +1,61 @@
+//! From a tree to what is done with it: a plan for data, or the tree itself for everything that is carried out once (USE,
+//! DESCRIBE, changes of the schema, accounts).
+
+use super::statements::StatementId;
+use crate::error::{CqlError, CqlResult};
+use crate::plan::{self, AccessKind, Plan};
+use crate::schema::Schema;
+use bytes::BytesMut;
+use holon_cql::notation::Writer;
+use holon_cql::{ColumnSpec, RowsMetadata, Version};
+use holon_cql_language::Parsed;
+use holon_cql_language::ast::Statement;
+use md5::{Digest, Md5};
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub struct Planned {
+    /// `None`: carried out from its tree.
+    pub plan: Option<Rc<Plan>>,
+    /// A digest of the columns of the result: equal on all shards and nodes while they have the same columns.
+    pub result_metadata_id: StatementId,
+}
+
+impl Planned {
+    pub fn result_columns(&self) -> Option<&Arc<[ColumnSpec]>> {
+        self.plan.as_ref().and_then(|plan| plan.result_columns())
+    }
+
+    /// It only reads.
+    pub fn is_read(&self) -> bool {
+        let only_selects = |plan: &Rc<Plan>| plan.accesses().iter().all(|access| access.kind == AccessKind::Select);
+        self.plan.as_ref().is_some_and(only_selects)
+    }
+}
+
+/// Plans a statement as far as it is planned.
+///
+/// # Errors
+/// What is wrong with it in this schema.
+pub fn plan(schema: &Rc<Schema>, keyspace: Option<&str>, parsed: &Parsed) -> CqlResult<Planned> {
+    let plan = match &parsed.statement {
+        Statement::Select(_)
+        | Statement::Insert(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::Batch(_) => Some(Rc::new(plan::plan(schema, keyspace, &parsed.statement)?)),
+        _ => None,
+    };
+    let result_metadata_id = metadata_id(plan.as_ref().and_then(|plan| plan.result_columns()))?;
+    Ok(Planned { plan, result_metadata_id })
+}
+
+fn metadata_id(columns: Option<&Arc<[ColumnSpec]>>) -> CqlResult<StatementId> {
+    let mut bytes = BytesMut::new();
+    if let Some(columns) = columns {
+        let metadata = RowsMetadata::new(columns.clone());
+        let encoded = metadata.encode(&mut Writer::new(&mut bytes), Version::GREATEST);
+        encoded.map_err(|error| CqlError::Invalid(error.to_string()))?;
+    }
+    Ok(Md5::digest(&bytes).into())
+}

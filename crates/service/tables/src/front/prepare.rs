@@ -1,0 +1,38 @@
+//! PREPARE: a statement to be kept, here and on the other shards of the node.
+
+use super::connection::{Answer, Connection};
+use super::run;
+use crate::error::CqlResult;
+use crate::service::TablesService;
+use bytes::Bytes;
+use holon_cql::request::Prepare;
+use holon_cql::response::{Prepared, PreparedMetadata, ResultResponse};
+use holon_cql::{RowsMetadata, Version};
+use std::rc::Rc;
+
+pub async fn prepare(service: &Rc<TablesService>, connection: &Connection, prepare: Prepare) -> CqlResult<Answer> {
+    let keyspace = run::keyspace(connection, prepare.keyspace.as_deref());
+    let (id, kept) = service.statements().prepare(keyspace.as_deref(), &prepare.statement)?;
+    let planned = kept.planned(&service.schema())?;
+    service.statements().keep(id, kept.clone());
+    // Before the answer: the client may execute it at once, on a connection of another shard.
+    service.share_prepared(kept.keyspace.as_deref(), &kept.text).await;
+    let metadata = match &planned.plan {
+        Some(plan) => {
+            let pk_indexes = plan.markers().partition_key_indexes().to_vec();
+            PreparedMetadata { pk_indexes, columns: plan.markers().specs().to_vec() }
+        }
+        None => PreparedMetadata::default(),
+    };
+    let result_metadata_id = match connection.version() {
+        Version::V5 => Bytes::copy_from_slice(&planned.result_metadata_id),
+        _ => Bytes::new(),
+    };
+    let result_metadata = planned.result_columns().map(|columns| RowsMetadata::new(columns.clone()));
+    Ok(Answer::result(ResultResponse::Prepared(Box::new(Prepared {
+        id: Bytes::copy_from_slice(&id),
+        result_metadata_id,
+        metadata,
+        result_metadata: result_metadata.unwrap_or_default(),
+    }))))
+}

@@ -1,0 +1,225 @@
+//! Commands of the administrator. Each runs on every shard and does what concerns the tablets that live there; the answer is
+//! text for people.
+//!
+//! | words | what |
+//! | --- | --- |
+//! | `flush [keyspace [table]]` | memtables into files |
+//! | `compact [keyspace [table]]` | flush, then one run a tablet |
+//! | `snapshot NAME [keyspace [table]]` | keep the files under a name |
+//! | `restore NAME [keyspace [table]]` | go back to a snapshot |
+//! | `snapshots [keyspace [table]]` | the names there are |
+//! | `drop-snapshot NAME [keyspace [table]]` | forget one |
+//! | `verify [keyspace [table]]` | read and check every byte |
+//! | `info [keyspace [table]]` | sizes |
+//! | `user create NAME PASSWORD`, `user password NAME PASSWORD`, `user drop NAME`, `user list` | accounts |
+
+use super::TablesService;
+use crate::front::accounts::AccountChange;
+use crate::schema::Table;
+use holon_base::TabletId;
+use holon_store::{Engine, Progress, StoreError};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Progress is told when so much more is done, bytes.
+const PROGRESS_STEP_BYTES: u64 = 256 << 20;
+
+/// Snapshot names become names of directories, bytes.
+const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
+
+const USAGE: &str = "flush, compact, verify, info, snapshots [KEYSPACE [TABLE]]; snapshot, restore, drop-snapshot NAME \
+                     [KEYSPACE [TABLE]]; user create|password NAME PASSWORD; user drop NAME; user list";
+
+type Report = Rc<dyn Fn(String)>;
+
+pub(super) async fn run(service: Rc<TablesService>, words: Vec<String>, progress: Report) -> Result<String, String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let Some((&command, arguments)) = words.split_first() else {
+        return Err(format!("no command; there are: {USAGE}"));
+    };
+    match command {
+        "user" => user(&service, arguments).await,
+        "snapshot" | "restore" | "drop-snapshot" => {
+            let Some((&name, scope)) = arguments.split_first() else {
+                return Err(format!("{command} needs the name of a snapshot"));
+            };
+            check_snapshot_name(name)?;
+            on_tablets(&service, command, Some(name), scope, progress).await
+        }
+        "flush" | "compact" | "verify" | "info" | "snapshots" => {
+            on_tablets(&service, command, None, arguments, progress).await
+        }
+        other => Err(format!("no command {other:?}; there are: {USAGE}")),
+    }
+}
+
+/// A table and its tablets on this shard.
+struct Chosen {
+    table: Rc<Table>,
+    tablets: Vec<TabletId>,
+}
+
+fn choose(service: &TablesService, scope: &[&str]) -> Result<Vec<Chosen>, String> {
+    let schema = service.schema();
+    let (keyspace, table) = match *scope {
+        [] => (None, None),
+        [keyspace] => (Some(keyspace), None),
+        [keyspace, table] => (Some(keyspace), Some(table)),
+        _ => return Err(format!("name a keyspace and a table at most, not {}", scope.join(" "))),
+    };
+    if let Some(name) = keyspace {
+        let found = schema.keyspace(name).ok_or(format!("keyspace {name} does not exist"))?;
+        if let Some(table) = table
+            && found.table(table).is_none()
+        {
+            return Err(format!("table {name}.{table} does not exist"));
+        }
+    }
+    let (me, shards) = (service.shard.id(), service.shard.shards());
+    let tables = schema.user_keyspaces().flat_map(|keyspace| keyspace.tables.values());
+    let wanted = tables.filter(|found| {
+        keyspace.is_none_or(|name| *found.keyspace == *name) && table.is_none_or(|name| *found.name == *name)
+    });
+    let chosen = wanted.map(|table| {
+        let tablets = (0..table.tablets).map(|ordinal| TabletId::new(table.group, ordinal));
+        Chosen { table: table.clone(), tablets: tablets.filter(|tablet| tablet.shard(shards) == me).collect() }
+    });
+    Ok(chosen.filter(|chosen| !chosen.tablets.is_empty()).collect())
+}
+
+async fn on_tablets(
+    service: &TablesService,
+    command: &str,
+    name: Option<&str>,
+    scope: &[&str],
+    progress: Report,
+) -> Result<String, String> {
+    let engine = service.engine().ok_or("the node is starting or stopping")?;
+    let mut lines = Vec::new();
+    for chosen in choose(service, scope)? {
+        let table = format!("{}.{}", chosen.table.keyspace, chosen.table.name);
+        let mut total = Total::default();
+        for tablet in chosen.tablets {
+            let step = Step { engine: &engine, tablet, table: &table, progress: progress.clone() };
+            let done = step.run(command, name.unwrap_or_default(), &mut total).await;
+            done.map_err(|error| format!("{command} {table}, tablet {tablet}: {error}"))?;
+        }
+        lines.push(format!("{table}: {}", total.describe(command)));
+    }
+    if lines.is_empty() {
+        return Ok("nothing here".to_string());
+    }
+    Ok(lines.join("\n"))
+}
+
+/// What was found or done for a table on this shard.
+#[derive(Default)]
+struct Total {
+    tablets: u64,
+    rows: u64,
+    bytes: u64,
+    memory_bytes: u64,
+    files: u64,
+    blocks: u64,
+    tombstones: u64,
+    names: Vec<String>,
+}
+
+impl Total {
+    fn describe(&self, command: &str) -> String {
+        let Total { tablets, rows, bytes, memory_bytes, files, blocks, tombstones, .. } = self;
+        match command {
+            "verify" => format!("{tablets} tablets good: {files} files, {bytes} bytes, {blocks} blocks, {rows} rows"),
+            "info" => format!(
+                "{tablets} tablets, {files} files of {bytes} bytes with {rows} rows and {tombstones} tombstones, \
+                 {memory_bytes} bytes in memory"
+            ),
+            "snapshots" if self.names.is_empty() => "none".to_string(),
+            "snapshots" => self.names.join(", "),
+            _ => format!("{tablets} tablets done"),
+        }
+    }
+}
+
+struct Step<'a> {
+    engine: &'a Engine,
+    tablet: TabletId,
+    table: &'a str,
+    progress: Report,
+}
+
+impl Step<'_> {
+    async fn run(self, command: &str, name: &str, total: &mut Total) -> Result<(), StoreError> {
+        let (engine, tablet) = (self.engine, self.tablet);
+        match command {
+            "flush" => engine.flush(tablet).await?,
+            "compact" => engine.compact(tablet, self.teller("compacting")).await?,
+            "snapshot" => engine.snapshot(tablet, name).await?,
+            "restore" => engine.restore(tablet, name).await?,
+            "drop-snapshot" => engine.drop_snapshot(tablet, name).await?,
+            "snapshots" => {
+                for found in engine.snapshots(tablet).await? {
+                    if !total.names.contains(&found) {
+                        total.names.push(found);
+                    }
+                }
+            }
+            "verify" => {
+                let report = engine.verify(tablet, self.teller("verifying")).await?;
+                total.files += report.files;
+                total.bytes += report.bytes;
+                total.blocks += report.blocks;
+                total.rows += report.rows;
+            }
+            _ => {
+                let stats = engine.tablet_stats(tablet)?;
+                total.files += stats.tables;
+                total.bytes += stats.table_bytes;
+                total.rows += stats.table_rows;
+                total.tombstones += stats.tombstones;
+                total.memory_bytes += stats.memtable_bytes;
+            }
+        }
+        total.tablets += 1;
+        Ok(())
+    }
+
+    fn teller(&self, doing: &'static str) -> impl FnMut(Progress) + use<> {
+        let (told, progress) = (Cell::new(0), self.progress.clone());
+        let place = format!("{}, tablet {}", self.table, self.tablet);
+        move |Progress { bytes_done, bytes_total }| {
+            if bytes_done >= told.get() + PROGRESS_STEP_BYTES {
+                told.set(bytes_done);
+                progress(format!("{doing} {place}: {} of {} MiB", bytes_done >> 20, bytes_total >> 20));
+            }
+        }
+    }
+}
+
+/// The name becomes part of a path.
+fn check_snapshot_name(name: &str) -> Result<(), String> {
+    let good = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+    if name.is_empty() || name.len() > SNAPSHOT_NAME_BYTES_MAX || !name.chars().all(good) {
+        return Err(format!(
+            "{name:?} cannot name a snapshot: use 1 to {SNAPSHOT_NAME_BYTES_MAX} letters, digits, - and _"
+        ));
+    }
+    Ok(())
+}
+
+/// Accounts belong to the node, not to a shard: shard 0 does it, the others have nothing to say.
+async fn user(service: &Rc<TablesService>, arguments: &[&str]) -> Result<String, String> {
+    if service.shard.id().0 != 0 {
+        return Ok(String::new());
+    }
+    let made = match *arguments {
+        ["list"] => return Ok(service.accounts.names().join("\n")),
+        ["create", name, password] => service.accounts.change(&service.shard, name, password, true).await,
+        ["password", name, password] => service.accounts.change(&service.shard, name, password, false).await,
+        ["drop", name] => Ok(AccountChange::Drop { name: name.to_string() }),
+        _ => return Err("user create|password NAME PASSWORD, user drop NAME, or user list".to_string()),
+    };
+    let change = made.map_err(|error| error.to_string())?;
+    service.change_account(change).await.map_err(|error| error.to_string())?;
+    Ok(format!("{} {}", arguments.first().unwrap_or(&""), arguments.get(1).unwrap_or(&"")))
+}
