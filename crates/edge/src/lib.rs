@@ -24,6 +24,7 @@ pub mod limits;
 mod process;
 mod runner;
 mod signal;
+mod solo;
 
 pub use clock::Clock;
 pub use control::{ControlError, ControlHandler, ControlReplies, ControlServer, control_connect};
@@ -32,6 +33,7 @@ pub use disk::{DiskPool, RealDisk};
 pub use door::{BoundDoor, Door, DoorError, DoorFigures, DoorLimits};
 pub use http::{HttpAnswer, HttpHandler, serve_http};
 pub use process::{
-    ProcessFigures, end_process_on_panic, machine_memory_bytes, process_figures, raise_open_files_limit,
+    ProcessFigures, end_process_on_panic, machine_memory_bytes, process_figures, raise_open_files_limit, random_u128,
 };
 pub use runner::{ShardGone, ShardHandle, ShardsOptions, start_shards};
+pub use solo::run_on_disk;

@@ -63,3 +63,11 @@ pub fn end_process_on_panic() {
         std::process::exit(101);
     }));
 }
+
+/// 128 bits nobody can guess, from the system.
+pub fn random_u128() -> std::io::Result<u128> {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}

@@ -1,1 +1,31 @@
-fn main() {}
+//! The `holon` binary: configuration, the command line, the list of services, and what a node tells about itself.
+//!
+//! It holds no logic of a service and no IO of its own beyond the terminal and the configuration file; both live below.
+
+mod cli;
+mod client;
+mod config;
+mod console;
+mod control;
+mod logs;
+mod memory;
+mod metrics;
+mod node;
+mod report;
+mod services;
+mod settings;
+mod size;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The first thing, so that `ready in` counts everything.
+    let clock = holon_edge::Clock::start();
+    match cli::run(clock) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("holon: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The command line.
+
+use crate::config::{self, Config, Layers};
+use crate::settings::{Machine, SETTINGS, variable};
+use crate::{client, node};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use holon_edge::Clock;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs the command of this process. The error is one line.
+pub fn run(clock: Clock) -> Result<ExitCode, String> {
+    let matches = command().get_matches();
+    let Some((name, matches)) = matches.subcommand() else { return Err("no command; see --help".to_string()) };
+    match name {
+        "start" => node::start(configuration(matches)?, clock),
+        "config" => {
+            print(&config::show(&configuration(matches)?));
+            Ok(ExitCode::SUCCESS)
+        }
+        name => {
+            let data_dir = configuration(matches)?.settings.data_dir;
+            let mut words = vec![name.to_string()];
+            if let Ok(Some(more)) = matches.try_get_many::<String>("words") {
+                words.extend(more.cloned());
+            }
+            let json = matches.try_get_one::<String>("format").ok().flatten().is_some_and(|format| format == "json");
+            if name == "user" && words.get(1).is_some_and(|verb| verb == "create") {
+                client::add_password(&mut words)?;
+            }
+            client::run(&data_dir, words, json)
+        }
+    }
+}
+
+/// Writes to stdout; a reader that has gone is none of our business.
+pub fn print(text: &str) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+fn configuration(matches: &ArgMatches) -> Result<Config, String> {
+    let mut flags = BTreeMap::new();
+    for setting in SETTINGS {
+        if let Ok(Some(value)) = matches.try_get_one::<String>(setting.key) {
+            flags.insert(setting.key.to_string(), value.clone());
+        }
+    }
+    let named = matches.get_one::<PathBuf>("config").cloned();
+    let path = named.or_else(|| std::env::var_os("HOLON_CONFIG").map(PathBuf::from));
+    Layers::gather(flags, path.as_deref())?.resolve(Machine::this())
+}
+
+fn setting_args() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().map(|setting| {
+        let help = format!("{} [default: {}] [{}]", setting.help, setting.default, variable(setting.key));
+        let arg = Arg::new(setting.key).long(setting.key.replace('_', "-")).value_name(setting.value_name).help(help);
+        match setting.key {
+            // `--insecure` alone says yes.
+            "insecure" => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            _ => arg.action(ArgAction::Set),
+        }
+    })
+}
+
+fn config_arg() -> Arg {
+    let help = "a TOML file with these settings, keys as in `holon config` [HOLON_CONFIG]";
+    Arg::new("config").long("config").value_name("FILE").value_parser(clap::value_parser!(PathBuf)).help(help)
+}
+
+/// Commands that talk to a running node find it by its data directory.
+fn to_a_node(name: &'static str, about: &'static str) -> Command {
+    let data_dir = setting_args().filter(|arg| arg.get_id() == "data_dir");
+    Command::new(name).about(about).arg(config_arg()).args(data_dir)
+}
+
+fn words(help: &'static str) -> Arg {
+    Arg::new("words").num_args(1..).required(true).allow_hyphen_values(true).value_name("WORD").help(help)
+}
+
+pub fn command() -> Command {
+    let format =
+        Arg::new("format").long("format").value_parser(["text", "json"]).default_value("text").help("how to print it");
+    Command::new("holon")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("One binary that is a whole data platform; this version: tables, with the client you know from Cassandra.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("start")
+                .about("Runs a node until it is stopped (SIGTERM, Ctrl-C, `holon stop`; kill -9 loses nothing acknowledged)")
+                .arg(config_arg())
+                .args(setting_args()),
+        )
+        .subcommand(
+            Command::new("config")
+                .about("Prints the effective configuration, with the source of each value")
+                .arg(config_arg())
+                .args(setting_args()),
+        )
+        .subcommand(to_a_node("status", "Shows what a running node does").arg(format))
+        .subcommand(
+            to_a_node("tables", "Works on the data of tables: flush, compact, snapshot, restore, verify")
+                .arg(words("flush|compact|snapshot|restore|verify, and what it asks for")),
+        )
+        .subcommand(
+            to_a_node("user", "Manages accounts: `user create NAME [--admin]`; the password is read from the terminal or a pipe")
+                .arg(words("create NAME [--admin], and what else the node offers")),
+        )
+        .subcommand(to_a_node("stop", "Stops a running node cleanly"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_has_a_flag_for_every_setting() {
+        command().debug_assert();
+        let matches = |words: &[&str]| command().try_get_matches_from(words);
+        for setting in SETTINGS {
+            let flag = format!("{}=1", crate::settings::flag(setting.key));
+            assert!(matches(&["holon", "start", &flag]).is_ok(), "{flag}");
+        }
+        let given = matches(&["holon", "start", "--insecure", "--bind", "0.0.0.0"]).expect("fine");
+        let given = given.subcommand_matches("start").expect("start");
+        assert_eq!(given.get_one::<String>("insecure").map(String::as_str), Some("true"));
+        assert!(matches(&["holon", "start", "--cql-adress", ":1"]).is_err());
+        assert!(matches(&["holon"]).is_err());
+    }
+}

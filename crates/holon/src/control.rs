@@ -1,0 +1,177 @@
+//! The commands of the control socket: a line of JSON each way, see [`Request`] and [`Answer`].
+
+use crate::report::{NodeView, State};
+use crate::size::show_bytes;
+use holon_edge::{ControlHandler, ControlReplies, ShardHandle};
+use holon_kernel::Class;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::rc::Rc;
+
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Request {
+    /// The command and its arguments: `["tables", "compact"]`.
+    pub words: Vec<String>,
+    /// Answer with JSON where there is a choice.
+    #[serde(default)]
+    pub json: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Progress(String),
+    Done(String),
+    Failed(String),
+}
+
+impl Answer {
+    fn line(self) -> String {
+        // Strings always have a JSON form.
+        serde_json::to_string(&self).unwrap_or_default()
+    }
+}
+
+/// `stop` asks the node to end.
+pub fn handler(node: Rc<NodeView>, stop: Rc<dyn Fn()>) -> ControlHandler {
+    Rc::new(move |line, replies| {
+        let (node, stop) = (node.clone(), stop.clone());
+        Box::pin(async move {
+            let answer = match serde_json::from_str::<Request>(&line) {
+                Ok(request) => carry_out(&node, &*stop, request, replies).await,
+                Err(error) => Err(format!("not a command: {error}")),
+            };
+            answer.map_or_else(Answer::Failed, Answer::Done).line()
+        })
+    })
+}
+
+async fn carry_out(
+    node: &NodeView,
+    stop: &dyn Fn(),
+    request: Request,
+    replies: ControlReplies,
+) -> Result<String, String> {
+    let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["status"] => {
+            let status = node.to_json(&node.report().await);
+            Ok(if request.json { format!("{status:#}") } else { status_text(&status) })
+        }
+        ["stop"] => {
+            stop();
+            Ok("the node stops".to_string())
+        }
+        _ if node.state.get() != State::Ready => {
+            Err(format!("the node is {}: try again later", node.state.get().name()))
+        }
+        ["user", ..] => run_on_first(node, "tables", request.words, replies).await,
+        [service, rest @ ..] if !rest.is_empty() => {
+            run_everywhere(node, service, request.words[1..].to_vec(), replies).await
+        }
+        _ => Err(format!("unknown command {:?}; see `holon --help`", request.words.join(" "))),
+    }
+}
+
+async fn run_command(
+    handle: &ShardHandle,
+    service: &str,
+    words: Vec<String>,
+    replies: ControlReplies,
+) -> Result<String, String> {
+    let (name, prefix) = (service.to_string(), format!("shard {}: ", handle.id().0));
+    let ran = handle.run(Class::Background, move |shard| {
+        Box::pin(async move {
+            let found = shard.services().into_iter().find(|service| service.name() == name);
+            let service = found.ok_or_else(|| format!("this node has no service {name:?}"))?;
+            let progress =
+                Rc::new(move |line: String| replies.progress(Answer::Progress(format!("{prefix}{line}")).line()));
+            service.command(words, progress).await
+        })
+    });
+    ran.await.map_err(|gone| gone.to_string())?
+}
+
+/// For commands that go through the metadata log and must be given once.
+async fn run_on_first(
+    node: &NodeView,
+    service: &str,
+    words: Vec<String>,
+    replies: ControlReplies,
+) -> Result<String, String> {
+    let first = node.shards.first().ok_or("this node has no shards")?;
+    run_command(first, service, words, replies).await
+}
+
+/// On all shards at once. Answers that are equal are shown once.
+async fn run_everywhere(
+    node: &NodeView,
+    service: &str,
+    words: Vec<String>,
+    replies: ControlReplies,
+) -> Result<String, String> {
+    let running: Vec<_> = node
+        .shards
+        .iter()
+        .map(|handle| {
+            let (handle, service, words, replies) =
+                (handle.clone(), service.to_string(), words.clone(), replies.clone());
+            tokio::task::spawn_local(async move { run_command(&handle, &service, words, replies).await })
+        })
+        .collect();
+    drop(replies);
+    let mut answers = Vec::new();
+    let mut failures = Vec::new();
+    for (shard, work) in running.into_iter().enumerate() {
+        match work.await {
+            Ok(Ok(answer)) => answers.push((shard, answer)),
+            Ok(Err(failure)) => failures.push((shard, failure)),
+            Err(_) => failures.push((shard, "the command was broken off".to_string())),
+        }
+    }
+    if failures.is_empty() { Ok(together(answers)) } else { Err(together(failures)) }
+}
+
+fn together(texts: Vec<(usize, String)>) -> String {
+    match texts.split_first() {
+        Some(((_, first), rest)) if rest.iter().all(|(_, text)| text == first) => first.clone(),
+        _ => texts.iter().map(|(shard, text)| format!("shard {shard}: {text}")).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+fn status_text(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("").to_string();
+    let bytes = |value: &Value| show_bytes(value.as_u64().unwrap_or(0));
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut lines = vec![
+        format!("node      {} ({}), holon {}", text(&status["node"]), text(&status["state"]), text(&status["version"])),
+        format!("up        {:.0} s, start number {}", status["uptime_seconds"].as_f64().unwrap_or(0.0), status["boot"]),
+        format!("data      {}, {} free", text(&status["data_dir"]), bytes(&status["disk"]["free_bytes"])),
+        format!(
+            "memory    {} resident, budget {}",
+            bytes(&status["process"]["resident_bytes"]),
+            bytes(&status["memory"]["budget_bytes"])
+        ),
+        format!("console   http://{}/", text(&status["console"])),
+    ];
+    for door in list(&status["doors"]) {
+        let (name, address) = (text(&door["name"]), text(&door["address"]));
+        lines.push(format!("{name:<9} {address}, {} connections", door["connections"]));
+    }
+    for shard in list(&status["shards"]) {
+        if shard["answers"] != true {
+            lines.push(format!("shard {:<3} does not answer", shard["shard"]));
+            continue;
+        }
+        let inside = &shard["inside"];
+        lines.push(format!(
+            "shard {:<3} {} connections, {} tablets, {} tasks",
+            shard["shard"], shard["connections"], inside["tablets"], inside["tasks"]
+        ));
+        for (service, rows) in inside["services"].as_object().into_iter().flatten() {
+            let rows = list(rows);
+            lines.extend(rows.iter().map(|row| format!("  {service}: {} {}", text(&row[0]), text(&row[1]))));
+        }
+    }
+    lines.join("\n")
+}

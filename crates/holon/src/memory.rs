@@ -1,0 +1,48 @@
+//! The one memory budget of a node, cut into named shares.
+
+/// What each part of a node may hold, bytes; the sum is the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryShares {
+    /// Rows not yet in tables.
+    pub memtables: u64,
+    /// Blocks of tables.
+    pub cache: u64,
+    /// Requests being worked on.
+    pub requests: u64,
+    /// Input and output of connections.
+    pub connections: u64,
+    /// Compactions, indexes and filters of tables, the process itself, and what an allocator cannot give back.
+    pub reserve: u64,
+}
+
+impl MemoryShares {
+    pub fn of(budget_bytes: u64) -> MemoryShares {
+        let percent = |share| budget_bytes / 100 * share;
+        let (memtables, cache, requests, connections) = (percent(25), percent(30), percent(12), percent(8));
+        let reserve = budget_bytes - memtables - cache - requests - connections;
+        MemoryShares { memtables, cache, requests, connections, reserve }
+    }
+
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("memtables", self.memtables),
+            ("cache", self.cache),
+            ("requests", self.requests),
+            ("connections", self.connections),
+            ("reserve", self.reserve),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_are_the_budget() {
+        for budget in [64 << 20, (1 << 30) + 17] {
+            let total: u64 = MemoryShares::of(budget).named().iter().map(|(_, bytes)| bytes).sum();
+            assert_eq!(total, budget);
+        }
+    }
+}

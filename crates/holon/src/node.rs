@@ -1,0 +1,299 @@
+//! Starting, running and stopping a node.
+
+use crate::cli::print;
+use crate::config::Config;
+use crate::memory::MemoryShares;
+use crate::report::{NodeView, State};
+use crate::services::{SERVICES, ServiceContext};
+use crate::settings::{Settings, flag};
+use crate::size::show_bytes;
+use crate::{console, control, logs};
+use holon_base::{NodeId, ServiceId, ShardId};
+use holon_edge::{BoundDoor, Clock, ControlServer, DataDir, DiskPool, DoorLimits, ShardHandle, ShardsOptions};
+use holon_kernel::{Class, Shard};
+use holon_metadata::{Identity, Metadata};
+use std::cell::RefCell;
+use std::io::Write;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The exit code of a node whose shard had to stop (a failed sync, damaged data).
+const EXIT_SHARD_STOPPED: i32 = 70;
+
+thread_local! {
+    /// This shard's part of the metadata log, from its start to its stop.
+    static METADATA: RefCell<Option<Rc<Metadata>>> = const { RefCell::new(None) };
+}
+
+/// Runs a node until it is told to stop.
+pub fn start(config: Config, clock: Clock) -> Result<ExitCode, String> {
+    let settings = config.settings;
+    logs::start(&settings.log, settings.log_format);
+    holon_edge::end_process_on_panic();
+    refuse_open_doors(&settings)?;
+    holon_edge::raise_open_files_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the system gives no reactor: {error}"))?;
+    tokio::task::LocalSet::new().block_on(&runtime, run(settings, clock))
+}
+
+/// Nobody is let in from elsewhere unless asked for by name.
+fn refuse_open_doors(settings: &Settings) -> Result<(), String> {
+    if settings.insecure {
+        return Ok(());
+    }
+    let mut doors: Vec<(&str, std::net::SocketAddr)> =
+        SERVICES.iter().map(|service| (service.door_key, (service.door_address)(settings))).collect();
+    doors.push(("console_address", settings.console_address));
+    match doors.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
+        None => Ok(()),
+        Some((key, address)) => Err(format!(
+            "{} {address} is reachable from other machines, and there is no TLS yet: use a loopback address, or say --insecure",
+            flag(key)
+        )),
+    }
+}
+
+async fn run(settings: Settings, clock: Clock) -> Result<ExitCode, String> {
+    let doors = SERVICES
+        .iter()
+        .map(|service| {
+            let address = (service.door_address)(&settings);
+            let bound = BoundDoor::bind(service.door, address, &flag(service.door_key));
+            bound.map(|door| (service.id, door)).map_err(|error| error.to_string())
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    let console_door = BoundDoor::bind("console", settings.console_address, &flag("console_address"));
+    let console_door = console_door.map_err(|error| error.to_string())?;
+    let data = Arc::new(DataDir::open(&settings.data_dir).map_err(|error| error.to_string())?);
+    let pool = DiskPool::new(settings.disk_threads);
+    let identity = identity(&data, &pool, clock)?;
+    let shares = MemoryShares::of(settings.memory_bytes);
+    let handles = start_threads(&settings, identity, &data, &pool, clock, shares)?;
+    let view = Rc::new(NodeView {
+        node: identity.node,
+        boot: identity.boot,
+        clock,
+        data: data.clone(),
+        memory_bytes: settings.memory_bytes,
+        shares,
+        shards: handles.clone(),
+        doors: RefCell::default(),
+        console: console_door.address(),
+        state: std::cell::Cell::new(State::Starting),
+        progress: Arc::new(Mutex::new("starting".to_string())),
+    });
+    let stop = Rc::new(tokio::sync::Notify::new());
+    let listener = console_door.listen().map_err(|error| error.to_string())?;
+    tokio::task::spawn_local(holon_edge::serve_http(listener, console::handler(view.clone())));
+    let control = ControlServer::bind(&data).map_err(|error| error.to_string())?;
+    let ask_stop = stop.clone();
+    let asked: Rc<dyn Fn()> = Rc::new(move || ask_stop.notify_one());
+    tokio::task::spawn_local(control.serve(control::handler(view.clone(), asked)));
+
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        started = start_shards(&view, &settings, identity.boot) => started?,
+        () = signals.any() => return Ok(ExitCode::SUCCESS), // a start that is broken off is a crash, which is fine
+        () = stop.notified() => return Ok(ExitCode::SUCCESS),
+    }
+    open_doors(&view, &settings, doors)?;
+    view.state.set(State::Ready);
+    announce(&view, &settings, clock);
+    tokio::select! {
+        () = signals.any() => {}
+        () = stop.notified() => {}
+    }
+    Ok(shut_down(&view, &mut signals).await)
+}
+
+fn identity(data: &Arc<DataDir>, pool: &Arc<DiskPool>, clock: Clock) -> Result<Identity, String> {
+    let fresh = holon_edge::random_u128().map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    let loaded = holon_edge::run_on_disk(data, pool, clock, |disk| {
+        Box::pin(async move { holon_metadata::load_or_create(&disk, NodeId(fresh)).await })
+    });
+    let path = data.path().display();
+    match loaded {
+        Some(Ok(identity)) => Ok(identity),
+        Some(Err(error)) => Err(format!("{path}: {error}")),
+        None => Err(format!("{path}: the disk does not answer")),
+    }
+}
+
+fn start_threads(
+    settings: &Settings,
+    identity: Identity,
+    data: &Arc<DataDir>,
+    pool: &Arc<DiskPool>,
+    clock: Clock,
+    shares: MemoryShares,
+) -> Result<Vec<ShardHandle>, String> {
+    let seed = holon_edge::random_u128().map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    let started = holon_edge::start_shards(ShardsOptions {
+        node: identity.node,
+        shards: settings.shards,
+        seed: seed as u64,
+        data: data.clone(),
+        pool: pool.clone(),
+        clock,
+        connection_bytes_max: (shares.connections / u64::from(settings.shards)) as usize,
+        prepare: plant()?,
+        stopped: Arc::new(shard_stopped),
+    });
+    started.map_err(|error| format!("the shards cannot start: {error}; try fewer with --shards"))
+}
+
+/// Acknowledged is what is on the disk; what is not must not be acknowledged any more. So nothing is tidied up.
+fn shard_stopped(shard: ShardId, reason: String) {
+    tracing::error!(shard = shard.0, reason, "a shard stopped, so the node ends");
+    drop(writeln!(std::io::stderr(), "holon: shard {} stopped, so the node ends: {reason}", shard.0));
+    std::process::exit(EXIT_SHARD_STOPPED);
+}
+
+#[cfg(feature = "plant")]
+fn plant() -> Result<Arc<dyn Fn() + Send + Sync>, String> {
+    let list = std::env::var("HOLON_TEST_PLANT").unwrap_or_default();
+    let plants =
+        holon_store::plant::Plants::parse(&list).map_err(|name| format!("HOLON_TEST_PLANT: no bug {name:?}"))?;
+    Ok(Arc::new(move || holon_store::plant::set(plants)))
+}
+
+#[cfg(not(feature = "plant"))]
+fn plant() -> Result<Arc<dyn Fn() + Send + Sync>, String> {
+    Ok(Arc::new(|| ()))
+}
+
+/// Brings all shards up, at once.
+async fn start_shards(view: &Rc<NodeView>, settings: &Settings, boot: u32) -> Result<(), String> {
+    let mut starting = tokio::task::JoinSet::new();
+    for handle in view.shards.clone() {
+        let (settings, shares, progress) = (settings.clone(), view.shares, view.progress.clone());
+        starting.spawn_local(async move {
+            let ran = handle.run(Class::Foreground, move |shard| {
+                Box::pin(async move { start_shard(shard, settings, shares, boot, progress).await })
+            });
+            ran.await.map_err(|gone| gone.to_string())?
+        });
+    }
+    while let Some(ended) = starting.join_next().await {
+        ended.map_err(|error| format!("a shard could not start: {error}"))??;
+    }
+    Ok(())
+}
+
+async fn start_shard(
+    shard: Rc<Shard>,
+    settings: Settings,
+    shares: MemoryShares,
+    boot: u32,
+    progress: Arc<Mutex<String>>,
+) -> Result<(), String> {
+    let metadata = Metadata::new(&shard, boot);
+    METADATA.with(|place| *place.borrow_mut() = Some(metadata.clone()));
+    for service in SERVICES {
+        let made = (service.make)(&ServiceContext { shard: &shard, metadata: &metadata, settings: &settings, shares });
+        shard.add_service(made);
+    }
+    let number = shard.id().0;
+    let report = Rc::new(move |line: String| {
+        tracing::info!(shard = number, "{line}");
+        *progress.lock().unwrap_or_else(PoisonError::into_inner) = format!("shard {number}: {line}");
+    });
+    holon_metadata::start_shard(metadata, report).await.map_err(|error| error.to_string())
+}
+
+fn open_doors(view: &NodeView, settings: &Settings, doors: Vec<(ServiceId, BoundDoor)>) -> Result<(), String> {
+    let limits = DoorLimits {
+        connections_max: settings.connections_max,
+        connections_per_address_max: settings.connections_per_address_max,
+    };
+    for (service, door) in doors {
+        let door = door.open(service, view.shards.clone(), limits).map_err(|error| error.to_string())?;
+        view.doors.borrow_mut().push(door);
+    }
+    Ok(())
+}
+
+fn announce(view: &NodeView, settings: &Settings, clock: Clock) {
+    let mut text = format!(
+        "holon {}: node {}, {} shards, {} of memory, data in {}\n",
+        env!("CARGO_PKG_VERSION"),
+        view.node,
+        view.shards.len(),
+        show_bytes(view.memory_bytes),
+        view.data.path().display()
+    );
+    for door in view.doors.borrow().iter() {
+        text.push_str(&format!("{:<8} {}\n", door.name(), door.address()));
+    }
+    text.push_str(&format!("console  http://{}/\n", view.console));
+    text.push_str(&format!("peers    not opened ({}): this version runs one node\n", settings.peer_address));
+    text.push_str(&format!("ready in {} ms\n", clock.now().0 / 1_000_000));
+    print(&text);
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |error| format!("signals cannot be received: {error}");
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        Ok(Signals { terminate, interrupt })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Doors, then connections, then services. A second signal ends it at once, which loses nothing acknowledged.
+async fn shut_down(view: &Rc<NodeView>, signals: &mut Signals) -> ExitCode {
+    view.state.set(State::Stopping);
+    tracing::info!("stopping");
+    let orderly = async {
+        view.doors.borrow().iter().for_each(holon_edge::Door::close);
+        view.shards.iter().for_each(ShardHandle::drain);
+        let drained = async {
+            while view.shards.iter().any(|shard| shard.connections() > 0) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(holon_edge::limits::DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        let stopping = view.shards.iter().map(|handle| {
+            let handle = handle.clone();
+            tokio::task::spawn_local(async move {
+                let stopped = handle.run(Class::Foreground, |_| {
+                    Box::pin(async {
+                        if let Some(metadata) = METADATA.with(|place| place.borrow_mut().take()) {
+                            holon_metadata::stop_shard(metadata).await;
+                        }
+                    })
+                });
+                if let Err(gone) = stopped.await {
+                    tracing::warn!(%gone, "a shard did not stop cleanly");
+                }
+            })
+        });
+        for stopped in stopping.collect::<Vec<_>>() {
+            drop(stopped.await);
+        }
+    };
+    tokio::select! {
+        () = orderly => tracing::info!("stopped"),
+        () = signals.any() => tracing::warn!("stopped at once"),
+    }
+    ExitCode::SUCCESS
+}

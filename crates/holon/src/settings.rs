@@ -1,0 +1,215 @@
+//! Every setting of a node, once: its key in the configuration file, its flag, its variable, its default and its reading.
+
+use crate::size::{parse_bytes, show_bytes};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// A row of the table below. The flag of `cql_address` is `--cql-address`, its variable `HOLON_CQL_ADDRESS`.
+pub struct Setting {
+    pub key: &'static str,
+    pub value_name: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+}
+
+/// In the order in which `holon config` and `--help` show them.
+pub const SETTINGS: &[Setting] = &[
+    Setting { key: "data_dir", value_name: "DIR", default: "holon-data", help: "where this node keeps its data" },
+    Setting {
+        key: "bind",
+        value_name: "IP",
+        default: "127.0.0.1",
+        help: "the address of every door that has none of its own",
+    },
+    Setting {
+        key: "cql_address",
+        value_name: "ADDR",
+        default: ":9042",
+        help: "the door for Cassandra clients: IP:PORT, or :PORT at --bind",
+    },
+    Setting {
+        key: "console_address",
+        value_name: "ADDR",
+        default: ":7070",
+        help: "status page, /healthz, /readyz and /metrics",
+    },
+    Setting {
+        key: "peer_address",
+        value_name: "ADDR",
+        default: ":7000",
+        help: "for other nodes (not opened yet: this version runs one node)",
+    },
+    Setting { key: "auth", value_name: "none|password", default: "none", help: "what clients must prove" },
+    Setting { key: "insecure", value_name: "BOOL", default: "false", help: "allow doors beyond loopback without TLS" },
+    Setting {
+        key: "memory",
+        value_name: "SIZE",
+        default: "25%",
+        help: "what this node may use, e.g. 4GiB; a share of the machine's with %",
+    },
+    Setting { key: "shards", value_name: "N", default: "auto", help: "threads that serve requests; auto: one a core" },
+    Setting {
+        key: "disk_threads",
+        value_name: "N",
+        default: "auto",
+        help: "threads that wait for the disk; auto: 4, or 2 a shard if that is more",
+    },
+    Setting { key: "connections_max", value_name: "N", default: "8192", help: "open connections at a door" },
+    Setting {
+        key: "connections_per_address_max",
+        value_name: "N",
+        default: "4096",
+        help: "open connections at a door from one address",
+    },
+    Setting {
+        key: "log",
+        value_name: "FILTER",
+        default: "info",
+        help: "what is logged: error, warn, info, debug, trace, or e.g. info,holon_edge=debug",
+    },
+    Setting { key: "log_format", value_name: "text|json", default: "text", help: "how log lines on stderr look" },
+];
+
+pub fn flag(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+pub fn variable(key: &str) -> String {
+    format!("HOLON_{}", key.to_ascii_uppercase())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    None,
+    Password,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The effective settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub cql_address: SocketAddr,
+    pub console_address: SocketAddr,
+    pub peer_address: SocketAddr,
+    pub auth: Auth,
+    pub insecure: bool,
+    pub memory_bytes: u64,
+    pub shards: u16,
+    pub disk_threads: usize,
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+/// More cores than any machine has; a shard is a thread with memory of its own.
+const SHARDS_MAX: u16 = 1024;
+/// Less does not hold a memtable, a block cache and a page of rows for each shard.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// A process cannot have more sockets.
+const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// What the machine has, for the defaults.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    pub cores: u16,
+    pub memory_bytes: u64,
+}
+
+impl Machine {
+    pub fn this() -> Machine {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        // A machine that does not say how much it has is taken for a small one.
+        let memory_bytes = holon_edge::machine_memory_bytes().unwrap_or(2 << 30);
+        Machine { cores: u16::try_from(cores).unwrap_or(SHARDS_MAX).min(SHARDS_MAX), memory_bytes }
+    }
+}
+
+/// Reads the text of a setting; `value(key)` gives it. The error is the key and what is wrong with its value.
+pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Result<Settings, (&'static str, String)> {
+    let bind = value("bind");
+    let bind: IpAddr = bind.parse().map_err(|_| ("bind", format!("{bind:?} is not an IP address")))?;
+    let address = |key| address(value(key), bind).map_err(|wrong| (key, wrong));
+    let number = |key, minimum: usize, maximum: usize| -> Result<usize, (&'static str, String)> {
+        let text = value(key);
+        match text.parse() {
+            Ok(number) if (minimum..=maximum).contains(&number) => Ok(number),
+            _ => Err((key, format!("{text:?} is not a number from {minimum} to {maximum}"))),
+        }
+    };
+    let automatic = |key, automatic: usize, maximum: usize| {
+        if value(key) == "auto" { Ok(automatic) } else { number(key, 1, maximum) }
+    };
+    let shards = automatic("shards", usize::from(machine.cores), usize::from(SHARDS_MAX))?;
+    let threads_max = holon_edge::limits::DISK_THREADS_MAX;
+    let data_dir = value("data_dir");
+    if data_dir.is_empty() {
+        return Err(("data_dir", "it is empty; name a directory".to_string()));
+    }
+    Ok(Settings {
+        data_dir: PathBuf::from(data_dir),
+        cql_address: address("cql_address")?,
+        console_address: address("console_address")?,
+        peer_address: address("peer_address")?,
+        auth: match value("auth") {
+            "none" => Auth::None,
+            "password" => Auth::Password,
+            other => return Err(("auth", format!("{other:?} is neither none nor password"))),
+        },
+        insecure: match value("insecure") {
+            "true" | "1" | "yes" => true,
+            "false" | "0" | "no" => false,
+            other => return Err(("insecure", format!("{other:?} is neither true nor false"))),
+        },
+        memory_bytes: memory(value("memory"), machine)?,
+        shards: shards as u16,
+        disk_threads: automatic("disk_threads", (2 * shards).clamp(4, threads_max), threads_max)?,
+        connections_max: number("connections_max", 1, CONNECTIONS_MAX)?,
+        connections_per_address_max: number("connections_per_address_max", 1, CONNECTIONS_MAX)?,
+        log: crate::logs::check_filter(value("log")).map_err(|wrong| ("log", wrong))?,
+        log_format: match value("log_format") {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => return Err(("log_format", format!("{other:?} is neither text nor json"))),
+        },
+    })
+}
+
+fn memory(text: &str, machine: Machine) -> Result<u64, (&'static str, String)> {
+    let bytes = match text.strip_suffix('%') {
+        Some(share) => {
+            let share = share.trim().parse::<u64>().ok().filter(|share| (1..=100).contains(share));
+            share.map(|share| (machine.memory_bytes / 100 * share).max(MEMORY_BYTES_MIN))
+        }
+        None => parse_bytes(text),
+    };
+    match bytes {
+        None => Err(("memory", format!("{text:?} is not a size such as 4GiB, 512MiB or 25%"))),
+        Some(bytes) if bytes < MEMORY_BYTES_MIN => {
+            Err(("memory", format!("{text} is too little; give at least {}", show_bytes(MEMORY_BYTES_MIN))))
+        }
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+/// `IP:PORT`, `NAME:PORT`, or `:PORT` and `PORT` at the address of `--bind`.
+fn address(text: &str, bind: IpAddr) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::new(bind, port));
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return Err(format!("{text:?} has no port; write IP:PORT"));
+    }
+    let resolved = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    resolved.ok_or_else(|| format!("{text:?} is not an address such as 127.0.0.1:9042 or :9042"))
+}
