@@ -1,7 +1,7 @@
 //! Compression of bodies (v3, v4) and of segment payloads (v5).
 //!
-//! In v3 and v4 a compressed body is either a Snappy block or the uncompressed length (4 bytes, big endian) and an LZ4 block
-//! (section 5 of the v4 specification); in v5 only LZ4 exists and the lengths stand in the segment header. Every
+//! In v3 and v4 a compressed body is either a Snappy block or the uncompressed length (4 bytes, big endian) and an LZ4
+//! block (section 5 of the v4 specification); in v5 only LZ4 exists and the lengths stand in the segment header. Every
 //! decompression checks the announced length before it takes memory.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -60,8 +60,8 @@ impl Compression {
     /// The body that `packed` holds.
     ///
     /// # Errors
-    /// An announced length above `limit` (bytes) or implausibly far above the compressed one; bytes that do not decompress
-    /// to exactly the announced length.
+    /// An announced length above `limit` (bytes) or implausibly far above the compressed one; bytes that do not
+    /// decompress to exactly the announced length.
     pub fn decompress_body(self, packed: &[u8], limit: usize, stream: i16) -> Result<Bytes, CqlError> {
         let broken = |reason: String| CqlError::Decompression { stream: Some(stream), algorithm: self.name(), reason };
         if packed.is_empty() {

@@ -6,8 +6,8 @@
 //!                                                       └─ parts of one large envelope ─▶ envelope
 //! ```
 //!
-//! Bodies are slices of the input unless compressed or spread over segments. The decoder holds at most one unfinished envelope
-//! and what was fed beyond it; the caller takes all envelopes out before it feeds more.
+//! Bodies are slices of the input unless compressed or spread over segments. The decoder holds at most one unfinished
+//! envelope and what was fed beyond it; the caller takes all envelopes out before it feeds more.
 
 use bytes::{Bytes, BytesMut};
 
@@ -58,8 +58,8 @@ impl Decoder {
         self.body_limit_bytes = limit;
     }
 
-    /// Fixes the version and compression of the connection. A server calls it when it has accepted STARTUP (before it looks
-    /// for another envelope), a client when it has got READY or AUTHENTICATE. From here on v5 comes in segments.
+    /// Fixes the version and compression of the connection. A server calls it when it has accepted STARTUP (before it
+    /// looks for another envelope), a client when it has got READY or AUTHENTICATE. From here on v5 comes in segments.
     pub fn negotiated(&mut self, version: Version, compression: Option<Compression>) {
         self.version = Some(version);
         self.compression = compression;
@@ -84,8 +84,8 @@ impl Decoder {
     /// The next envelope; `None` while more bytes are needed.
     ///
     /// # Errors
-    /// After an error that the connection survives (see `CqlError::connection_survives`) the next call goes on after the
-    /// offending envelope; after any other one every call returns it again.
+    /// After an error that the connection survives (see `CqlError::connection_survives`) the next call goes on after
+    /// the offending envelope; after any other one every call returns it again.
     pub fn next_envelope(&mut self) -> Result<Option<Envelope>, CqlError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -115,8 +115,8 @@ impl Decoder {
         };
         let length = HEADER_LENGTH + header.body_length as usize;
         if self.input.len() < length {
-            // Room for the rest of the envelope at once, but for no more than has been proved to come: a header alone must
-            // not take megabytes.
+            // Room for the rest of the envelope at once, but for no more than has been proved to come: a header alone
+            // must not take megabytes.
             self.input.reserve((length - self.input.len()).min(self.input.len().max(4096)));
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! The sending side of a connection: messages to bytes, many of them into one buffer.
 //!
-//! In v5 the messages of a buffer share self-contained segments; a message larger than a segment is spread over several of its
-//! own. A message that cannot be written leaves no trace.
+//! In v5 the messages of a buffer share self-contained segments; a message larger than a segment is spread over several
+//! of its own. A message that cannot be written leaves no trace.
 
 use bytes::{Bytes, BytesMut};
 
@@ -44,8 +44,8 @@ impl Encoder {
         }
     }
 
-    /// Fixes version and compression. A server calls it right after it has written READY or AUTHENTICATE as the answer to
-    /// STARTUP, a client when it has got that answer. What is written from here on is segmented in v5.
+    /// Fixes version and compression. A server calls it right after it has written READY or AUTHENTICATE as the answer
+    /// to STARTUP, a client when it has got that answer. What is written from here on is segmented in v5.
     pub fn negotiated(&mut self, version: Version, compression: Option<Compression>) {
         self.version = version;
         self.compression = compression;
@@ -70,8 +70,8 @@ impl Encoder {
         self.envelope(message.stream, opcode, |version, out| message.encode_body(version, out))
     }
 
-    /// Appends the answer to an error of the decoder, on the stream that it carries (0 if it carries none). The answer to an
-    /// unsupported version is framed as the client will understand it; see `unsupported_version`.
+    /// Appends the answer to an error of the decoder, on the stream that it carries (0 if it carries none). The answer
+    /// to an unsupported version is framed as the client will understand it; see `unsupported_version`.
     pub fn decode_error(&mut self, error: &CqlError) -> Result<(), CqlError> {
         if let CqlError::UnsupportedVersion { version, stream } = *error {
             self.seal_segment();
@@ -196,8 +196,9 @@ impl Encoder {
     }
 }
 
-/// Appends the ERROR that answers a protocol version nobody here speaks, never in segments. As Cassandra does, it is framed as
-/// the greatest supported version, from which drivers learn what to go down to; v1 and v2 get their own shorter header.
+/// Appends the ERROR that answers a protocol version nobody here speaks, never in segments. As Cassandra does, it is
+/// framed as the greatest supported version, from which drivers learn what to go down to; v1 and v2 get their own
+/// shorter header.
 pub fn unsupported_version(version: u8, stream: i16, out: &mut BytesMut) {
     let text = CqlError::UnsupportedVersion { version, stream }.to_string();
     let mut body = BytesMut::new();

@@ -1,13 +1,13 @@
 //! The one error of the codec: what was wrong, where, and what to do about it.
 //!
-//! Errors of *values* (bytes that do not fit a column's type) are `value::ValueError`; they are answered with INVALID and
-//! are the service's to report. Everything here is about the protocol itself.
+//! Errors of *values* (bytes that do not fit a column's type) are `value::ValueError`; they are answered with INVALID
+//! and are the service's to report. Everything here is about the protocol itself.
 
 use crate::frame::Version;
 use crate::response::ErrorCode;
 
-/// Why bytes could not be read as a message, or a message could not be written. Offsets count bytes from the start of the
-/// body (after decompression).
+/// Why bytes could not be read as a message, or a message could not be written. Offsets count bytes from the start of
+/// the body (after decompression).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CqlError {
     #[error("{what} at byte {offset} needs {needed} bytes but {left} are left; send the whole message")]
@@ -51,7 +51,8 @@ pub enum CqlError {
     #[error("Request is too big: length {length} exceeds maximum allowed length {limit}.")]
     EnvelopeTooLarge { stream: i16, length: u32, limit: usize },
     #[error(
-        "segment header has the CRC24 {received:#08x}, computed {computed:#08x}; the bytes were damaged on the way, reconnect"
+        "segment header has the CRC24 {received:#08x}, computed {computed:#08x}; the bytes were damaged on the way, \
+         reconnect"
     )]
     SegmentHeaderChecksum { computed: u32, received: u32 },
     #[error(
@@ -82,8 +83,8 @@ impl CqlError {
         }
     }
 
-    /// True if the bytes after the offending envelope can still be told apart, so that the connection may be kept. False
-    /// if the answer should be the last thing sent.
+    /// True if the bytes after the offending envelope can still be told apart, so that the connection may be kept.
+    /// False if the answer should be the last thing sent.
     pub fn connection_survives(&self) -> bool {
         use CqlError::*;
         match self {

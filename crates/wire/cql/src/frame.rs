@@ -188,8 +188,8 @@ impl Header {
     /// Reads a header from the start of `bytes`. `None` while more bytes are needed.
     ///
     /// # Errors
-    /// An unsupported version (told from as few bytes as carry version and stream: v1 and v2 have shorter headers, and a
-    /// client of another protocol may never send nine bytes), a message going the wrong way, an unknown opcode.
+    /// An unsupported version (told from as few bytes as carry version and stream: v1 and v2 have shorter headers, and
+    /// a client of another protocol may never send nine bytes), a message going the wrong way, an unknown opcode.
     pub fn decode(bytes: &[u8], expected: Direction) -> Result<Option<Header>, CqlError> {
         let &[version_byte, flags, stream_high, ref rest @ ..] = bytes else { return Ok(None) };
         let number = version_byte & !RESPONSE_BIT;

@@ -4,11 +4,12 @@
 /// (`native_transport_max_frame_size`); one row of that size is already a mistake in the data model.
 pub const ENVELOPE_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Greatest body of an envelope before authentication, in bytes: enough for STARTUP and SASL, too little to exhaust memory
-/// from connections that have proved nothing.
+/// Greatest body of an envelope before authentication, in bytes: enough for STARTUP and SASL, too little to exhaust
+/// memory from connections that have proved nothing.
 pub const ENVELOPE_BODY_BYTES_MAX_UNAUTHENTICATED: usize = 64 * 1024;
 
-/// Greatest body that is skipped rather than answered by closing the connection, in bytes: the 256 MiB of section 2.4.1.5.
+/// Greatest body that is skipped rather than answered by closing the connection, in bytes: the 256 MiB of section
+/// 2.4.1.5.
 pub const ENVELOPE_BODY_BYTES_SKIPPABLE: usize = 256 * 1024 * 1024;
 
 /// Greatest body that a client (the simulator, tests) or server will write, in bytes: section 2.4.1.5.
@@ -23,7 +24,8 @@ pub const COMPRESSED_BYTES_MIN: usize = 512;
 /// How many times larger than its compressed form a body may claim to be.
 pub const DECOMPRESSION_RATIO_MAX: usize = 100;
 
-/// Bodies up to this size may have any ratio, in bytes: LZ4 reaches 255 on a blob of zeros, and a blob of zeros is legal.
+/// Bodies up to this size may have any ratio, in bytes: LZ4 reaches 255 on a blob of zeros, and a blob of zeros is
+/// legal.
 pub const DECOMPRESSION_RATIO_FLOOR_BYTES: usize = 4 * 1024 * 1024;
 
 /// How deep types and values may nest. Cassandra sets no limit; recursion without one is a stack overflow on request.

@@ -4,8 +4,8 @@
 //! bytes that are left before memory is taken for its elements.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 
 use crate::consistency::Consistency;
 use crate::error::CqlError;

@@ -104,7 +104,7 @@ impl ResponseMessage {
             Opcode::Authenticate => Response::Authenticate(Authenticate::decode(&mut reader)?),
             Opcode::Supported => Response::Supported(Supported::decode(&mut reader)?),
             Opcode::Result => Response::Result(ResultResponse::decode(reader, version)?),
-            Opcode::Event => Response::Event(Event::decode(&mut reader, version)?),
+            Opcode::Event => Response::Event(Event::decode(&mut reader)?),
             Opcode::AuthChallenge => Response::AuthChallenge(AuthChallenge::decode(&mut reader)?),
             Opcode::AuthSuccess => Response::AuthSuccess(AuthSuccess::decode(&mut reader)?),
             other => {

@@ -1,7 +1,7 @@
 //! RESULT Rows (section 4.2.5.2): metadata, a writer that appends cells as they are found, and what a client reads.
 //!
-//! The paging state stands before the rows but is known only after them; so the writer keeps the cells in one buffer and the
-//! few bytes before them in another, and nothing is moved when the page ends.
+//! The paging state stands before the rows but is known only after them; so the writer keeps the cells in one buffer
+//! and the few bytes before them in another, and nothing is moved when the page ends.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl RowsMetadata {
         let changed = version >= Version::V5 && flags & METADATA_CHANGED != 0 && flags & NO_METADATA == 0;
         let new_metadata_id = if changed { Some(reader.short_bytes("id of the new metadata")?) } else { None };
         let columns = if flags & NO_METADATA == 0 {
-            decode_columns(reader, version, count, flags & GLOBAL_TABLE_SPEC != 0)?
+            decode_columns(reader, count, flags & GLOBAL_TABLE_SPEC != 0)?
         } else {
             Vec::new()
         };
@@ -116,12 +116,7 @@ pub(crate) fn read_count(reader: &mut Reader, what: &'static str) -> Result<u64,
     u64::try_from(count).map_err(|_| CqlError::NegativeLength { what, offset, length: i64::from(count) })
 }
 
-pub(crate) fn decode_columns(
-    reader: &mut Reader,
-    version: Version,
-    count: u64,
-    global: bool,
-) -> Result<Vec<ColumnSpec>, CqlError> {
+pub(crate) fn decode_columns(reader: &mut Reader, count: u64, global: bool) -> Result<Vec<ColumnSpec>, CqlError> {
     let table = |reader: &mut Reader| -> Result<(Arc<str>, Arc<str>), CqlError> {
         Ok((reader.string("keyspace of a column")?.into(), reader.string("table of a column")?.into()))
     };
@@ -135,7 +130,7 @@ pub(crate) fn decode_columns(
             None => table(reader)?,
         };
         let name = reader.string("name of a column")?.into();
-        columns.push(ColumnSpec { keyspace, table, name, cql_type: CqlType::decode(reader, version)? });
+        columns.push(ColumnSpec { keyspace, table, name, cql_type: CqlType::decode(reader)? });
     }
     Ok(columns)
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! without compression   3 bytes little endian: payload length (17 bits), self-contained (1), padding (6)
 //!                       3 bytes little endian: CRC24 of the 3 bytes before
-//! with LZ4              5 bytes little endian: compressed length (17), uncompressed length (17), self-contained (1), padding (5)
+//! with LZ4              5 bytes little endian: compressed length (17), uncompressed length (17), self-contained (1),
+//! padding (5)
 //!                       3 bytes little endian: CRC24 of the 5 bytes before
 //! both                  payload, then 4 bytes little endian: CRC32 of the payload as it is on the wire
 //! ```

@@ -1,7 +1,7 @@
 //! Tokens of Cassandra's Murmur3 partitioner: where a partition key stands on the ring.
 //!
-//! It is the first half of MurmurHash3 x64 128 with seed 0, except that the bytes of the tail are taken as signed, which is
-//! a mistake that Cassandra made once and everybody has to repeat.
+//! It is the first half of MurmurHash3 x64 128 with seed 0, except that the bytes of the tail are taken as signed,
+//! which is a mistake that Cassandra made once and everybody has to repeat.
 
 /// The token of a serialized partition key.
 pub fn token(partition_key: &[u8]) -> i64 {
@@ -15,8 +15,8 @@ pub fn token(partition_key: &[u8]) -> i64 {
     }
 }
 
-/// Appends one column of a composite partition key (`[length, 2 bytes][bytes][0]`). A key of a single column is its bytes
-/// alone.
+/// Appends one column of a composite partition key (`[length, 2 bytes][bytes][0]`). A key of a single column is its
+/// bytes alone.
 ///
 /// Returns false, and appends nothing, if the column has more than 65535 bytes: such a key is invalid.
 #[must_use]

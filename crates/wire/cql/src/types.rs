@@ -1,8 +1,9 @@
-//! CQL types: as a value to pass around, as an [option] on the wire (section 4.2.5.2), as CQL text, as a Java class name.
+//! CQL types: as a value to pass around, as an [option] on the wire (section 4.2.5.2), as CQL text, as a Java class
+//! name.
 //!
-//! A type is cheap to clone (nested ones share an `Arc`) and can be sent between threads. `frozen<…>` is a wrapper, because it
-//! is part of what a user wrote and what DESCRIBE has to print; it has no trace on the wire. Code that does not care calls
-//! `unfrozen()` first. The functions of `value` look through it themselves.
+//! A type is cheap to clone (nested ones share an `Arc`) and can be sent between threads. `frozen<…>` is a wrapper,
+//! because it is part of what a user wrote and what DESCRIBE has to print; it has no trace on the wire. Code that does
+//! not care calls `unfrozen()` first. The functions of `value` look through it themselves.
 
 mod class_name;
 mod option;
@@ -202,8 +203,8 @@ impl CqlType {
         })
     }
 
-    /// The length that every value of this type has *inside a vector*, in bytes, if there is one. As in Cassandra, smallint,
-    /// tinyint, date, time and counter count as variable there.
+    /// The length that every value of this type has *inside a vector*, in bytes, if there is one. As in Cassandra,
+    /// smallint, tinyint, date, time and counter count as variable there.
     pub fn vector_element_length(&self) -> Option<usize> {
         match self.unfrozen() {
             CqlType::Boolean => Some(1),
@@ -284,8 +285,8 @@ impl fmt::Debug for CqlType {
     }
 }
 
-/// A name as an identifier of CQL: quoted unless it is lower case and plain. The reserved words are the language's to know;
-/// types may be named by few of them, so a name is not compared with them here.
+/// A name as an identifier of CQL: quoted unless it is lower case and plain. The reserved words are the language's to
+/// know; types may be named by few of them, so a name is not compared with them here.
 fn write_identifier(formatter: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
     let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase());
     let plain = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';

@@ -1,8 +1,8 @@
 //! Values of all types and their serialized form (section 6), and the check of bytes that a client has bound.
 //!
-//! A serialized value has no length of its own: it is what stands inside a [bytes]. Null is not a value; where a part may be
-//! null (fields of tuples and user-defined types) it is an `Option`. A value of *zero bytes* exists for most types besides
-//! null, for reasons of history (section 6): here it is `Value::Empty`.
+//! A serialized value has no length of its own: it is what stands inside a [bytes]. Null is not a value; where a part
+//! may be null (fields of tuples and user-defined types) it is an `Option`. A value of *zero bytes* exists for most
+//! types besides null, for reasons of history (section 6): here it is `Value::Empty`.
 
 mod decode;
 mod encode;
@@ -10,8 +10,8 @@ mod validate;
 pub mod vint;
 
 use bytes::Bytes;
+use core::net::IpAddr;
 use num_bigint::BigInt;
-use std::net::IpAddr;
 
 pub use validate::{accepts_empty, validate};
 

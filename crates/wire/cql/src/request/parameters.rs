@@ -82,7 +82,8 @@ pub struct QueryParameters {
     pub paging_state: Option<Bytes>,
     /// SERIAL or LOCAL_SERIAL; for conditional statements only.
     pub serial_consistency: Option<Consistency>,
-    /// The timestamp of writes, in microseconds since 1970, never `i64::MIN`; a timestamp in the statement goes before it.
+    /// The timestamp of writes, in microseconds since 1970, never `i64::MIN`; a timestamp in the statement goes before
+    /// it.
     pub timestamp_us: Option<i64>,
     /// Takes the place of the connection's keyspace (v5).
     pub keyspace: Option<String>,

@@ -1,7 +1,7 @@
 //! ERROR (sections 4.2.1 and 8): all codes and all their bodies.
 
 use bytes::Bytes;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use crate::consistency::Consistency;
 use crate::error::CqlError;

@@ -1,6 +1,6 @@
 //! EVENT (section 4.2.6): what the server tells unasked to those who registered.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use crate::error::CqlError;
 use crate::frame::Version;
@@ -43,7 +43,7 @@ impl Event {
     }
 
     /// Reads the body.
-    pub fn decode(reader: &mut Reader, _version: Version) -> Result<Event, CqlError> {
+    pub fn decode(reader: &mut Reader) -> Result<Event, CqlError> {
         let offset = reader.offset();
         let event_type = EventType::decode(reader.string("event type")?, offset)?;
         let (what, offset) = ("change of an event", reader.offset());

@@ -60,7 +60,7 @@ impl PreparedMetadata {
             Vec::new()
         };
         let global = flags & rows::GLOBAL_TABLE_SPEC != 0;
-        Ok(PreparedMetadata { pk_indexes, columns: rows::decode_columns(reader, version, count, global)? })
+        Ok(PreparedMetadata { pk_indexes, columns: rows::decode_columns(reader, count, global)? })
     }
 
     fn encode(&self, writer: &mut Writer<'_>, version: Version) -> Result<(), CqlError> {

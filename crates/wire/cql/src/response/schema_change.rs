@@ -79,8 +79,8 @@ impl SchemaChange {
         Ok(SchemaChange { kind, keyspace, target })
     }
 
-    /// Appends change, target and options. v3 knows no functions and aggregates: there it is the keyspace that changed, as
-    /// Cassandra tells it.
+    /// Appends change, target and options. v3 knows no functions and aggregates: there it is the keyspace that changed,
+    /// as Cassandra tells it.
     pub fn encode(&self, writer: &mut Writer<'_>, version: Version) -> Result<(), CqlError> {
         let kind = match self.kind {
             SchemaChangeKind::Created => "CREATED",

@@ -16,12 +16,12 @@ const UDT: u16 = 0x0030;
 const TUPLE: u16 = 0x0031;
 
 impl CqlType {
-    /// Reads a type.
+    /// Reads a type; what a version does not know is not asked, it is understood anyway.
     ///
     /// # Errors
     /// Also nesting beyond the limit.
-    pub fn decode(reader: &mut Reader, version: Version) -> Result<CqlType, CqlError> {
-        decode(reader, version, NESTING_MAX)
+    pub fn decode(reader: &mut Reader) -> Result<CqlType, CqlError> {
+        decode(reader, NESTING_MAX)
     }
 
     /// Appends the type; `frozen` leaves no trace.
@@ -60,7 +60,7 @@ fn scalar_id(cql_type: &CqlType) -> Option<(u16, Version)> {
     })
 }
 
-fn decode(reader: &mut Reader, version: Version, levels: usize) -> Result<CqlType, CqlError> {
+fn decode(reader: &mut Reader, levels: usize) -> Result<CqlType, CqlError> {
     let offset = reader.offset();
     let Some(inner_levels) = levels.checked_sub(1) else {
         return Err(CqlError::TooDeep { offset, limit: NESTING_MAX });
@@ -71,13 +71,13 @@ fn decode(reader: &mut Reader, version: Version, levels: usize) -> Result<CqlTyp
             let name = reader.string("class of a custom type")?;
             CqlType::from_class_name(&name, inner_levels).ok_or(CqlError::TooDeep { offset, limit: NESTING_MAX })?
         }
-        LIST => CqlType::list(decode(reader, version, inner_levels)?),
-        SET => CqlType::set(decode(reader, version, inner_levels)?),
-        MAP => CqlType::map(decode(reader, version, inner_levels)?, decode(reader, version, inner_levels)?),
+        LIST => CqlType::list(decode(reader, inner_levels)?),
+        SET => CqlType::set(decode(reader, inner_levels)?),
+        MAP => CqlType::map(decode(reader, inner_levels)?, decode(reader, inner_levels)?),
         TUPLE => {
             let count = u64::from(reader.short("elements of a tuple")?);
             let count = reader.check_count(count, 2, "elements of a tuple")?;
-            let elements = (0..count).map(|_| decode(reader, version, inner_levels));
+            let elements = (0..count).map(|_| decode(reader, inner_levels));
             CqlType::Tuple(elements.collect::<Result<Arc<[_]>, _>>()?)
         }
         UDT => {
@@ -87,7 +87,7 @@ fn decode(reader: &mut Reader, version: Version, levels: usize) -> Result<CqlTyp
             let count = reader.check_count(count, 4, "fields of a user-defined type")?;
             let field = |_| {
                 let name = reader.string("name of a field")?;
-                Ok(UdtField { name, cql_type: decode(reader, version, inner_levels)? })
+                Ok(UdtField { name, cql_type: decode(reader, inner_levels)? })
             };
             CqlType::udt(keyspace, name, (0..count).map(field).collect::<Result<_, _>>()?)
         }

@@ -1,8 +1,8 @@
 //! Serialized bytes to values. Blobs are slices of the input.
 
 use bytes::Bytes;
+use core::net::IpAddr;
 use num_bigint::BigInt;
-use std::net::IpAddr;
 
 use crate::limits::NESTING_MAX;
 use crate::types::CqlType;

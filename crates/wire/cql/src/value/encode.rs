@@ -1,7 +1,7 @@
 //! Values to serialized bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use crate::limits::NESTING_MAX;
 use crate::types::CqlType;

@@ -117,7 +117,8 @@ fn segments_that_make_no_sense_end_the_connection() {
     let mut unsegmented = Encoder::new(Version::V5);
     unsegmented.request(&message(1, noise(100))).expect("valid");
     let envelope = unsegmented.take();
-    let cases: [(&str, Vec<(&[u8], bool)>); 4] = [
+    type Segments<'a> = Vec<(&'a [u8], bool)>;
+    let cases: [(&str, Segments<'_>); 4] = [
         ("half an envelope", vec![(&envelope[..50], true)]),
         ("half a header", vec![(&envelope[..5], true)]),
         ("whole ones between parts", vec![(&envelope[..50], false), (&envelope, true)]),
@@ -205,7 +206,8 @@ fn unsupported_versions_are_answered_in_words_that_drivers_know() {
         assert_eq!((error.code(), error.stream()), (ErrorCode::Protocol, Some(stream)));
         assert!(!error.connection_survives());
         let text = format!(
-            "Invalid or unsupported protocol version ({version}); the lowest supported version is 3 and the greatest is 5"
+            "Invalid or unsupported protocol version ({version}); the lowest supported version is 3 and the greatest \
+             is 5"
         );
         let mut encoder = Encoder::new(Version::V4);
         encoder.decode_error(&error).expect("always possible");

@@ -1,7 +1,8 @@
-//! The crate `cassandra-protocol` as the judge, in both directions: what we write it must read, what it writes back we must
-//! read as the message we began with.
+//! The crate `cassandra-protocol` as the judge, in both directions: what we write it must read, what it writes back we
+//! must read as the message we began with.
 //!
-//! Where it departs from the specification, or does not know something, the message is changed first; each place says why.
+//! Where it departs from the specification, or does not know something, the message is changed first; each place says
+//! why.
 
 use bytes::Bytes;
 use cassandra_protocol::compression::Compression as OracleCompression;

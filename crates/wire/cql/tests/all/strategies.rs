@@ -1,6 +1,7 @@
 //! Random messages, types and values. Messages are made for a version: they hold nothing that it cannot express.
 
 use bytes::Bytes;
+use core::net::{IpAddr, SocketAddr};
 use holon_cql::request::{
     AuthResponse, Batch, BatchKind, BatchQuery, BatchStatement, EventType, Execute, Options, Prepare, Query,
     QueryParameters, Register, Startup, Values,
@@ -18,7 +19,6 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
-use std::net::{IpAddr, SocketAddr};
 
 /// So many cases, and the same ones each time.
 pub fn cases(count: u32) -> ProptestConfig {
