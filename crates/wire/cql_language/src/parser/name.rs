@@ -165,7 +165,7 @@ impl Parser<'_> {
             }
             TokenKind::QuotedName => {
                 let role = if what == "user names" { " and USER is deprecated, please use ROLE" } else { "" };
-                Err(self.not_allowed(format!("Quoted strings are are not supported for {what}{role}")))
+                Err(self.not_allowed(format!("Quoted strings are not supported for {what}{role}")))
             }
             _ => self.string_or_no_viable_alternative(),
         }

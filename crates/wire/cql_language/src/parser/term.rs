@@ -249,7 +249,9 @@ impl Parser<'_> {
 
     fn function_call(&mut self) -> Parsing<Term> {
         let name = self.function_name()?;
-        self.open_parenthesis()?;
+        if !self.accept(TokenKind::LeftParenthesis) {
+            return Err(self.no_viable_alternative());
+        }
         let arguments =
             if self.is(TokenKind::RightParenthesis) { Vec::new() } else { self.comma_separated(Self::term)? };
         self.close_parenthesis()?;
