@@ -45,7 +45,12 @@ pub fn keep_planted_binary() -> Result<(), String> {
 
 /// Compiles the program that uses the Rust driver, in a workspace of its own.
 pub fn build_rust_driver(work: &mut Work) {
-    work.prepare("build rust_driver", &mut cargo(&["build", "--manifest-path", RUST_DRIVER]));
+    let mut command = cargo(&["build", "--manifest-path", RUST_DRIVER, "--target-dir"]);
+    work.prepare("build rust_driver", command.arg(rust_driver_target()));
+}
+
+fn rust_driver_target() -> PathBuf {
+    workspace::target().join("foreign").join("rust_driver")
 }
 
 /// For `--all`: root, and the programs that the privileged tests call.
@@ -124,6 +129,7 @@ fn python() -> Command {
     let mut command = Command::new(workspace::virtualenv().join("bin/python"));
     command.current_dir(workspace::root());
     command.env("HOLON_BINARY", workspace::holon()).env("PYTHONUNBUFFERED", "1").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("HOLON_RUST_DRIVER", rust_driver_target().join("debug").join("rust_driver"));
     command.env("HOLON_SCRATCH", workspace::target().join("foreign").join("scratch"));
     if workspace::holon_planted().exists() {
         command.env("HOLON_BINARY_PLANTED", workspace::holon_planted());
