@@ -26,7 +26,7 @@ pub fn run(clock: Clock) -> Result<ExitCode, String> {
                 words.extend(more.cloned());
             }
             let json = matches.try_get_one::<String>("format").ok().flatten().is_some_and(|format| format == "json");
-            if name == "user" && words.get(1).is_some_and(|verb| verb == "create") {
+            if name == "user" && words.len() == 3 && ["create", "password"].contains(&words[1].as_str()) {
                 client::add_password(&mut words)?;
             }
             client::run(&data_dir, words, json)
@@ -102,12 +102,12 @@ pub fn command() -> Command {
         )
         .subcommand(to_a_node("status", "Shows what a running node does").arg(format))
         .subcommand(
-            to_a_node("tables", "Works on the data of tables: flush, compact, snapshot, restore, verify")
-                .arg(words("flush|compact|snapshot|restore|verify, and what it asks for")),
+            to_a_node("tables", "Works on the data of tables: flush, compact, snapshot, restore, verify and more")
+                .arg(words("flush | compact | verify | info | snapshots [KEYSPACE [TABLE]], snapshot | restore | drop-snapshot NAME [KEYSPACE [TABLE]]")),
         )
         .subcommand(
-            to_a_node("user", "Manages accounts: `user create NAME [--admin]`; the password is read from the terminal or a pipe")
-                .arg(words("create NAME [--admin], and what else the node offers")),
+            to_a_node("user", "Manages accounts; a password is read from the terminal or a pipe")
+                .arg(words("create NAME | password NAME | drop NAME | list")),
         )
         .subcommand(to_a_node("stop", "Stops a running node cleanly"))
 }

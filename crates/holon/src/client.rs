@@ -40,7 +40,6 @@ pub fn add_password(words: &mut Vec<String>) -> Result<(), String> {
     if password.is_empty() {
         return Err("no password: give it on a line of its own".to_string());
     }
-    words.push("--password".to_string());
     words.push(password.to_string());
     Ok(())
 }

@@ -31,16 +31,23 @@ impl Collector for Values {
             let help = first.help.trim_end_matches('.');
             let mut described = encoder.encode_descriptor(name, help, None, kind)?;
             for metric in metrics.iter().filter(|metric| same_kind(&metric.value, &first.value)) {
-                if metric.labels.is_empty() {
+                let labels: Vec<(&str, String)> =
+                    metric.labels.iter().map(|(key, value)| (*key, escape(value))).collect();
+                if labels.is_empty() {
                     encode(&mut described, &metric.value)?;
                 } else {
-                    encode(&mut described.encode_family(&metric.labels)?, &metric.value)?;
+                    encode(&mut described.encode_family(&labels)?, &metric.value)?;
                 }
             }
             rest = others;
         }
         Ok(())
     }
+}
+
+/// The encoder writes label values as they are; a quote in one would end it.
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn same_kind(a: &MetricValue, b: &MetricValue) -> bool {

@@ -25,4 +25,51 @@ pub struct Registration {
     pub make: fn(&ServiceContext<'_>) -> Rc<dyn Service>,
 }
 
-pub const SERVICES: &[Registration] = &[];
+pub const SERVICES: &[Registration] = &[
+    #[cfg(feature = "tables")]
+    Registration {
+        id: holon_tables::service::TABLES_SERVICE,
+        door: "cql",
+        door_key: "cql_address",
+        door_address: |settings| settings.cql_address,
+        make: tables,
+    },
+];
+
+#[cfg(feature = "tables")]
+fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
+    use crate::settings::Auth;
+    use holon_tables::service::{Authentication, TablesConfig, TablesService};
+
+    let ServiceContext { shard, metadata, settings, shares } = context;
+    let part = |share: u64| (share / u64::from(settings.shards)) as usize;
+    let config = TablesConfig {
+        memtable_bytes: part(shares.memtables),
+        cache_bytes: part(shares.cache),
+        request_bytes: part(shares.requests),
+        // The log keeps what memtables hold, and room for some that are still being flushed.
+        log_bytes_max: (4 * part(shares.memtables) as u64).clamp(LOG_BYTES_MIN, LOG_BYTES_MAX),
+        log_segment_bytes: LOG_SEGMENT_BYTES,
+        authentication: match settings.auth {
+            Auth::None => Authentication::Off,
+            Auth::Password => Authentication::Password,
+        },
+        cluster_name: settings.cluster_name.clone(),
+        data_center: settings.data_center.clone(),
+        rack: settings.rack.clone(),
+        cql_address: settings.cql_address,
+        peer_address: settings.peer_address,
+        automatic_compaction: true,
+    };
+    TablesService::new((*shard).clone(), (*metadata).clone(), config)
+}
+
+/// Bounds of one shard's write-ahead log, bytes: a replay at start reads at most this much, at some hundred MiB a second.
+#[cfg(feature = "tables")]
+const LOG_BYTES_MIN: u64 = 128 << 20;
+#[cfg(feature = "tables")]
+const LOG_BYTES_MAX: u64 = 2 << 30;
+
+/// One segment of it, bytes: preallocated, so an empty node takes this much room a shard.
+#[cfg(feature = "tables")]
+const LOG_SEGMENT_BYTES: u64 = 16 << 20;

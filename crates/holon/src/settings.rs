@@ -62,6 +62,19 @@ pub const SETTINGS: &[Setting] = &[
         help: "open connections at a door from one address",
     },
     Setting {
+        key: "cluster_name",
+        value_name: "NAME",
+        default: "holon",
+        help: "what clients are told the cluster is called",
+    },
+    Setting {
+        key: "data_center",
+        value_name: "NAME",
+        default: "datacenter1",
+        help: "where this node stands; drivers prefer their own",
+    },
+    Setting { key: "rack", value_name: "NAME", default: "rack1", help: "where in the data center this node stands" },
+    Setting {
         key: "log",
         value_name: "FILTER",
         default: "info",
@@ -104,6 +117,9 @@ pub struct Settings {
     pub disk_threads: usize,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    pub cluster_name: String,
+    pub data_center: String,
+    pub rack: String,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -146,6 +162,10 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
     let automatic = |key, automatic: usize, maximum: usize| {
         if value(key) == "auto" { Ok(automatic) } else { number(key, 1, maximum) }
     };
+    let name = |key| match value(key) {
+        "" => Err((key, "it is empty; give a name".to_string())),
+        text => Ok(text.to_string()),
+    };
     let shards = automatic("shards", usize::from(machine.cores), usize::from(SHARDS_MAX))?;
     let threads_max = holon_edge::limits::DISK_THREADS_MAX;
     let data_dir = value("data_dir");
@@ -172,6 +192,9 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         disk_threads: automatic("disk_threads", (2 * shards).clamp(4, threads_max), threads_max)?,
         connections_max: number("connections_max", 1, CONNECTIONS_MAX)?,
         connections_per_address_max: number("connections_per_address_max", 1, CONNECTIONS_MAX)?,
+        cluster_name: name("cluster_name")?,
+        data_center: name("data_center")?,
+        rack: name("rack")?,
         log: crate::logs::check_filter(value("log")).map_err(|wrong| ("log", wrong))?,
         log_format: match value("log_format") {
             "text" => LogFormat::Text,
