@@ -1,1 +1,3 @@
-//! Random operations and the shadow model that predicts their results.
+//! Random operations on tables, sent as bytes of the CQL protocol, and a model that knows what may come back. (being written)
+
+pub mod client;

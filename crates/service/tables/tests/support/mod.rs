@@ -1,0 +1,117 @@
+//! A node of one shard on a disk in memory, and clients that talk to it in bytes.
+
+#![allow(dead_code)] // each test binary uses its part
+
+use bytes::BytesMut;
+use holon_cql::{Compression, Request, RequestMessage, ResponseMessage, Version};
+use holon_kernel::testing::{MemoryDisk, TestShard};
+use holon_kernel::{Flow, Outbox, Scope, Service, Session, SessionContext};
+use holon_metadata::Metadata;
+use holon_tables::service::{TablesConfig, TablesService};
+use holon_tables::workload::client::Client;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub struct Node {
+    pub test: TestShard,
+    pub service: Rc<TablesService>,
+    pub disk: MemoryDisk,
+    pub config: TablesConfig,
+    metadata: Rc<Metadata>,
+    boot: u32,
+}
+
+impl Node {
+    pub fn start(config: TablesConfig) -> Node {
+        Node::start_on(MemoryDisk::new(), config, 1)
+    }
+
+    fn start_on(disk: MemoryDisk, config: TablesConfig, boot: u32) -> Node {
+        let test = TestShard::new(disk.clone());
+        let metadata = Metadata::new(&test.shard, boot);
+        let service = TablesService::new(test.shard.clone(), metadata.clone(), config.clone());
+        test.shard.add_service(service.clone());
+        let starting = metadata.clone();
+        let started = test.block_on(async move { holon_metadata::start_shard(starting, Rc::new(|_| ())).await });
+        started.expect("the node starts");
+        Node { test, service, disk, config, metadata, boot }
+    }
+
+    /// Stops cleanly and starts again on the same disk.
+    pub fn restart(self) -> Node {
+        let stopping = self.metadata.clone();
+        self.test.block_on(holon_metadata::stop_shard(stopping));
+        Node::start_on(self.disk.clone(), self.config.clone(), self.boot + 1)
+    }
+
+    /// Starts again without having stopped.
+    pub fn crash(self) -> Node {
+        Node::start_on(self.disk.deep_copy(), self.config.clone(), self.boot + 1)
+    }
+
+    pub fn command(&self, words: &[&str]) -> Result<String, String> {
+        let words = words.iter().map(|word| word.to_string()).collect();
+        self.test.block_on(self.service.clone().command(words, Rc::new(|_| ())))
+    }
+
+    pub fn connect(&self, version: Version, compression: Option<Compression>) -> Connected {
+        let outbox = Rc::new(Outbox::new());
+        let id = self.test.shard.unique_id();
+        let context = SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() };
+        let session = self.service.clone().open_session(context);
+        Connected { id, session, outbox, client: Client::new(version, compression), input: BytesMut::new(), flow: Flow::Continue }
+    }
+
+    /// Lets the node work until it has nothing to do.
+    pub fn settle(&self) {
+        self.test.advance(Duration::from_millis(1));
+    }
+}
+
+/// A client and its session.
+pub struct Connected {
+    id: u64,
+    session: Box<dyn Session>,
+    pub outbox: Rc<Outbox>,
+    pub client: Client,
+    input: BytesMut,
+    pub flow: Flow,
+}
+
+impl Connected {
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        self.flow = self.session.handle(&mut self.input);
+    }
+
+    /// After [`Flow::Pause`].
+    pub fn resume(&mut self) {
+        self.flow = self.session.handle(&mut self.input);
+    }
+
+    pub fn send(&mut self, request: Request) -> i16 {
+        let (stream, bytes) = self.client.request(request).expect("this version can say it");
+        self.send_bytes(&bytes);
+        stream
+    }
+
+    pub fn send_message(&mut self, message: &RequestMessage) {
+        let bytes = self.client.message(message).expect("this version can say it");
+        self.send_bytes(&bytes);
+    }
+
+    pub fn received(&mut self) -> Vec<ResponseMessage> {
+        let bytes = self.outbox.take();
+        self.client.feed(&bytes).expect("the server speaks the protocol")
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.flow == Flow::Close || self.outbox.is_closing()
+    }
+
+    /// As a door does when the socket is gone.
+    pub fn close(self, node: &Node) {
+        drop(self.session);
+        node.test.shard.cancel(Scope::Session(self.id));
+    }
+}
