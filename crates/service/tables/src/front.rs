@@ -111,7 +111,10 @@ impl CqlSession {
 
     /// What may come when, in Cassandra's words.
     fn check_stage(&self, message: &RequestMessage) -> Result<(), CqlError> {
-        let name = format!("{:?}", message.request.opcode()).to_ascii_uppercase();
+        let name = match &message.request {
+            Request::AuthResponse(_) => "AUTH_RESPONSE".to_string(),
+            request => format!("{:?}", request.opcode()).to_ascii_uppercase(),
+        };
         let unexpected = |expected: &str| Err(CqlError::Protocol(format!("Unexpected message {name}, {expected}")));
         match (self.connection.stage(), &message.request) {
             (Stage::New, Request::Startup(_) | Request::Options(_)) => Ok(()),

@@ -9,11 +9,11 @@
 //!
 //! `cargo test -p holon-tables --test transcripts -- --ignored rebuild` writes the answers anew; read the difference.
 
-mod support;
 #[path = "support/render.rs"]
 mod render;
 #[path = "support/script.rs"]
 mod script;
+mod support;
 
 use holon_cql::{Compression, Version};
 use holon_tables::service::{Authentication, TablesConfig};
@@ -67,7 +67,11 @@ impl Play {
         self.node().settle();
         let mut lines = Vec::new();
         for (name, connection) in &mut self.connections {
-            for message in connection.received() {
+            let messages = connection.received_or_bytes().unwrap_or_else(|bytes| {
+                lines.push(format!("{INDENT}{name} bytes {}", bytes.escape_ascii()));
+                Vec::new()
+            });
+            for message in messages {
                 self.ids.entry(name.clone()).or_default().learn(&message);
                 if let Some(state) = script::paging_state(&message) {
                     self.paging.insert(name.clone(), state);

@@ -59,7 +59,14 @@ impl Node {
         let id = self.test.shard.unique_id();
         let context = SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() };
         let session = self.service.clone().open_session(context);
-        Connected { id, session, outbox, client: Client::new(version, compression), input: BytesMut::new(), flow: Flow::Continue }
+        Connected {
+            id,
+            session,
+            outbox,
+            client: Client::new(version, compression),
+            input: BytesMut::new(),
+            flow: Flow::Continue,
+        }
     }
 
     /// Lets the node work until it has nothing to do.
@@ -103,6 +110,12 @@ impl Connected {
     pub fn received(&mut self) -> Vec<ResponseMessage> {
         let bytes = self.outbox.take();
         self.client.feed(&bytes).expect("the server speaks the protocol")
+    }
+
+    /// What came, or the bytes themselves if no client of this version could read them.
+    pub fn received_or_bytes(&mut self) -> Result<Vec<ResponseMessage>, bytes::Bytes> {
+        let bytes = self.outbox.take();
+        self.client.feed(&bytes).map_err(|_| bytes)
     }
 
     pub fn is_closed(&self) -> bool {

@@ -96,7 +96,10 @@ fn event_type(name: &str) -> EventType {
 fn parameters(text: &str, paging: Option<Bytes>) -> (QueryParameters, &str) {
     let mut parameters = QueryParameters::new(Consistency::One);
     let Some((words, rest)) = text.split_once(": ") else { return (parameters, text) };
-    if words.split(' ').any(|word| !word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '=' || c == '_')) {
+    if words
+        .split(' ')
+        .any(|word| !word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '=' || c == '_'))
+    {
         return (parameters, text);
     }
     for word in words.split(' ') {
@@ -126,7 +129,11 @@ fn batch(text: &str, ids: &PreparedIds) -> Request {
         other => panic!("no kind of batch {other:?}"),
     };
     let query = |part: &str| {
-        if part.contains("INTO") || part.starts_with("UPDATE") || part.starts_with("DELETE") || part.starts_with("SELECT") {
+        if part.contains("INTO")
+            || part.starts_with("UPDATE")
+            || part.starts_with("DELETE")
+            || part.starts_with("SELECT")
+        {
             return BatchQuery { statement: BatchStatement::Text(part.to_string()), values: Vec::new() };
         }
         let (label, values) = part.split_once(' ').unwrap_or((part, ""));
