@@ -31,6 +31,7 @@ pub(crate) struct Inbox {
 struct Queue {
     inputs: VecDeque<Input>,
     envelopes: usize,
+    closed: bool,
 }
 
 impl Inbox {
@@ -47,6 +48,9 @@ impl Inbox {
 
     pub(crate) fn push(&self, input: Input) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.closed {
+            return;
+        }
         if matches!(input, Input::Envelope(_)) {
             if queue.envelopes >= self.envelopes_max {
                 self.envelopes_lost.fetch_add(1, Ordering::Relaxed);
@@ -68,6 +72,15 @@ impl Inbox {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut queue.inputs, into);
         queue.envelopes = 0;
+    }
+
+    /// The shard has stopped: what waits and what still comes is dropped, so that whoever asked sees it gone.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.closed = true;
+        let dropped = std::mem::take(&mut queue.inputs);
+        drop(queue);
+        drop(dropped);
     }
 
     pub(crate) async fn filled(&self) {

@@ -174,6 +174,7 @@ impl Driver {
             }
             let more = self.shard.run_ready(POLLS_PER_TURN);
             if let Some(reason) = self.shard.stopped() {
+                self.inbox.close();
                 return reason;
             }
             if more {

@@ -77,7 +77,7 @@ fn to_a_node(name: &'static str, about: &'static str) -> Command {
 }
 
 fn words(help: &'static str) -> Arg {
-    Arg::new("words").num_args(1..).required(true).allow_hyphen_values(true).value_name("WORD").help(help)
+    Arg::new("words").num_args(1..).required(true).value_name("WORD").help(help)
 }
 
 pub fn command() -> Command {
