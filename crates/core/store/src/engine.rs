@@ -1,6 +1,7 @@
 //! The engine as its owner sees it.
 
 use crate::commit::{self, Pending};
+use crate::compaction;
 use crate::error::StoreError;
 use crate::flush;
 use crate::inner::{Inner, stopped};
@@ -12,13 +13,14 @@ use crate::read::{KeyRange, Page, ScanOptions};
 use crate::recovery;
 use crate::row::{Deletion, Row};
 use crate::scan;
+use crate::snapshot;
 use crate::stats::{Progress, RecoveryReport, Stats, TabletStats, VerifyReport};
 use crate::sync::sync_dir_or_stop;
 use crate::tree::{TABLETS, Tree};
+use crate::verify;
 use crate::wal::format::{LogName, ROOT};
 use crate::wal::log::Log;
 use crate::wal::segments::Segments;
-use bytes::Bytes;
 use holon_base::TabletId;
 use holon_kernel::{Class, Scope, Shard, Ticket};
 use std::rc::Rc;
@@ -62,6 +64,9 @@ impl Engine {
         shard.spawn(Scope::Node, Class::Foreground, commit::run(inner.clone(), log));
         shard.spawn(Scope::Node, Class::Replication, segments.keep_ready());
         shard.spawn(Scope::Node, Class::Background, flush::run(inner.clone()));
+        if inner.options.automatic_compaction {
+            shard.spawn(Scope::Node, Class::Background, compaction::task::run(inner.clone()));
+        }
         Ok(Engine { inner })
     }
 
@@ -152,12 +157,7 @@ impl Engine {
     }
 
     /// Writes, waiting for room first. Dropping the future before the mutation is queued writes nothing, after that changes nothing.
-    pub async fn write(
-        &self,
-        tablet: TabletId,
-        mutation: Mutation,
-        durability: Durability,
-    ) -> Result<Lsn, StoreError> {
+    pub async fn write(&self, tablet: TabletId, mutation: Mutation, durability: Durability) -> Result<Lsn, StoreError> {
         self.inner.wait_for_room().await?;
         self.submit(tablet, mutation, durability)?.wait().await
     }
@@ -202,8 +202,9 @@ impl Engine {
         let mut whole = Page::default();
         let mut rest = Vec::new();
         let mut left = options;
+        let mut full = false;
         for range in ranges {
-            if !rest.is_empty() {
+            if full {
                 rest.push(range);
                 continue;
             }
@@ -213,14 +214,9 @@ impl Engine {
             left.bytes_max = left.bytes_max.saturating_sub(bytes);
             whole.rows.append(&mut page.rows);
             whole.ranges.append(&mut page.ranges);
+            full = page.rest.is_some() || left.rows_max == 0 || left.bytes_max == 0;
             rest.extend(page.rest);
-            if rest.is_empty() && (left.rows_max == 0 || left.bytes_max == 0) {
-                // The page is full at the end of a range: the next ranges are the rest.
-                left.rows_max = 0;
-                rest.push(KeyRange::new(Bytes::new(), Bytes::new()));
-            }
         }
-        rest.retain(|range| !range.is_empty());
         Ok((whole, rest))
     }
 
@@ -230,39 +226,60 @@ impl Engine {
         flush::flush_tree(&self.inner, &tree).await
     }
 
-    /// Flushes, then merges all runs into one.
-    pub async fn compact(&self, tablet: TabletId, progress: impl FnMut(Progress)) -> Result<(), StoreError> {
-        drop(progress);
-        Err(StoreError::NoSuchTablet(tablet))
+    /// Flushes, then merges all runs into one. `progress` is called a few times a second or more.
+    pub async fn compact(&self, tablet: TabletId, progress: impl FnMut(Progress) + 'static) -> Result<(), StoreError> {
+        let tree = self.tree(tablet)?;
+        flush::flush_tree(&self.inner, &tree).await?;
+        self.inner.detached(Class::Background, compaction::task::major(self.inner.clone(), tree, progress)).await
+    }
+
+    /// One compaction, if the strategy wants one; false if it does not.
+    pub async fn compact_step(&self, tablet: TabletId) -> Result<bool, StoreError> {
+        let tree = self.tree(tablet)?;
+        let inner = self.inner.clone();
+        let work = async move {
+            let done = compaction::task::step(&inner, &tree).await;
+            inner.remove_garbage().await;
+            done
+        };
+        self.inner.detached(Class::Background, work).await
     }
 
     /// Flushes, then keeps the tables under `snapshots/<name>/<tablet>` by hard links.
     pub async fn snapshot(&self, tablet: TabletId, name: &str) -> Result<(), StoreError> {
-        let _ = name;
-        Err(StoreError::NoSuchTablet(tablet))
+        let tree = self.tree(tablet)?;
+        flush::flush_tree(&self.inner, &tree).await?;
+        let work = snapshot::take(self.inner.clone(), tree, name.to_owned());
+        self.inner.detached(Class::Background, work).await
     }
 
-    /// Replaces all data of the tablet by that of a snapshot, which is verified first.
+    /// Replaces all data of the tablet by that of a snapshot, which is verified first. Writes acknowledged before are gone.
     pub async fn restore(&self, tablet: TabletId, name: &str) -> Result<(), StoreError> {
-        let _ = name;
-        Err(StoreError::NoSuchTablet(tablet))
+        let tree = self.tree(tablet)?;
+        let work = snapshot::restore(self.inner.clone(), tree, name.to_owned());
+        self.inner.detached(Class::Background, work).await
     }
 
-    /// The snapshots of a tablet, by name.
+    /// The snapshots of a tablet, by name. It need not exist any more.
     pub async fn snapshots(&self, tablet: TabletId) -> Result<Vec<String>, StoreError> {
-        Err(StoreError::NoSuchTablet(tablet))
+        snapshot::list(&self.inner, tablet).await
     }
 
     /// Forgets a snapshot of a tablet; fine if it does not exist.
     pub async fn drop_snapshot(&self, tablet: TabletId, name: &str) -> Result<(), StoreError> {
-        let _ = name;
-        Err(StoreError::NoSuchTablet(tablet))
+        let work = snapshot::forget(self.inner.clone(), tablet, name.to_owned());
+        self.inner.detached(Class::Background, work).await
     }
 
-    /// Reads every byte of the tablet's files and checks checksums, order and counts.
-    pub async fn verify(&self, tablet: TabletId, progress: impl FnMut(Progress)) -> Result<VerifyReport, StoreError> {
-        drop(progress);
-        Err(StoreError::NoSuchTablet(tablet))
+    /// Reads every byte of the tablet's files and checks checksums, order and counts. What is only in the log so far is
+    /// checked when it is read, at recovery.
+    pub async fn verify(
+        &self,
+        tablet: TabletId,
+        progress: impl FnMut(Progress) + 'static,
+    ) -> Result<VerifyReport, StoreError> {
+        let tree = self.tree(tablet)?;
+        self.inner.detached(Class::Background, verify::verify_tree(self.inner.clone(), tree, progress)).await
     }
 
     /// Why background work failed last, if it did.

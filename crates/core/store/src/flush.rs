@@ -105,7 +105,11 @@ async fn install(
     Ok(true)
 }
 
-async fn write_table(inner: &Rc<Inner>, memtable: &Memtable, options: WriterOptions) -> Result<WrittenTable, StoreError> {
+async fn write_table(
+    inner: &Rc<Inner>,
+    memtable: &Memtable,
+    options: WriterOptions,
+) -> Result<WrittenTable, StoreError> {
     let mut writer = TableWriter::create(inner.shard.clone(), options).await?;
     let mut after: Option<bytes::Bytes> = None;
     loop {

@@ -12,7 +12,7 @@ use crate::table::reader::{Garbage, OpenTable};
 use crate::table::{Table, TableId};
 use crate::tree::Tree;
 use crate::wal::segments::Segments;
-use holon_base::TabletId;
+use holon_base::{Set, TabletId};
 use holon_kernel::{Class, Scope, Shard};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -79,6 +79,8 @@ pub struct Inner {
     pub recovered: Cell<bool>,
     /// One tablet is created or dropped at a time.
     pub making: Gate,
+    /// Paths that are being restored: they are not garbage, whatever was said before.
+    pub protected: RefCell<Set<String>>,
     pub closing: Cell<bool>,
     pub committed_all: Cell<bool>,
     next_table: Cell<u64>,
@@ -104,6 +106,7 @@ impl Inner {
             flush_failures: Cell::new(0),
             recovered: Cell::new(false),
             making: Gate::new(),
+            protected: RefCell::default(),
             closing: Cell::new(false),
             committed_all: Cell::new(false),
             next_table: Cell::new(1),
@@ -225,10 +228,20 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether a tree has this file in force (a snapshot may have brought it back).
+    fn is_named(&self, path: &str) -> bool {
+        let trees = self.trees.borrow();
+        let tree = trees.values().find(|tree| path.starts_with(&tree.directory));
+        tree.is_some_and(|tree| tree.version().tables().any(|table| table.path() == path))
+    }
+
     /// Removes files that nobody reads and no manifest names.
     pub async fn remove_garbage(&self) {
         loop {
             let Some(path) = self.garbage.borrow_mut().pop() else { return };
+            if self.protected.borrow().contains(&path) || self.is_named(&path) {
+                continue;
+            }
             // What cannot be removed now is found at the next start: no manifest names it.
             if let Err(error) = self.shard.disk().remove(&path).await {
                 self.note_background_error(&error.into());

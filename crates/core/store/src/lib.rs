@@ -17,6 +17,7 @@
 mod bloom;
 mod cache;
 mod commit;
+mod compaction;
 mod cursor;
 mod engine;
 mod error;
@@ -37,10 +38,12 @@ mod recovery;
 pub mod row;
 mod row_codec;
 mod scan;
+mod snapshot;
 mod stats;
 mod sync;
 mod table;
 mod tree;
+mod verify;
 mod wal;
 
 pub use engine::{Engine, WriteTicket};

@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::inner::Inner;
-use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::lsn::Lsn;
+use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::recovery::{DROPPED_NAME, remove_directory};
 use crate::sync::{stop, sync_dir_or_stop};
 use crate::tree::{TABLETS, Tree, Version, directory};

@@ -241,9 +241,11 @@ impl Memtable {
     pub fn batch(&self, start: Bound<&[u8]>, end: Bound<&[u8]>, reverse: bool, limit: usize) -> Vec<(Bytes, Patches)> {
         let rows = self.rows.borrow();
         let (low, high) = (start.map(|key| (head(key), key)), end.map(|key| (head(key), key)));
-        if let (Bound::Included(low) | Bound::Excluded(low), Bound::Included(high) | Bound::Excluded(high)) = (&low, &high)
+        if let (Bound::Included(low) | Bound::Excluded(low), Bound::Included(high) | Bound::Excluded(high)) =
+            (&low, &high)
         {
-            let empty = low.1 > high.1 || (low.1 == high.1 && !matches!((start, end), (Bound::Included(_), Bound::Included(_))));
+            let empty = low.1 > high.1
+                || (low.1 == high.1 && !matches!((start, end), (Bound::Included(_), Bound::Included(_))));
             if empty {
                 return Vec::new();
             }

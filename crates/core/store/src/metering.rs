@@ -1,5 +1,6 @@
 //! Admission of writes, and the numbers for metrics.
 
+use crate::compaction::strategy;
 use crate::error::StoreError;
 use crate::inner::{Inner, stopped};
 use crate::stats::{Stats, TabletStats};
@@ -112,6 +113,7 @@ impl Tree {
     }
 
     fn runs_by_level(&self) -> Vec<u64> {
-        vec![self.version().runs.len() as u64]
+        let levels = strategy::levels(&self.version(), &self.options().compaction);
+        levels.iter().map(|runs| runs.len() as u64).collect()
     }
 }

@@ -37,10 +37,6 @@ impl RangeSet {
         self.fragments.is_empty()
     }
 
-    pub fn len(&self) -> usize {
-        self.fragments.len()
-    }
-
     /// Adds a deletion; an empty or inverted range adds nothing. Returns the bytes of memory this took (an estimate).
     pub fn add(&mut self, range: RangeTombstone) -> usize {
         let RangeTombstone { start, end, deletion } = range;

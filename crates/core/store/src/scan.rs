@@ -29,11 +29,7 @@ fn undecodable(tree: &Tree, error: Malformed) -> StoreError {
 }
 
 /// The merged row of a key with the deletion of the ranges it lies in; `None` if there is neither.
-pub async fn get_merged(
-    inner: &Inner,
-    tree: &Tree,
-    key: &[u8],
-) -> Result<(Option<Row>, Option<Deletion>), StoreError> {
+pub async fn get_merged(inner: &Inner, tree: &Tree, key: &[u8]) -> Result<(Option<Row>, Option<Deletion>), StoreError> {
     let View { version, memtables } = tree.view();
     let hash = bloom::key_hash(key);
     let mut patches = Patches::new();
@@ -120,12 +116,7 @@ pub fn cut(mut fragment: RangeTombstone, range: &KeyRange) -> RangeTombstone {
 }
 
 /// One page of a range.
-pub async fn scan(
-    inner: &Inner,
-    tree: &Tree,
-    range: KeyRange,
-    options: &ScanOptions,
-) -> Result<Page, StoreError> {
+pub async fn scan(inner: &Inner, tree: &Tree, range: KeyRange, options: &ScanOptions) -> Result<Page, StoreError> {
     let mut page = Page::default();
     if range.is_empty() {
         return Ok(page);

@@ -75,7 +75,8 @@ pub struct Tree {
     pub dropped: Cell<bool>,
     /// Why background work on this tree was given up.
     pub broken: RefCell<Option<StoreError>>,
-    pub compacting: Cell<bool>,
+    /// One compaction of this tree at a time.
+    pub compacting: Gate,
 }
 
 impl Tree {
@@ -92,7 +93,7 @@ impl Tree {
             gate: Gate::new(),
             dropped: Cell::new(false),
             broken: RefCell::new(None),
-            compacting: Cell::new(false),
+            compacting: Gate::new(),
         }
     }
 

@@ -5,6 +5,6 @@ pub mod format;
 pub mod reader;
 pub mod writer;
 
-pub use format::{Properties, TableId};
+pub use format::TableId;
 pub use reader::{ReadAhead, Table};
 pub use writer::{TableWriter, WriterOptions, WrittenTable};

@@ -58,7 +58,9 @@ impl Table {
     pub async fn open(from: OpenTable<'_>) -> Result<Table, StoreError> {
         let path = format!("{}/{}", from.directory, from.entry.table.file_name());
         let file = from.disk.open(&path, OpenOptions::default()).await.map_err(|error| match error.kind {
-            holon_kernel::DiskErrorKind::NotFound => damaged(&path, 0, "the file is missing, and the manifest names it"),
+            holon_kernel::DiskErrorKind::NotFound => {
+                damaged(&path, 0, "the file is missing, and the manifest names it")
+            }
             _ => error.into(),
         })?;
         let length = file.length();

@@ -32,7 +32,6 @@ pub struct WrittenTable {
     pub table: TableId,
     pub length: u64,
     pub content_crc: u32,
-    pub properties: Properties,
 }
 
 pub struct TableWriter {
@@ -193,7 +192,6 @@ impl TableWriter {
             table: footer.table,
             length: footer.length,
             content_crc: footer.content_crc,
-            properties: self.properties,
         })
     }
 

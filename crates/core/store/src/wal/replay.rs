@@ -153,8 +153,7 @@ impl LogReader {
         if *self.log.get_or_insert(header.log) != header.log {
             return Err(damaged(&path, 0, "this segment belongs to another log"));
         }
-        let open =
-            OpenSegment { file, path, header, offset: BLOCK_BYTES, window: Bytes::new(), window_at: 0 };
+        let open = OpenSegment { file, path, header, offset: BLOCK_BYTES, window: Bytes::new(), window_at: 0 };
         self.open = Some(open);
         Ok(true)
     }
@@ -198,8 +197,7 @@ impl OpenSegment {
             return Ok(Found::Broken(true));
         }
         let chunk = self.read(self.offset, header.stored_bytes() as usize).await?;
-        let whole = header.is_whole(&chunk)
-            || (plant::skip_checksum() && chunk.len() as u64 == header.stored_bytes());
+        let whole = header.is_whole(&chunk) || (plant::skip_checksum() && chunk.len() as u64 == header.stored_bytes());
         Ok(if whole { Found::Whole(header, chunk) } else { Found::Broken(true) })
     }
 
