@@ -126,10 +126,8 @@ impl Encoder {
             self.compress_body(start, &mut header);
         }
         header.body_length = (self.out.len() - start - HEADER_LENGTH) as u32;
-        let mut bytes = BytesMut::with_capacity(HEADER_LENGTH);
-        header.encode(&mut bytes);
         if let Some(room) = self.out.get_mut(start..start + HEADER_LENGTH) {
-            room.copy_from_slice(&bytes);
+            room.copy_from_slice(&header.to_bytes());
         }
         self.fit_segment(start);
         Ok(())

@@ -1,6 +1,6 @@
 //! Envelopes: the 9-byte header and its body (section 2.4; in v3 and v4 the whole of the framing).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use std::fmt;
 
 use crate::error::CqlError;
@@ -172,17 +172,21 @@ pub struct Header {
 }
 
 impl Header {
-    /// Appends the 9 bytes.
-    pub fn encode(&self, out: &mut BytesMut) {
+    /// The 9 bytes.
+    pub fn to_bytes(&self) -> [u8; HEADER_LENGTH] {
         let direction = match self.opcode.direction() {
             Direction::Request => 0,
             Direction::Response => RESPONSE_BIT,
         };
-        out.put_u8(self.version.number() | direction);
-        out.put_u8(self.flags.0);
-        out.put_i16(self.stream);
-        out.put_u8(self.opcode.number());
-        out.put_u32(self.body_length);
+        let [stream_high, stream_low] = self.stream.to_be_bytes();
+        let [length_0, length_1, length_2, length_3] = self.body_length.to_be_bytes();
+        let (version, opcode) = (self.version.number() | direction, self.opcode.number());
+        [version, self.flags.0, stream_high, stream_low, opcode, length_0, length_1, length_2, length_3]
+    }
+
+    /// Appends the 9 bytes.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.extend_from_slice(&self.to_bytes());
     }
 
     /// Reads a header from the start of `bytes`. `None` while more bytes are needed.

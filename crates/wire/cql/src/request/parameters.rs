@@ -48,6 +48,10 @@ impl Values {
 
     pub(crate) fn decode(reader: &mut Reader, version: Version, named: bool) -> Result<Values, CqlError> {
         let count = u64::from(reader.short("number of values")?);
+        if count == 0 {
+            // No values have no names: there is one way to say so.
+            return Ok(Values::default());
+        }
         if named {
             let count = reader.check_count(count, 6, "values")?;
             let pair = |_| Ok((reader.string("name of a value")?, reader.value(version, "value")?));

@@ -210,6 +210,18 @@ fn rows_of_another_version_and_rows_with_a_wrong_number_of_cells_are_refused() {
 }
 
 #[test]
+fn no_named_values_are_no_values() {
+    // EXECUTE of an empty id at THREE with the flags values, skip metadata and names, and no values.
+    let mut decoder = Decoder::new(Direction::Request, ENVELOPE_BODY_BYTES_MAX);
+    decoder.feed(&[3, 0, 0, 1, 0x0A, 0, 0, 0, 7, 0, 0, 0, 3, 0x43, 0, 0]);
+    let envelope = decoder.next_envelope().expect("valid").expect("whole");
+    let message = RequestMessage::decode(&envelope).expect("valid");
+    let Request::Execute(execute) = &message.request else { panic!("{message:?} is no EXECUTE") };
+    assert_eq!(execute.parameters.values, holon_cql::request::Values::default());
+    assert!(execute.parameters.skip_metadata);
+}
+
+#[test]
 fn long_error_texts_are_cut_at_a_character() {
     let text = "é".repeat(100_000);
     let mut encoder = Encoder::new(Version::V4);
