@@ -75,9 +75,6 @@ def test_missing_configuration_file(make_node):
     refused(make_node(arguments=["--config", "no/such/file.toml"]), "no/such/file.toml")
 
 
-def test_unknown_setting_in_the_environment(make_node):
-    refused(make_node(environment={"HOLON_BINDD": "127.0.0.1"}), "HOLON_BINDD")
-
 
 @pytest.mark.parametrize(("flag", "value"), [
     ("--memory", "lots"), ("--cql-address", "not-an-address"), ("--auth", "maybe")])

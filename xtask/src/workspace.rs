@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold nothing written by hand.
-const SKIPPED_FOLDERS: &[&str] = &["target", "data", "node_modules", "__pycache__", "corpus", "artifacts"];
+const SKIPPED_FOLDERS: &[&str] =
+    &["target", "data", "holon-data", "node_modules", "__pycache__", "corpus", "artifacts"];
 
 /// The root of the work tree, found from the place of this crate.
 pub fn root() -> PathBuf {

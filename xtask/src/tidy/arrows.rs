@@ -25,7 +25,22 @@ const WIRES: &[(&str, &[&str])] = &[("tables", &["cql", "cql_language"])];
 /// Services that may use another one's `model`; without cycles.
 const SERVICES: &[(&str, &[&str])] = &[];
 /// Places outside `front` that may name a wire crate, by the beginning of the path, each with its reason.
-const WIRE_OUTSIDE_FRONT: &[(&str, &str, &str)] = &[];
+const WIRE_OUTSIDE_FRONT: &[(&str, &str)] = &[
+    ("crates/service/tables/src/error.rs", "the one table from errors of the domain to codes of the protocol"),
+    ("crates/service/tables/src/schema/", "the types of CQL are the types of columns; its changes are CQL's events"),
+    ("crates/service/tables/src/types/", "the types of CQL are the types of columns"),
+    (
+        "crates/service/tables/src/plan/",
+        "the planner reads the syntax tree, and binds values as the protocol brings them",
+    ),
+    ("crates/service/tables/src/run/", "values and rows go from the store to the wire without another form between"),
+    (
+        "crates/service/tables/src/service/schema_change.rs",
+        "turns a statement into an entry, and the entry into events",
+    ),
+    ("crates/service/tables/src/workload/", "the workload speaks the protocol as a client does"),
+    ("crates/service/tables/tests/", "the transcripts speak the protocol as a client does"),
+];
 
 /// Which layer a crate is in, by its folder, and its name there.
 fn layer(folder: &str) -> (&str, &str) {
@@ -119,8 +134,7 @@ pub fn wire_only_under_front() -> Vec<String> {
         }
         let code = code_only(&workspace::text(path));
         for wire in wires.iter().filter(|wire| names(&code, wire)) {
-            let excepted = |(prefix, name, _): &&(&str, &str, &str)| path.starts_with(prefix) && *name == wire.as_str();
-            if !WIRE_OUTSIDE_FRONT.iter().any(|exception| excepted(&exception)) {
+            if !WIRE_OUTSIDE_FRONT.iter().any(|(prefix, _)| path.starts_with(prefix)) {
                 complaints.push(format!("{path} names {wire}, which belongs under `front` of its service"));
             }
         }
