@@ -28,10 +28,10 @@ thread_local! {
 
 /// Runs a node until it is told to stop.
 pub fn start(config: Config, clock: Clock) -> Result<ExitCode, String> {
-    let settings = config.settings;
+    let mut settings = config.settings;
     logs::start(&settings.log, settings.log_format);
     holon_edge::end_process_on_panic();
-    refuse_open_doors(&settings)?;
+    refuse_open_doors(&mut settings)?;
     holon_edge::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,12 +41,12 @@ pub fn start(config: Config, clock: Clock) -> Result<ExitCode, String> {
 }
 
 /// Nobody is let in from elsewhere unless asked for by name.
-fn refuse_open_doors(settings: &Settings) -> Result<(), String> {
+fn refuse_open_doors(settings: &mut Settings) -> Result<(), String> {
     if settings.insecure {
         return Ok(());
     }
     let mut doors: Vec<(&str, std::net::SocketAddr)> =
-        SERVICES.iter().map(|service| (service.door_key, (service.door_address)(settings))).collect();
+        SERVICES.iter().map(|service| (service.door_key, *(service.door_address)(settings))).collect();
     doors.push(("console_address", settings.console_address));
     match doors.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
         None => Ok(()),
@@ -57,15 +57,15 @@ fn refuse_open_doors(settings: &Settings) -> Result<(), String> {
     }
 }
 
-async fn run(settings: Settings, clock: Clock) -> Result<ExitCode, String> {
-    let doors = SERVICES
-        .iter()
-        .map(|service| {
-            let address = (service.door_address)(&settings);
-            let bound = BoundDoor::bind(service.door, address, &flag(service.door_key));
-            bound.map(|door| (service.id, door)).map_err(|error| error.to_string())
-        })
-        .collect::<Result<Vec<_>, String>>()?;
+async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
+    let mut doors = Vec::new();
+    for service in SERVICES {
+        let address = (service.door_address)(&mut settings);
+        let door = BoundDoor::bind(service.door, *address, &flag(service.door_key));
+        let door = door.map_err(|error| error.to_string())?;
+        *address = door.address(); // clients are told it, and port 0 meant any
+        doors.push((service.id, door));
+    }
     let console_door = BoundDoor::bind("console", settings.console_address, &flag("console_address"));
     let console_door = console_door.map_err(|error| error.to_string())?;
     let data = Arc::new(DataDir::open(&settings.data_dir).map_err(|error| error.to_string())?);

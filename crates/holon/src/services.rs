@@ -21,7 +21,7 @@ pub struct Registration {
     /// The name of its door, and the key of the setting that moves it.
     pub door: &'static str,
     pub door_key: &'static str,
-    pub door_address: fn(&Settings) -> SocketAddr,
+    pub door_address: fn(&mut Settings) -> &mut SocketAddr,
     pub make: fn(&ServiceContext<'_>) -> Rc<dyn Service>,
 }
 
@@ -31,7 +31,7 @@ pub const SERVICES: &[Registration] = &[
         id: holon_tables::service::TABLES_SERVICE,
         door: "cql",
         door_key: "cql_address",
-        door_address: |settings| settings.cql_address,
+        door_address: |settings| &mut settings.cql_address,
         make: tables,
     },
 ];
