@@ -196,7 +196,7 @@ impl Parser<'_> {
         let test = if self.accept_keyword(Keyword::In) {
             ConditionTest::In(self.in_values()?)
         } else if matches!(target, ConditionTarget::Column(_)) && self.accept_keyword(Keyword::Contains) {
-            if self.accept_keyword(Keyword::Key) {
+            if self.accept_key_of_contains() {
                 ConditionTest::ContainsKey(self.term()?)
             } else {
                 ConditionTest::Contains(self.term()?)

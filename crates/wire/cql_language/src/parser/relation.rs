@@ -81,10 +81,15 @@ impl Parser<'_> {
 
     fn contains(&mut self, column: Identifier) -> Parsing<Relation> {
         self.advance();
-        if self.accept_keyword(Keyword::Key) {
+        if self.accept_key_of_contains() {
             return Ok(Relation::ContainsKey { column, key: self.term()? });
         }
         Ok(Relation::Contains { column, value: self.term()? })
+    }
+
+    /// KEY behind CONTAINS, unless it is a keyspace of that name with a function.
+    pub(super) fn accept_key_of_contains(&mut self) -> bool {
+        self.next.kind != TokenKind::Dot && self.accept_keyword(Keyword::Key)
     }
 
     fn between(

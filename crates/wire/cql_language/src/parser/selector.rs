@@ -210,11 +210,9 @@ impl Parser<'_> {
     }
 }
 
-/// Whether a token may follow `(type)` in a selector. `(a) AS b` names what is in the parentheses, and in `{(a): b}` they
-/// are a key rather than the type of the marker `:b`.
+/// Whether a token may follow `(type)` in a selector. No colon: in `{(a): b}` the parentheses are a key.
 fn starts_hinted_selector(kind: TokenKind) -> bool {
     match kind {
-        TokenKind::Keyword(Keyword::As | Keyword::Per | Keyword::Group) => false,
         TokenKind::LeftParenthesis
         | TokenKind::LeftBracket
         | TokenKind::LeftBrace

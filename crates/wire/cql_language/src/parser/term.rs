@@ -226,9 +226,16 @@ impl Parser<'_> {
         }
         let mark = self.mark();
         let hint = self.cql_type().ok();
-        // `{('a'): b}`: the colon is the map's, not that of a bind marker.
-        let is_key = matches!(hint, Some(CqlType::Custom(_))) && self.next.kind == TokenKind::Colon;
-        if hint.is_some() && self.is(TokenKind::RightParenthesis) && starts_hinted(self.next.kind) && !is_key {
+        let what_follows = match self.next.kind {
+            // `{('a'): b}`: the colon is the map's, not that of a bind marker.
+            TokenKind::Colon => !matches!(hint, Some(CqlType::Custom(_))),
+            // `(a) AS b`, `IN ('a') PER PARTITION LIMIT 1`, `IN ('a') GROUP BY b`; but all three may name functions.
+            TokenKind::Keyword(Keyword::As | Keyword::Per | Keyword::Group) => {
+                matches!(self.after_next(), TokenKind::LeftParenthesis | TokenKind::Dot)
+            }
+            _ => true,
+        };
+        if hint.is_some() && self.is(TokenKind::RightParenthesis) && what_follows && starts_hinted(self.next.kind) {
             self.advance();
             return hint;
         }
@@ -294,8 +301,6 @@ fn starts_hinted_term(kind: TokenKind) -> bool {
         | TokenKind::Blob
         | TokenKind::Duration
         | TokenKind::Keyword(Keyword::Null | Keyword::Nan | Keyword::Infinity | Keyword::Cast) => true,
-        // What may follow a tuple: `(a) AS x`, `IN ('a') PER PARTITION LIMIT`, `GROUP BY`.
-        TokenKind::Keyword(Keyword::As | Keyword::Per | Keyword::Group) => false,
-        kind => is_function_name(kind),
+        kind => is_function_name(kind) || is_name(kind),
     }
 }

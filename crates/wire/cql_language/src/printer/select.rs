@@ -49,8 +49,10 @@ impl Display for SelectionItem {
 impl Display for Selector {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            // Bare they could be read as the keywords behind SELECT.
-            Selector::Column(name) if matches!(name.as_str(), "json" | "distinct") => quoted_name(f, name.as_str()),
+            // Bare they could be read as the keywords behind SELECT or in front of an alias.
+            Selector::Column(name) if matches!(name.as_str(), "json" | "distinct" | "as") => {
+                quoted_name(f, name.as_str())
+            }
             Selector::Column(name) => name.fmt(f),
             Selector::Literal(literal) => literal.fmt(f),
             Selector::Null => f.write_str("NULL"),
@@ -59,8 +61,8 @@ impl Display for Selector {
             Selector::WriteAttribute { attribute, of } => write!(f, "{attribute}({of})"),
             Selector::Cast { selector, to } => write!(f, "CAST({selector} AS {to})"),
             Selector::Function { name, arguments } => write!(f, "{}({})", FunctionName(name), commas(arguments)),
-            // A digit and a dot would be a float.
-            Selector::Field { of, field } if matches!(&**of, Selector::Literal(Literal::Integer(_))) => {
+            // A digit and a dot would be a float, `1.` and a dot a range.
+            Selector::Field { of, field } if ends_in_number(of) => {
                 write!(f, "{of} .{field}")
             }
             Selector::Field { of, field } => write!(f, "{of}.{field}"),
@@ -72,7 +74,10 @@ impl Display for Selector {
                 to.iter().try_for_each(|to| to.fmt(f))?;
                 f.write_str("]")
             }
-            Selector::TypeHint { hint, selector } => write!(f, "({hint}) {selector}"),
+            Selector::TypeHint { hint, selector } => {
+                write!(f, "({hint}) ")?;
+                hinted(f, selector)
+            }
             Selector::List(elements) => write!(f, "[{}]", commas(elements)),
             Selector::EmptyBraces => f.write_str("{}"),
             Selector::Set(elements) => write!(f, "{{{}}}", commas(elements)),
@@ -81,6 +86,22 @@ impl Display for Selector {
             Selector::Negate(selector) => write!(f, "- {selector}"),
             Selector::Arithmetic(operation) => operation.fmt(f),
         }
+    }
+}
+
+fn ends_in_number(selector: &Selector) -> bool {
+    match selector {
+        Selector::Literal(literal) => matches!(literal, Literal::Integer(_) | Literal::Float(_)),
+        Selector::TypeHint { selector, .. } => ends_in_number(selector),
+        _ => false,
+    }
+}
+
+/// Behind a parenthesis some columns would be read as the start of a clause.
+fn hinted(f: &mut Formatter<'_>, selector: &Selector) -> Result {
+    match selector {
+        Selector::Column(name) if matches!(name.as_str(), "per" | "group") => quoted_name(f, name.as_str()),
+        other => other.fmt(f),
     }
 }
 
