@@ -159,7 +159,7 @@ fn contains(cql_type: &CqlType, predicate: &dyn Fn(&CqlType) -> bool) -> bool {
 }
 
 /// Whether a user type of this name (of the same keyspace) is in the type.
-pub(super) fn uses_type(cql_type: &CqlType, name: &str) -> bool {
+pub(crate) fn uses_type(cql_type: &CqlType, name: &str) -> bool {
     contains(cql_type, &|inner| matches!(inner, CqlType::Udt(user) if user.name == *name))
 }
 

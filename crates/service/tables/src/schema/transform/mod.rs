@@ -14,6 +14,7 @@ use holon_base::GroupId;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+pub(crate) use checks::uses_type;
 pub use checks::{NAME_CHARACTERS_MAX, TABLES_MAX};
 
 /// The schema after a change, and what else the change asks for.
