@@ -131,6 +131,11 @@ pub async fn execute(metadata: &Metadata, service: ServiceId, change: &Change) -
     })
 }
 
+/// The change of a CREATE TABLE, not rehearsed: for the tables of the system.
+pub(crate) fn table_change(context: &DdlContext<'_>, statement: &ast::CreateTable) -> CqlResult<Change> {
+    table::create(context, statement)
+}
+
 fn truncate(context: &DdlContext<'_>, name: &ast::QualifiedName) -> CqlResult<Ddl> {
     let name = context.qualified(name)?;
     let keyspace = context.schema.keyspace(&name.keyspace);

@@ -5,8 +5,8 @@ use crate::error::{CqlError, CqlResult};
 use crate::schema::change::{OptionChanges, QualifiedName};
 use crate::schema::codec::name_uuid;
 use crate::schema::{
-    Change, Column, ColumnKind, Keyspace, NewColumn, Schema, SchemaChangeKind, Table, TableDefinition, TableId,
-    TableOptions,
+    Change, Column, ColumnKind, Durability, Keyspace, KeyspaceKind, NewColumn, Replication, Schema, SchemaChangeKind,
+    Table, TableDefinition, TableId, TableOptions,
 };
 use holon_base::GroupId;
 use std::collections::BTreeMap;
@@ -79,6 +79,22 @@ fn table_id(schema: &Schema, index: u64, wanted: Option<TableId>) -> CqlResult<T
         ))),
         None => Ok(id),
     }
+}
+
+/// A table of the system: no tablets, and the id that Cassandra gives to a system table of this name.
+pub(crate) fn system_table(name: &QualifiedName, columns: &[NewColumn], options: &OptionChanges) -> CqlResult<Table> {
+    let keyspace = Keyspace {
+        name: name.keyspace.clone(),
+        kind: KeyspaceKind::System,
+        replication: Replication::Local,
+        durable_writes: true,
+        durability: Durability::Sync,
+        tables: BTreeMap::new(),
+        types: BTreeMap::new(),
+    };
+    let id = TableId(name_uuid(format!("{}{}", name.keyspace, name.name).as_bytes()));
+    let table = create(&keyspace, name, id, GroupId(0), 1, columns, options)?;
+    Ok(Table::new(TableDefinition { tablets: 0, ..table.definition().clone() }))
 }
 
 fn create(
