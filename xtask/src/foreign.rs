@@ -17,15 +17,22 @@ const FLIGHTS: &str = "examples/flights/flights.py";
 /// Enough for a slow mirror; the packages are some 30 MB.
 const INSTALL_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Programs that `--all` needs beyond those of the plain run, and the Debian package that brings each.
-const PROGRAMS: &[(&str, &str)] =
-    &[("mkfs.ext4", "e2fsprogs"), ("losetup", "mount"), ("mount", "mount"), ("python3", "python3-venv"), ("cc", "gcc")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("mkfs.ext4", "e2fsprogs"),
+    ("losetup", "mount"),
+    ("mount", "mount"),
+    ("python3", "python3-venv"),
+    ("cc", "gcc"),
+    ("go", "golang-go"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
 
 /// Whether the simulator has its program.
 pub fn simulator_exists() -> bool {
-    let root = workspace::root();
-    ["crates/sim/src/main.rs", "crates/sim/src/bin/holon-sim.rs", "crates/sim/src/bin/holon_sim.rs"]
-        .iter()
-        .any(|path| root.join(path).exists())
+    let root = workspace::root().join("crates/sim");
+    let manifest: toml::Table = workspace::text("crates/sim/Cargo.toml").parse().unwrap_or_default();
+    manifest.contains_key("bin") || root.join("src/main.rs").exists() || root.join("src/bin").is_dir()
 }
 
 /// Whether `holon` has the feature that carries the planted bugs.
@@ -47,6 +54,32 @@ pub fn keep_planted_binary() -> Result<(), String> {
 pub fn build_rust_driver(work: &mut Work) {
     let mut command = cargo(&["build", "--manifest-path", RUST_DRIVER, "--target-dir"]);
     work.prepare("build rust_driver", command.arg(rust_driver_target()));
+}
+
+/// For `--all`: the programs that use the drivers for Go and for Node.js.
+pub fn build_other_drivers(work: &mut Work) {
+    let root = workspace::root().join("conformance/cql");
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(go_driver()).arg(".").current_dir(root.join("go_driver"));
+    work.prepare("build go_driver", &mut go);
+    let folder = node_driver_folder();
+    let copied = fs::create_dir_all(&folder).and_then(|()| {
+        ["main.js", "package.json"]
+            .iter()
+            .try_for_each(|name| fs::copy(root.join("node_driver").join(name), folder.join(name)).map(|_| ()))
+    });
+    work.failures.extend(copied.err().map(|error| format!("cannot fill {}: {error}", folder.display())));
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&folder);
+    work.prepare("install node_driver", &mut npm);
+}
+
+fn go_driver() -> PathBuf {
+    workspace::target().join("foreign").join("go_driver")
+}
+
+fn node_driver_folder() -> PathBuf {
+    workspace::target().join("foreign").join("node_driver")
 }
 
 fn rust_driver_target() -> PathBuf {
@@ -134,6 +167,12 @@ fn python() -> Command {
     if workspace::holon_planted().exists() {
         command.env("HOLON_BINARY_PLANTED", workspace::holon_planted());
     }
+    if go_driver().exists() {
+        command.env("HOLON_GO_DRIVER", go_driver());
+    }
+    if node_driver_folder().join("node_modules").exists() {
+        command.env("HOLON_NODE_DRIVER", format!("node {}", node_driver_folder().join("main.js").display()));
+    }
     command.stdin(Stdio::null());
     command
 }
@@ -157,8 +196,13 @@ pub fn flights() -> Command {
 }
 
 /// Stage `foreign`: the suites of the foreign clients, and the flights.
-pub fn clients(_context: &mut Context) -> Work {
+pub fn clients(context: &mut Context) -> Work {
     let mut work = Work::default();
+    if !context.all {
+        context
+            .not_run
+            .push("foreign: the drivers for Go and Node.js: they need those languages; part of --all".to_string());
+    }
     if let Err(trouble) = virtualenv() {
         work.failures.push(trouble);
         return work;

@@ -139,6 +139,9 @@ fn build(context: &mut Context) -> Work {
     }
     work.prepare("build tests", &mut cargo(&["test", "--workspace", "--no-run"]));
     foreign::build_rust_driver(&mut work);
+    if context.all {
+        foreign::build_other_drivers(&mut work);
+    }
     work
 }
 
