@@ -1,5 +1,7 @@
 //! How long parsing takes: `cargo run --release -p holon-cql-language --example parse_speed`.
 
+#![allow(clippy::disallowed_methods)] // measuring is what this is for
+
 use holon_cql_language::parse_statement;
 use std::hint::black_box;
 use std::time::Instant;

@@ -1,6 +1,7 @@
 //! What is wrong with a text, in the words of Cassandra: drivers, tools and people search for them.
 //!
-//! One difference is deliberate: where the text ends too early, Cassandra says `line 0:-1`; here the place is the real one.
+//! One difference is deliberate: where the text ends too early, Cassandra says `line 0:-1`; here the place is the real
+//! one.
 
 use crate::lexer::{Fault, Lexer, Position, Token, TokenKind};
 use crate::limits;
@@ -95,7 +96,8 @@ fn unexpected(text: &str, token: Token, expecting: Option<Cow<'static, str>>) ->
     }
 }
 
-/// ` (... ten tokens before [the token] two after...)`, blanks counted as tokens, on one line; empty at the end of text.
+/// ` (... ten tokens before [the token] two after...)`, blanks counted as tokens, on one line; empty at the end of the
+/// text.
 fn snippet(text: &str, token: Token) -> String {
     const TOKENS_BEFORE: usize = 10;
     const TOKENS_AFTER: usize = 2;

@@ -27,6 +27,9 @@ macro_rules! keywords {
         /// In alphabetical order, which `FIRST` relies on.
         const KEYWORDS: &[Keyword] = &[$(Keyword::$variant,)*];
 
+        /// Their words, side by side for the search.
+        static WORDS: &[&str] = &[$($word,)*];
+
         impl Keyword {
             /// The word in upper case.
             pub const fn word(self) -> &'static str {
@@ -220,11 +223,9 @@ impl Keyword {
     pub fn of(word: &[u8]) -> Option<Keyword> {
         let letter = usize::from(word.first()?.to_ascii_uppercase().checked_sub(b'A')?);
         let (from, to) = (*FIRST.get(letter)?, *FIRST.get(letter + 1)?);
-        let candidates = KEYWORDS.get(usize::from(from)..usize::from(to))?;
-        candidates.iter().copied().find(|keyword| {
-            let known = keyword.word().as_bytes();
-            known.len() == word.len() && known.eq_ignore_ascii_case(word)
-        })
+        let candidates = WORDS.get(usize::from(from)..usize::from(to))?;
+        let fits = |known: &&str| known.len() == word.len() && known.as_bytes().eq_ignore_ascii_case(word);
+        KEYWORDS.get(usize::from(from) + candidates.iter().position(fits)?).copied()
     }
 
     /// The type that the keyword names.
@@ -266,10 +267,10 @@ mod tests {
     fn reserved_are_exactly_the_words_of_the_reference() {
         let reserved: Vec<&str> =
             KEYWORDS.iter().filter(|k| k.class() == KeywordClass::Reserved).map(|k| k.word()).collect();
-        let reference = "ADD ALLOW ALTER AND APPLY ASC AUTHORIZE BATCH BEGIN BY COLUMNFAMILY CREATE DELETE DESC DESCRIBE \
-             DROP ENTRIES EXECUTE FROM FULL GRANT IF IN INDEX INFINITY INSERT INTO IS KEYSPACE LIMIT MATERIALIZED MODIFY \
-             NAN NORECURSIVE NOT NULL OF ON OR ORDER PRIMARY RENAME REVOKE SCHEMA SELECT SET TABLE TO TOKEN TRUNCATE \
-             UNLOGGED UPDATE USE USING VIEW WHERE WITH";
+        let reference = "ADD ALLOW ALTER AND APPLY ASC AUTHORIZE BATCH BEGIN BY COLUMNFAMILY CREATE DELETE DESC \
+             DESCRIBE DROP ENTRIES EXECUTE FROM FULL GRANT IF IN INDEX INFINITY INSERT INTO IS KEYSPACE LIMIT \
+             MATERIALIZED MODIFY NAN NORECURSIVE NOT NULL OF ON OR ORDER PRIMARY RENAME REVOKE SCHEMA SELECT SET \
+             TABLE TO TOKEN TRUNCATE UNLOGGED UPDATE USE USING VIEW WHERE WITH";
         assert_eq!(reserved, reference.split_whitespace().collect::<Vec<_>>());
         assert!(is_reserved("select") && is_reserved("Table") && !is_reserved("ttl") && !is_reserved("int"));
     }

@@ -1,9 +1,9 @@
 //! Text to tokens, one at a time and without allocating.
 //!
 //! A token is a kind and a range of bytes; its text is decoded only when a tree needs it, and its line and column are
-//! counted only when an error message needs them ([`Position::of`]), because that is rare and the lexer is on the path of
-//! every unprepared statement. The lexer cannot fail: what is no token becomes [`TokenKind::Invalid`], which no rule of
-//! the grammar accepts.
+//! counted only when an error message needs them ([`Position::of`]), because that is rare and the lexer is on the path
+//! of every unprepared statement. The lexer cannot fail: what is no token becomes [`TokenKind::Invalid`], which no rule
+//! of the grammar accepts.
 //!
 //! The tokens are those of Cassandra's `Lexer.g`, with one kindness: a line comment may end the text without a newline.
 
@@ -256,10 +256,10 @@ fn scan_word(bytes: &[u8]) -> (TokenKind, usize) {
     if length == 8 && is_uuid(bytes) {
         return (TokenKind::Uuid, UUID_LENGTH);
     }
-    if word.first() == Some(&b'P') {
-        if let Some(duration) = iso_duration(bytes) {
-            return (TokenKind::Duration, duration);
-        }
+    if word.first() == Some(&b'P')
+        && let Some(duration) = iso_duration(bytes)
+    {
+        return (TokenKind::Duration, duration);
     }
     let kind = match Keyword::of(word) {
         Some(keyword) => TokenKind::Keyword(keyword),
@@ -349,8 +349,8 @@ fn duration_unit(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The length of an ISO 8601 duration at the front, which is upper case and starts with P. A word that goes on after it,
-/// such as `P1Days`, is a name.
+/// The length of an ISO 8601 duration at the front, which is upper case and starts with P. A word that goes on after
+/// it, such as `P1Days`, is a name.
 fn iso_duration(bytes: &[u8]) -> Option<usize> {
     let length = iso_alternative(bytes).or_else(|| iso_designators(bytes))?;
     let goes_on = bytes.get(length).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');

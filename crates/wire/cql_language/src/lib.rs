@@ -4,8 +4,8 @@
 //! text ── lexer ──> tokens ── parser ──> ast::Statement ── Display ──> text that parses back to an equal tree
 //! ```
 //!
-//! It is the whole grammar of Cassandra 4.1 and 5.0 (its `Lexer.g` and `Parser.g`, its CQL reference), and BETWEEN. It is
-//! not a planner: it knows no schema, no keyspace in use and no values, and checks nothing that needs them.
+//! It is the whole grammar of Cassandra 4.1 and 5.0 (its `Lexer.g` and `Parser.g`, its CQL reference), and BETWEEN. It
+//! is not a planner: it knows no schema, no keyspace in use and no values, and checks nothing that needs them.
 //!
 //! Guaranteed: no text panics or overflows the stack; time and memory grow in proportion to the text; bounds are in
 //! [`limits`]; errors name their place ([`SyntaxError`]).

@@ -13,8 +13,8 @@ pub const BIND_MARKERS_MAX: usize = 65_535;
 /// Dimensions of a `vector<type, n>`. Larger than any embedding in use, small enough that one value fits a frame.
 pub const VECTOR_DIMENSIONS_MAX: u32 = 65_535;
 
-/// Operators and accesses (`a + b`, `a.b`, `a[1]`) in one expression. Such a chain leans left, so that its tree is as deep
-/// as the chain is long, and printing, comparing and dropping a tree recurse.
+/// Operators and accesses (`a + b`, `a.b`, `a[1]`) in one expression. Such a chain leans left, so that its tree is as
+/// deep as the chain is long, and printing, comparing and dropping a tree recurse.
 pub const EXPRESSION_OPERATORS_MAX: u32 = 512;
 
 /// Characters of the statement's text that an error message repeats on either side of what it complains about.

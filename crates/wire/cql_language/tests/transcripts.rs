@@ -29,7 +29,7 @@ fn read(name: &str) -> (PathBuf, Vec<Block>) {
             let entry = Entry { line: index, text: text.join("\n"), expected: expected.to_owned() };
             blocks.push(Block::Entry(entry));
             text.clear();
-        } else if !line.is_empty() && !(text.is_empty() && line.starts_with('#')) {
+        } else if !line.is_empty() && (!text.is_empty() || !line.starts_with('#')) {
             text.push(line);
         } else {
             if !text.is_empty() {

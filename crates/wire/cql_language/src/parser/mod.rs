@@ -4,11 +4,12 @@
 //! text ── Lexer ──> current, next ── one method a rule of the grammar ──> ast::Statement + names of bind markers
 //! ```
 //!
-//! One pass. Where two rules start alike, the window decides, at most with a third token; the single exception is a type
-//! in parentheses (`(map<int, text>) x`), where the type is read and, if it was none, the window is put back. A type
-//! contains no parenthesis, so no token is read more than twice.
+//! One pass. Where two rules start alike, the window decides, with one or two tokens behind it at most; the single
+//! exception is a type in parentheses (`(map<int, text>) x`), where the type is read and, if it was none, the window is
+//! put back. A type contains no parenthesis, so no token is read more than a few times.
 //!
-//! Every path that recurses goes through [`Parser::nested`]; chains that lean left go through [`Parser::count_operator`].
+//! Every path that recurses goes through [`Parser::nested`]; chains that lean left go through
+//! [`Parser::count_operator`].
 
 mod describe;
 mod function;
@@ -279,7 +280,10 @@ impl<'a> Parser<'a> {
 
     /// One or more, with commas between them.
     fn comma_separated<T>(&mut self, mut one: impl FnMut(&mut Self) -> Parsing<T>) -> Parsing<Vec<T>> {
-        let mut all = vec![one(self)?];
+        let first = one(self)?;
+        // Most lists are short: room for a few at once rather than for one and then for four.
+        let mut all = Vec::with_capacity(if self.is(TokenKind::Comma) { 4 } else { 1 });
+        all.push(first);
         while self.accept(TokenKind::Comma) {
             all.push(one(self)?);
         }
