@@ -15,6 +15,7 @@ pub mod config;
 mod prepared;
 mod report;
 mod schema_change;
+mod truncate;
 
 pub use config::{Authentication, TablesConfig};
 
@@ -257,7 +258,12 @@ impl Service for TablesService {
     }
 
     fn message(self: Rc<Self>, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
-        Box::pin(async move { self.prepared_message(verb, payload) })
+        Box::pin(async move {
+            match verb {
+                truncate::TRUNCATE => self.truncate_here(payload).await,
+                _ => self.prepared_message(verb, payload),
+            }
+        })
     }
 
     fn command(
