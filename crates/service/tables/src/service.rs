@@ -15,6 +15,7 @@ pub mod config;
 mod prepared;
 mod report;
 mod schema_change;
+mod system_state;
 mod truncate;
 
 pub use config::{Authentication, TablesConfig};
@@ -26,6 +27,7 @@ use crate::front::metrics::RequestMetrics;
 use crate::front::statements::Statements;
 use crate::run::Context;
 use crate::schema::{Schema, SchemaMachine};
+use crate::system;
 use crate::tablet::LocalTablets;
 use bytes::Bytes;
 use holon_base::{ServiceId, TabletId};
@@ -61,12 +63,14 @@ pub struct TablesService {
     request_metrics: RequestMetrics,
     connections_opened: Cell<u64>,
     progress: RefCell<Rc<dyn Fn(String)>>,
+    /// Which start of the node this is.
+    boot: Cell<u32>,
 }
 
 impl TablesService {
     /// Makes the service of a shard. It still has to be added to the shard.
     pub fn new(shard: Rc<Shard>, metadata: Rc<Metadata>, config: TablesConfig) -> Rc<TablesService> {
-        let machine = SchemaMachine::new(Rc::default());
+        let machine = SchemaMachine::new(system::keyspaces());
         let (accounts, tablets) = (Accounts::new(&shard), LocalTablets::default());
         let requests = shard.pool("requests", config.request_bytes);
         Rc::new_cyclic(|me: &Weak<TablesService>| {
@@ -95,6 +99,7 @@ impl TablesService {
                 request_metrics: RequestMetrics::default(),
                 connections_opened: Cell::new(0),
                 progress: RefCell::new(Rc::new(|_| ())),
+                boot: Cell::new(0),
             }
         })
     }
@@ -197,6 +202,7 @@ impl Service for TablesService {
 
     fn start(self: Rc<Self>, context: StartContext) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
+            self.boot.set(context.boot);
             *self.progress.borrow_mut() = context.progress;
             let opened = Engine::open(self.shard.clone(), self.engine_options(context.boot)).await;
             *self.engine.borrow_mut() = Some(opened.map_err(|error| error.to_string())?);

@@ -10,6 +10,7 @@ use holon_cql::response::{Event, ResultResponse};
 use holon_cql::{Compression, CqlError as CodecError, Encoder, Response, ResponseMessage, Version, response};
 use holon_kernel::Outbox;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -44,14 +45,6 @@ impl Answer {
     }
 }
 
-/// What STARTUP said about the client, for `system_views.clients` and for people.
-#[derive(Clone, Debug, Default)]
-pub struct Driver {
-    pub name: Option<String>,
-    pub version: Option<String>,
-    pub application: Option<String>,
-}
-
 pub struct Connection {
     /// Unique on the shard; its tasks are spawned under this scope.
     pub id: u64,
@@ -63,7 +56,8 @@ pub struct Connection {
     stage: Cell<Stage>,
     keyspace: RefCell<Option<Rc<str>>>,
     account: RefCell<Option<Rc<str>>>,
-    driver: RefCell<Driver>,
+    startup_options: RefCell<BTreeMap<String, String>>,
+    requests: Cell<u64>,
     events: RefCell<Vec<EventType>>,
     pub(super) login_running: Cell<bool>,
     pub(super) logins_failed: Cell<u32>,
@@ -81,7 +75,8 @@ impl Connection {
             stage: Cell::new(Stage::New),
             keyspace: RefCell::default(),
             account: RefCell::default(),
-            driver: RefCell::default(),
+            startup_options: RefCell::default(),
+            requests: Cell::new(0),
             events: RefCell::default(),
             login_running: Cell::new(false),
             logins_failed: Cell::new(0),
@@ -121,12 +116,22 @@ impl Connection {
         *self.account.borrow_mut() = Some(name.into());
     }
 
-    pub fn driver(&self) -> Driver {
-        self.driver.borrow().clone()
+    /// What STARTUP said, for `system_views.clients`.
+    pub fn startup_options(&self) -> BTreeMap<String, String> {
+        self.startup_options.borrow().clone()
     }
 
-    pub fn set_driver(&self, driver: Driver) {
-        *self.driver.borrow_mut() = driver;
+    pub fn set_startup_options(&self, options: BTreeMap<String, String>) {
+        *self.startup_options.borrow_mut() = options;
+    }
+
+    /// Requests taken up so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    pub fn count_request(&self) {
+        self.requests.set(self.requests.get() + 1);
     }
 
     pub fn register(&self, events: &[EventType]) {

@@ -22,6 +22,7 @@ impl Task {
     pub fn new(service: Rc<TablesService>, connection: Rc<Connection>, memory: Permit) -> Task {
         service.request_started();
         connection.outbox().request_started();
+        connection.count_request();
         let started = service.shard().now();
         Task { service, connection, started, _memory: memory }
     }

@@ -44,7 +44,9 @@ async fn run_tree(run: Run<'_>, request: QueryParameters) -> CqlResult<Answer> {
     match &parsed.statement {
         Statement::Use(name) => use_keyspace(service, connection, name),
         statement if roles::is_role_statement(statement) => roles::run(service, connection, statement).await,
-        Statement::Describe(describe) => service.describe(connection, keyspace.as_deref(), describe, &request),
+        Statement::Describe(describe) => {
+            service.describe(connection.version(), keyspace.as_deref(), describe, &request)
+        }
         statement => service.change_schema(keyspace.as_deref(), statement).await,
     }
 }

@@ -1,6 +1,6 @@
 //! STARTUP: the version of the language, compression, who the driver is, and from here on the framing of v5.
 
-use super::connection::{Answer, Connection, Driver, Stage};
+use super::connection::{Answer, Connection, Stage};
 use crate::error::{CqlError, CqlResult};
 use holon_cql::request::Startup;
 use holon_cql::response::Authenticate;
@@ -9,8 +9,9 @@ use holon_cql::{Compression, Response, Version};
 /// The class that drivers know to answer with SASL PLAIN.
 pub const AUTHENTICATOR: &str = "org.apache.cassandra.auth.PasswordAuthenticator";
 
-/// Options of a driver's name are kept for people to read; longer ones are cut, characters.
-const DRIVER_TEXT_CHARACTERS_MAX: usize = 128;
+/// Options are kept for people to read: so many, and so many characters of each.
+const OPTIONS_KEPT_MAX: usize = 32;
+const OPTION_CHARACTERS_MAX: usize = 128;
 
 /// Checks STARTUP and changes the connection. The caller tells its decoder what was negotiated, after the answer has been
 /// written (the answer itself is not in segments).
@@ -18,12 +19,9 @@ pub fn startup(connection: &Connection, startup: &Startup, with_password: bool) 
     let version = connection.version();
     check_cql_version(startup)?;
     let compression = compression(startup, version)?;
-    let text = |name: &str| {
-        let value = startup.option(name)?;
-        Some(value.chars().take(DRIVER_TEXT_CHARACTERS_MAX).collect())
-    };
-    let application = text("APPLICATION_NAME");
-    connection.set_driver(Driver { name: text("DRIVER_NAME"), version: text("DRIVER_VERSION"), application });
+    let cut = |text: &String| text.chars().take(OPTION_CHARACTERS_MAX).collect::<String>();
+    let options = startup.options.iter().take(OPTIONS_KEPT_MAX).map(|(name, value)| (cut(name), cut(value)));
+    connection.set_startup_options(options.collect());
     connection.set_stage(if with_password { Stage::Authenticating } else { Stage::Ready });
     Ok(compression)
 }

@@ -1,11 +1,9 @@
 //! OPTIONS and what it is answered with.
 
 use super::connection::Answer;
+use crate::system::CQL_VERSION;
 use holon_cql::response::Supported;
 use holon_cql::{Response, Version};
-
-/// The version of the language, as `system.local` has it too.
-pub const CQL_VERSION: &str = "3.4.6";
 
 /// What a client may choose from in STARTUP. No Scylla keys: our tablets are not dealt to shards by that algorithm, and a
 /// driver that believed it would only open connections in the wrong places.

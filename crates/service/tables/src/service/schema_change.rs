@@ -1,16 +1,20 @@
 //! What goes through the metadata log, and what follows when it has: snapshots of the schema, plans, events to clients.
 
+use super::system_state::end_tokens;
 use super::{TABLES_SERVICE, TablesService};
+use crate::ddl::{self, Ddl, DdlContext};
+use crate::describe::{DescribeContext, Description, describe};
 use crate::error::{CqlError, CqlResult};
 use crate::front::accounts::AccountChange;
-use crate::front::connection::{Answer, Connection};
-use crate::run::{Context, VirtualRows};
+use crate::front::connection::Answer;
+use crate::run::Context;
 use crate::schema::codec::decode_answer;
 use crate::schema::{SchemaChange, SchemaTarget};
 use bytes::Bytes;
 use holon_base::TabletId;
 use holon_cql::request::QueryParameters;
-use holon_cql::response::Event;
+use holon_cql::response::{Event, ResultResponse};
+use holon_cql::{RowsMetadata, RowsWriter, Version};
 use holon_cql_language::ast::{Describe, Statement};
 use holon_kernel::{Tablet, TabletDescriptor};
 use holon_metadata::ProposeError;
@@ -33,19 +37,54 @@ impl TablesService {
 
     /// CREATE, ALTER, DROP, TRUNCATE.
     pub(crate) async fn change_schema(&self, keyspace: Option<&str>, statement: &Statement) -> CqlResult<Answer> {
-        let _ = (keyspace, statement);
-        Err(CqlError::server("changes of the schema are being written"))
+        if !ddl::is_ddl(statement) {
+            return Err(CqlError::invalid("this statement is not available"));
+        }
+        let schema = self.schema();
+        let data_center: Rc<str> = self.config.data_center.as_str().into();
+        let context = DdlContext {
+            schema: &schema,
+            keyspace,
+            now_micros: self.shard.timestamp_micros(),
+            tablets: ddl::tablets_for(self.shard.shards()),
+            data_centers: &[data_center],
+            nodes: 1,
+        };
+        let planned = match ddl::plan(&context, statement)? {
+            Ddl::Change(planned) => planned,
+            Ddl::Truncate(table) => {
+                self.truncate(&table).await?;
+                return Ok(Answer::result(ResultResponse::Void));
+            }
+        };
+        let changed = ddl::execute(&self.metadata, TABLES_SERVICE, &planned.change).await?;
+        let result = changed.map_or(ResultResponse::Void, ResultResponse::SchemaChange);
+        Ok(Answer { warnings: planned.warnings, ..Answer::result(result) })
     }
 
     pub(crate) fn describe(
         &self,
-        connection: &Connection,
+        version: Version,
         keyspace: Option<&str>,
-        describe: &Describe,
+        statement: &Describe,
         request: &QueryParameters,
     ) -> CqlResult<Answer> {
-        let _ = (connection, keyspace, describe, request);
-        Err(CqlError::server("DESCRIBE is being written"))
+        let schema = self.schema();
+        let address = self.config.peer_address.to_string();
+        let ranges: Vec<(i64, Vec<String>)> =
+            end_tokens().into_iter().map(|token| (token, vec![address.clone()])).collect();
+        let context =
+            DescribeContext { schema: &schema, keyspace, cluster_name: &self.config.cluster_name, ranges: &ranges };
+        let Description { columns, rows, paging_state } =
+            describe(&context, statement, request.page_size, request.paging_state.as_ref())?;
+        let written = |error: holon_cql::CqlError| CqlError::server(error.to_string());
+        let mut writer = RowsWriter::new(version, RowsMetadata::new(columns));
+        for row in rows {
+            row.iter().try_for_each(|cell| writer.cell(cell.as_deref())).map_err(written)?;
+            writer.end_row().map_err(written)?;
+        }
+        let rows = writer.finish(paging_state).map_err(written)?;
+        Ok(Answer::result(ResultResponse::EncodedRows(rows)))
     }
 
     /// Runs in `apply_metadata`: on every shard, in the order of the log.
@@ -82,11 +121,5 @@ impl TablesService {
 
     pub(super) async fn open_table_tablet(&self, descriptor: TabletDescriptor) -> Result<Rc<dyn Tablet>, String> {
         Err(format!("tablet {} cannot be opened yet", descriptor.id))
-    }
-
-    /// The rows of a virtual table at this moment.
-    pub(super) fn virtual_rows(&self, keyspace: &str, table: &str) -> Option<VirtualRows> {
-        let _ = (keyspace, table);
-        None
     }
 }

@@ -24,10 +24,12 @@ impl TablesService {
             self.shard.call(to, Target::Service(TABLES_SERVICE), TRUNCATE, payload.clone(), deadline)
         });
         for answer in join_all(calls).await {
-            answer.map_err(|error| CqlError::Truncate(match error {
-                CallError::Failed(bytes) => CqlError::decode(&bytes).to_string(),
-                other => other.to_string(),
-            }))?;
+            answer.map_err(|error| {
+                CqlError::Truncate(match error {
+                    CallError::Failed(bytes) => CqlError::decode(&bytes).to_string(),
+                    other => other.to_string(),
+                })
+            })?;
         }
         Ok(())
     }

@@ -376,7 +376,8 @@ mod tests {
     #[test]
     fn elements_are_told_apart_and_an_overwrite_ends_them() {
         let mut history = History::default();
-        let change = |change| RowChange { clustering: Some(vec![1]), marker: true, cells: Cells::from([("m", change)]) };
+        let change =
+            |change| RowChange { clustering: Some(vec![1]), marker: true, cells: Cells::from([("m", change)]) };
         let elements = |entries: &[(i32, Option<i32>)]| entries.iter().copied().collect::<BTreeMap<_, _>>();
         history.push(acknowledged(10, vec![change(CellChange::Overwrite(elements(&[(1, Some(1)), (2, Some(2))])))]));
         history.push(acknowledged(20, vec![change(CellChange::Elements(elements(&[(1, None), (3, Some(3))])))]));

@@ -134,8 +134,7 @@ impl Shape {
     }
 
     fn delete_partition(&self, partition: u32, timestamp: i64) -> Change {
-        let statement =
-            format!("DELETE FROM {KEYSPACE}.{} WHERE {}", self.name, self.partition_relation(partition));
+        let statement = format!("DELETE FROM {KEYSPACE}.{} WHERE {}", self.name, self.partition_relation(partition));
         Change { statement, mutation: Mutation { deletes_partition: true, ..Mutation::new(timestamp) } }
     }
 
