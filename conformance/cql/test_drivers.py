@@ -14,7 +14,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LIMIT_S = 300
 #: The driver, what names its program, and where its cases are listed and how.
 DRIVERS = {
-    "rust": ("HOLON_RUST_DRIVER", "rust_driver/src/main.rs", r"^        (\w+),$"),
+    "rust": ("HOLON_RUST_DRIVER", "rust_driver/src/main.rs", r"^        ([a-z]\w+),$"),
     "go": ("HOLON_GO_DRIVER", "go_driver/main.go", r'\{"(\w+)", \w+\}'),
     "node": ("HOLON_NODE_DRIVER", "node_driver/main.js", r"^  async (\w+)\("),
 }
