@@ -171,6 +171,7 @@ impl Committer {
         for pending in &group {
             self.log.append(pending.tablet, pending.mutation.bytes());
         }
+        self.inner.lsn_last.set(self.log.last());
         if group.iter().any(|pending| pending.durability == Durability::Sync) {
             self.log.write().await?;
             self.log.sync().await?;

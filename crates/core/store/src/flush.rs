@@ -40,7 +40,7 @@ pub async fn run(inner: Rc<Inner>) {
         if let Err(error) = inner.segments.retire_below(inner.lsn_needed()).await {
             inner.note_background_error(&error);
         }
-        inner.progressed.notify();
+        inner.runs_changed();
         inner.compaction_wanted.notify();
         inner.remove_garbage().await;
     }
@@ -62,6 +62,10 @@ pub fn writer_options(inner: &Inner, tree: &Tree, bottom: bool) -> WriterOptions
 }
 
 async fn flush(inner: &Rc<Inner>, tree: &Rc<Tree>, memtable: &Rc<Memtable>) -> Result<(), StoreError> {
+    let _flushing = tree.flushing.enter(&inner.shard).await?;
+    if tree.dropped.get() {
+        return Ok(());
+    }
     let options = writer_options(inner, tree, false);
     let path = options.path.clone();
     let written = match write_table(inner, memtable, options).await {

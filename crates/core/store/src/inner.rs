@@ -75,6 +75,10 @@ pub struct Inner {
     pub background_error: RefCell<Option<StoreError>>,
     /// Failed attempts to flush, so that who waits for one notices.
     pub flush_failures: Cell<u64>,
+    /// A tree has so many runs that writes wait for compaction.
+    pub behind: Cell<bool>,
+    /// The last record that was given a number.
+    pub lsn_last: Cell<Lsn>,
     /// Set by the owner's recovery: before it, a write could hide what the old logs still hold.
     pub recovered: Cell<bool>,
     /// One tablet is created or dropped at a time.
@@ -104,6 +108,8 @@ impl Inner {
             progressed: Signal::new(),
             background_error: RefCell::new(None),
             flush_failures: Cell::new(0),
+            behind: Cell::new(false),
+            lsn_last: Cell::new(Lsn::new(options.boot, 0)),
             recovered: Cell::new(false),
             making: Gate::new(),
             protected: RefCell::default(),

@@ -2,7 +2,6 @@
 
 use crate::error::StoreError;
 use crate::inner::Inner;
-use crate::lsn::Lsn;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::recovery::{DROPPED_NAME, remove_directory};
 use crate::sync::{stop, sync_dir_or_stop};
@@ -19,8 +18,8 @@ pub async fn create(inner: Rc<Inner>, tablet: TabletId) -> Result<(), StoreError
     let directory = directory(tablet);
     inner.shard.disk().create_dir(&directory).await?;
     sync_dir_or_stop(&inner.shard, TABLETS).await?;
-    // Nothing was ever flushed; and what an older log may hold for a dropped tablet of this id is not its business.
-    let manifest = Manifest { tablet, sequence: 1, flushed: Lsn::new(inner.options.boot, 0), runs: Vec::new() };
+    // What the log may hold for a dropped tablet of this id is not the business of the new one.
+    let manifest = Manifest { tablet, sequence: 1, flushed: inner.lsn_last.get(), runs: Vec::new() };
     manifest.store(&inner.shard, &directory).await?;
     let options = (inner.options.tablet_options)(tablet);
     let tree = Tree::new(tablet, options, &manifest, Version::default());
@@ -66,9 +65,11 @@ pub async fn drop_tablet(inner: Rc<Inner>, tablet: TabletId) -> Result<(), Store
     inner.frozen_bytes.set(inner.frozen_bytes.get().saturating_sub(frozen));
     inner.memtable_bytes.set(inner.memtable_bytes.get().saturating_sub(all));
     drop(gate);
+    // Background work that writes to the directory ends soon, because the tree is dropped; readers hold open files, which
+    // outlive their names. Whatever is left behind is finished off at the next start, because of the mark.
+    let _compacting = tree.compacting.enter(&inner.shard).await?;
+    let _flushing = tree.flushing.enter(&inner.shard).await?;
     let entries = inner.shard.disk().list(&tree.directory).await?;
-    // Readers hold open files, which outlive their names. A directory that background work still writes to is finished
-    // off at the next start.
     if let Err(error) = remove_directory(&inner, &tree.directory, &entries).await {
         inner.note_background_error(&error);
     }

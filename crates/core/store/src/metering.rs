@@ -6,18 +6,22 @@ use crate::inner::{Inner, stopped};
 use crate::stats::{Stats, TabletStats};
 use crate::table::Table;
 use crate::tree::Tree;
+use std::rc::Rc;
 
 impl Inner {
     /// Writes are ahead of the disk: of the log, of flushing, or of compaction.
     pub fn must_wait(&self) -> bool {
         self.queue.bytes() > self.options.queue_bytes_max
             || self.memtable_bytes.get() > self.options.memtable_bytes
-            || (self.options.automatic_compaction && self.is_behind_with_compaction())
+            || self.behind.get()
     }
 
-    fn is_behind_with_compaction(&self) -> bool {
-        let trees = self.trees.borrow();
-        trees.values().any(|tree| tree.run_count() > self.options.stall_runs && tree.broken.borrow().is_none())
+    /// To be called when the number of runs of a tree has changed.
+    pub fn runs_changed(&self) {
+        let limit = self.options.stall_runs;
+        let behind = |tree: &Rc<Tree>| tree.run_count() > limit && tree.broken.borrow().is_none();
+        self.behind.set(self.options.automatic_compaction && self.trees.borrow().values().any(behind));
+        self.progressed.notify();
     }
 
     /// Waits until writes may go on.

@@ -146,3 +146,51 @@ impl RangeList {
         self.fragments.get(from..to).unwrap_or(&[])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(number: u8) -> Bytes {
+        vec![number].into()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+        /// Every key has the latest deletion of the ranges it lies in; fragments are disjoint, ascending and not empty.
+        #[test]
+        fn fragments_say_what_the_ranges_say(ranges in prop::collection::vec((0u8..24, 0u8..24, 0i64..6, 0i64..3), 0..24), from in 0u8..24, to in 0u8..24) {
+            let mut set = RangeSet::default();
+            let mut plain = Vec::new();
+            for (start, end, timestamp, local_seconds) in ranges {
+                let deletion = Deletion { timestamp, local_seconds };
+                plain.push((start, end, deletion));
+                set.add(RangeTombstone { start: key(start), end: key(end), deletion });
+            }
+            let list = RangeList::new(set.iter().collect()).expect("disjoint and ascending");
+            for number in 0..25 {
+                let inside = plain.iter().filter(|(start, end, _)| (*start..*end).contains(&number));
+                let expected = inside.map(|(_, _, deletion)| *deletion).max();
+                prop_assert_eq!(set.covering(&key(number)), expected);
+                prop_assert_eq!(list.covering(&key(number)), expected);
+            }
+            let touches = |range: &RangeTombstone| range.end > key(from) && range.start < key(to) && from < to;
+            let expected: Vec<RangeTombstone> = set.iter().filter(touches).collect();
+            let found: Vec<RangeTombstone> = set.overlapping(&key(from), Some(&key(to))).collect();
+            prop_assert_eq!(&found, &expected);
+            if from < to {
+                prop_assert_eq!(list.overlapping(&key(from), Some(&key(to))), expected.as_slice());
+            }
+        }
+    }
+
+    #[test]
+    fn prefixes_end_before_the_next_prefix() {
+        assert_eq!(prefix_end(b"ab").as_deref(), Some(b"ac".as_slice()));
+        assert_eq!(prefix_end(&[1, 0xff, 0xff]).as_deref(), Some([2].as_slice()));
+        assert_eq!(prefix_end(&[0xff, 0xff]), None);
+        assert_eq!(prefix_end(b""), None);
+    }
+}

@@ -29,17 +29,22 @@ pub fn stop(shard: &Shard, reason: String) -> StoreError {
 /// Wakes whoever waits. Not a counter: check the condition, then wait.
 pub struct Signal {
     waiting: RefCell<Vec<Completer<()>>>,
+    /// Those who gave up waiting are cleared out when there are so many.
+    clear_at: Cell<usize>,
 }
 
 impl Signal {
     pub fn new() -> Self {
-        Signal { waiting: RefCell::default() }
+        Signal { waiting: RefCell::default(), clear_at: Cell::new(16) }
     }
 
     pub fn wait(&self, shard: &Shard) -> Ticket<()> {
         let (completer, ticket) = shard.ticket();
         let mut waiting = self.waiting.borrow_mut();
-        waiting.retain(|completer| !completer.is_abandoned());
+        if waiting.len() >= self.clear_at.get() {
+            waiting.retain(|completer| !completer.is_abandoned());
+            self.clear_at.set(waiting.len().max(8) * 2);
+        }
         waiting.push(completer);
         ticket
     }

@@ -77,6 +77,8 @@ pub struct Tree {
     pub broken: RefCell<Option<StoreError>>,
     /// One compaction of this tree at a time.
     pub compacting: Gate,
+    /// Held while a memtable is being written out.
+    pub flushing: Gate,
 }
 
 impl Tree {
@@ -94,6 +96,7 @@ impl Tree {
             dropped: Cell::new(false),
             broken: RefCell::new(None),
             compacting: Gate::new(),
+            flushing: Gate::new(),
         }
     }
 

@@ -177,10 +177,10 @@ fn run(operations: Vec<Operation>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: std::env::var("CASES").map_or(96, |n| n.parse().unwrap()), max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn behaves_like_an_ordered_map(operations in prop::collection::vec(operation(), 1..60)) {
+    fn behaves_like_an_ordered_map(operations in prop::collection::vec(operation(), 1..120)) {
         run(operations);
     }
 }

@@ -51,7 +51,7 @@ pub async fn run(inner: Rc<Inner>) {
             inner.note_background_error(&error);
             inner.shard.sleep(RETRY).await;
         }
-        inner.progressed.notify();
+        inner.runs_changed();
         inner.remove_garbage().await;
     }
 }
@@ -95,7 +95,7 @@ pub async fn major(
             break;
         }
     }
-    inner.progressed.notify();
+    inner.runs_changed();
     inner.remove_garbage().await;
     Ok(())
 }
@@ -366,6 +366,9 @@ async fn copy(
         if slice >= SLICE_BYTES {
             raw_done += slice as u64;
             slice = 0;
+            if output.tree.dropped.get() {
+                return Err(StoreError::NoSuchTablet(output.tree.id));
+            }
             // Bytes of the files, by the share of their content that was read.
             let share = raw_done as f64 / raw_total.max(1) as f64;
             progress(Progress { bytes_done: (share * bytes_total as f64) as u64, bytes_total });

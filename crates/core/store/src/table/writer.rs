@@ -188,11 +188,7 @@ impl TableWriter {
         footer.content_crc = self.content_crc;
         self.file.write_at(self.written, DiskBuffer::from(footer.encode().as_slice())).await?;
         sync_or_stop(&self.shard, &self.file).await?;
-        Ok(WrittenTable {
-            table: footer.table,
-            length: footer.length,
-            content_crc: footer.content_crc,
-        })
+        Ok(WrittenTable { table: footer.table, length: footer.length, content_crc: footer.content_crc })
     }
 
     /// Stores the index blocks and gives the entries of the top block.

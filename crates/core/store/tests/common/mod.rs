@@ -37,10 +37,10 @@ pub fn options(boot: u32, purge_before: Rc<Cell<i64>>) -> EngineOptions {
     options.tablet_options = Rc::new(move |_| {
         let before = purge_before.clone();
         TabletOptions {
-            block_bytes: 512,
+            block_bytes: 256,
             compaction: CompactionOptions {
-                level_zero_bytes: 4 << 10,
-                table_bytes: 8 << 10,
+                level_zero_bytes: 1 << 10,
+                table_bytes: 1 << 10,
                 ..CompactionOptions::default()
             },
             purge: Rc::new(move |_| PurgePolicy { repaired: true, before_seconds: before.get() }),
