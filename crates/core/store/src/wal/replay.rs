@@ -54,6 +54,8 @@ pub struct LogReader {
     last: Option<Lsn>,
     /// Where no valid chunk was found after it.
     gap: Option<(String, u64)>,
+    /// The first record missing in gaps that no chunk called durable so far, and where. A later one may.
+    missing: Vec<(Lsn, String, u64)>,
     log: Option<u64>,
     pub segments: u64,
     pub torn_groups: u64,
@@ -87,6 +89,7 @@ impl LogReader {
             open: None,
             last,
             gap: None,
+            missing: Vec::new(),
             log: None,
             segments: 0,
             torn_groups: 0,
@@ -169,10 +172,10 @@ impl LogReader {
         }
         if header.first > following {
             let (gap_path, gap_offset) = gap.unwrap_or((path.to_owned(), offset));
-            if header.synced > last {
-                let detail = format!("records after {last} are missing or broken, and were durable");
-                return Err(damaged(&gap_path, gap_offset, detail));
-            }
+            self.missing.push((following, gap_path, gap_offset));
+        }
+        if let Some((first, path, offset)) = self.missing.iter().find(|(first, ..)| *first <= header.synced) {
+            return Err(damaged(path, *offset, format!("record {first} is missing or broken, and was durable")));
         }
         self.last = Some(Lsn(header.first.0 + u64::from(header.records) - 1));
         Ok(())
