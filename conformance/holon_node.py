@@ -66,13 +66,14 @@ def _die_with_parent():
 class Node:
     """One `holon start`."""
 
-    def __init__(self, data_dir=None, address=None, arguments=(), environment=None, program=None):
+    def __init__(self, data_dir=None, address=None, arguments=(), environment=None, program=None, user=None):
         self.own_data = data_dir is None
         self.data_dir = data_dir or scratch("node")
         self.address = address or free_address()
         self.arguments = list(arguments)
         self.environment = dict(environment or {})
         self.program = program or binary()
+        self.user = user
         self.process = None
         self.lines = []
         self._queue = None
@@ -89,7 +90,7 @@ class Node:
         self._queue = queue.Queue()
         self.process = subprocess.Popen(
             self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", env=environment, preexec_fn=_die_with_parent)
+            errors="replace", env=environment, preexec_fn=_die_with_parent, user=self.user)
         threading.Thread(target=self._read, args=(self.process, self._queue), daemon=True).start()
         if wait:
             self.wait_ready()

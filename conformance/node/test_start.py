@@ -4,7 +4,9 @@ import os
 import pathlib
 import shutil
 import socket
+import struct
 import subprocess
+import tempfile
 import time
 
 import holon_node
@@ -89,11 +91,18 @@ def test_unwritable_data_directory(make_node, tmp_path):
     refused(make_node(data_dir=tmp_path / "file" / "data"), str(tmp_path / "file"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_data_directory_without_permission(make_node, tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir(mode=0o500)
-    refused(make_node(data_dir=folder), str(folder))
+def test_data_directory_without_permission():
+    """Root may write everywhere, so root starts it as nobody, with a copy of the program where nobody may read it."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="nobody-"))
+    try:
+        place.chmod(0o755)
+        folder = place / "data"
+        folder.mkdir(mode=0o555)
+        program = shutil.copy(holon_node.binary(), place / "holon")
+        node = holon_node.Node(data_dir=folder, program=str(program), user=65534 if os.geteuid() == 0 else None)
+        refused(node, str(folder), "ermission denied")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def test_data_directory_that_is_not_ours(make_node, tmp_path):
@@ -105,42 +114,48 @@ def test_data_directory_that_is_not_ours(make_node, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["letter.txt", "photo.jpg"], "it left something behind"
 
 
-def identity_file(folder):
-    """The small file in the data directory that says whose it is and of which format."""
-    candidates = [path for path in pathlib.Path(folder).iterdir() if path.is_file() and 0 < path.stat().st_size < 65536]
-    named = [path for path in candidates if any(word in path.name for word in ("node", "identity", "format", "holon"))]
-    assert named, f"no identity file among {[path.name for path in candidates]}"
-    return named[0]
+def crc32c(data):
+    """The checksum of everything on disk; slow and small."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
 
 
 def test_data_of_a_newer_format(make_node):
     node = make_node().start()
     node.terminate()
-    identity = identity_file(node.data_dir)
-    text = identity.read_text(encoding="utf-8", errors="replace")
-    import re
-    newer = re.sub(r"(format[^0-9]{0,20})(\d+)", lambda found: found[1] + str(int(found[2]) + 1000), text, count=1)
-    assert newer != text, f"{identity.name} names no format: {text[:200]}"
-    identity.write_text(newer, encoding="utf-8")
-    refused(node, "format", str(node.data_dir))
+    identity = pathlib.Path(node.data_dir) / "node"
+    content = identity.read_bytes()
+    magic, version, rest = content[:8], struct.unpack("<I", content[8:12])[0], content[12:-4]
+    assert struct.unpack("<I", content[-4:])[0] == crc32c(content[:-4]), "the file is not what this test knows"
+    newer = magic + struct.pack("<I", version + 1000) + rest
+    identity.write_bytes(newer + struct.pack("<I", crc32c(newer)))
+    refused(node, "newer format", str(version + 1000))
+    assert identity.read_bytes()[:-4] == newer, "it was changed"
 
 
 def test_damaged_identity(make_node):
     node = make_node().start()
     node.terminate()
-    identity = identity_file(node.data_dir)
-    identity.write_bytes(b"\x00\xffgarbage")
-    refused(node, identity.name)
+    identity = pathlib.Path(node.data_dir) / "node"
+    whole = identity.read_bytes()
+    for damaged in (b"\x00\xffgarbage", b"", whole[:20], whole[:-1] + bytes([whole[-1] ^ 1]), whole[:14] + b"\0" + whole[15:]):
+        identity.write_bytes(damaged)
+        refused(node, "node", "damaged")
+    identity.write_bytes(whole)
+    node.start()
 
 
-def test_log_of_another_node(make_node):
+def test_files_of_another_node(make_node):
     """Files of one node laid under another one: refused, never read as its own."""
     one, other = make_node().start(), make_node().start()
     for node in (one, other):
         node.terminate()
-    identity = identity_file(one.data_dir)
-    shutil.copy(identity, pathlib.Path(other.data_dir) / identity.name)
-    refused(other, str(other.data_dir))
+    shutil.copy(pathlib.Path(one.data_dir) / "node", pathlib.Path(other.data_dir) / "node")
+    refused(other, "another node")
 
 
 @pytest.mark.parametrize("flag", ["--bind", "--cql-address", "--console-address"])
