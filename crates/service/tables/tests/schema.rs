@@ -5,7 +5,8 @@
 //! created keyspace k          what came of it, up to the next statement
 //! ```
 //!
-//! Besides CQL: `> ROWS keyspace.table [column, column]` shows a virtual table, `> RESTART` replays the log on a fresh
+//! Besides CQL: `> ROWS keyspace.table [column, column]` shows a virtual table without what it says of the system's own
+//! keyspaces (`> ALL ROWS …` with it); `> RESTART` replays the log on a fresh
 //! machine and goes on with that one, and compares the two; `> PAGES n DESCRIBE …` asks in pages of n rows.
 //!
 //! To rebuild the files: `REBUILD_TRANSCRIPTS=1 cargo test -p holon-tables --test schema`, then review the difference.
@@ -47,7 +48,8 @@ fn statements(transcript: &str) -> Vec<String> {
             let last = statements.last_mut().expect("a line before this one");
             let _ = write!(last, "\n{line}");
         }
-        open &= !line.ends_with(';') && !line.starts_with("> ROWS") && !line.starts_with("> RESTART");
+        let is_command = ["> ROWS", "> ALL ROWS", "> RESTART"].iter().any(|command| line.starts_with(command));
+        open &= !line.ends_with(';') && !is_command;
     }
     statements
 }

@@ -18,9 +18,7 @@ pub(super) fn create(context: &DdlContext<'_>, statement: &CreateKeyspace) -> Cq
     Ok(Change::CreateKeyspace {
         name,
         if_not_exists: statement.if_not_exists,
-        replication: options
-            .replication
-            .ok_or_else(|| CqlError::config("Missing mandatory replication strategy class"))?,
+        replication: options.replication.ok_or_else(|| CqlError::invalid("Missing mandatory option 'replication'"))?,
         durable_writes: options.durable_writes.unwrap_or(true),
         durability: options.durability.unwrap_or_default(),
     })

@@ -54,6 +54,8 @@ pub enum Ddl {
 #[derive(Clone, Debug)]
 pub struct PlannedChange {
     pub change: Change,
+    /// IF [NOT] EXISTS makes it change nothing on the schema it was planned on: it need not be proposed.
+    pub is_without_effect: bool,
     pub warnings: Vec<String>,
 }
 
@@ -110,9 +112,9 @@ pub fn plan(context: &DdlContext<'_>, statement: &Statement) -> CqlResult<Ddl> {
         other => return Err(refusal(other)),
     };
     // The index is that of no entry; nothing of the rehearsal is kept.
-    context.schema.changed_by(u64::MAX, &change)?;
-    let warnings = keyspace::warning(context, &change).into_iter().collect();
-    Ok(Ddl::Change(PlannedChange { change, warnings }))
+    let is_without_effect = context.schema.changed_by(u64::MAX, &change)?.is_none();
+    let warning = if is_without_effect { None } else { keyspace::warning(context, &change) };
+    Ok(Ddl::Change(PlannedChange { change, is_without_effect, warnings: warning.into_iter().collect() }))
 }
 
 /// Proposes the change and waits until every shard of this node has applied it. `None`: IF [NOT] EXISTS made it change
@@ -120,8 +122,15 @@ pub fn plan(context: &DdlContext<'_>, statement: &Statement) -> CqlResult<Ddl> {
 ///
 /// # Errors
 /// What the change lost to another that came first; a log that cannot take it; an unknown outcome.
-pub async fn execute(metadata: &Metadata, service: ServiceId, change: &Change) -> CqlResult<Option<SchemaChange>> {
-    let committed = metadata.propose(service, encode_change(change)).await.map_err(|error| match error {
+pub async fn execute(
+    metadata: &Metadata,
+    service: ServiceId,
+    planned: &PlannedChange,
+) -> CqlResult<Option<SchemaChange>> {
+    if planned.is_without_effect {
+        return Ok(None);
+    }
+    let committed = metadata.propose(service, encode_change(&planned.change)).await.map_err(|error| match error {
         ProposeError::TooLong { .. } => CqlError::Invalid(error.to_string()),
         other => CqlError::Server(other.to_string()),
     })?;

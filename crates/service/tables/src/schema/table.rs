@@ -142,7 +142,11 @@ impl Table {
             partition_key_end: end(ColumnKind::PartitionKey),
             clustering_end: end(ColumnKind::Clustering),
             static_end: end(ColumnKind::Static),
-            is_counter: columns.iter().any(|column| matches!(column.column_type, CqlType::Counter)),
+            is_counter: columns
+                .iter()
+                .map(|column| &column.column_type)
+                .chain(definition.dropped.values().map(|column| &column.column_type))
+                .any(|cql_type| *cql_type == CqlType::Counter),
             definition,
         }
     }
@@ -183,7 +187,7 @@ impl Table {
         self.static_end > self.clustering_end
     }
 
-    /// All columns beside the primary key are counters.
+    /// All columns beside the primary key are counters, and those that were dropped: it never becomes another kind of table.
     pub fn is_counter(&self) -> bool {
         self.is_counter
     }

@@ -31,7 +31,10 @@ impl World {
             return self.restart();
         }
         if let Some(rest) = text.strip_prefix("ROWS ") {
-            return self.rows(rest);
+            return self.rows(rest, false);
+        }
+        if let Some(rest) = text.strip_prefix("ALL ROWS ") {
+            return self.rows(rest, true);
         }
         let result = match text.strip_prefix("PAGES ").and_then(|rest| rest.split_once(' ')) {
             Some((rows, statement)) => self.execute(statement, rows.parse().ok()),
@@ -139,7 +142,7 @@ impl World {
         }
     }
 
-    fn rows(&self, rest: &str) -> String {
+    fn rows(&self, rest: &str, with_system: bool) -> String {
         let (name, columns) = rest.split_once(' ').unwrap_or((rest, ""));
         let (keyspace, table_name) = name.split_once('.').expect("keyspace.table");
         let context = self.system();
@@ -149,6 +152,11 @@ impl World {
         let wanted: Vec<&str> = columns.split(", ").filter(|column| !column.is_empty()).collect();
         let mut lines = Vec::new();
         for row in system::rows(&context, keyspace, table_name).expect("rows") {
+            let keyspace =
+                found.table.column("keyspace_name").map(|column| value_text(&column.column_type, &row[column.index]));
+            if !with_system && keyspace.is_some_and(|name| name.starts_with("system")) {
+                continue;
+            }
             let cells: Vec<String> = found
                 .table
                 .columns

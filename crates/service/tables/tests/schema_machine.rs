@@ -1,0 +1,115 @@
+//! Random entries on two machines: equal logs give equal schemas, whatever is in them; every stored form is read back as
+//! it was written; what DESCRIBE prints makes the same schema again.
+
+mod schema_changes;
+mod schema_world;
+
+use bytes::Bytes;
+use holon_cql_language::ast::{Describe, DescribeTarget};
+use holon_tables::describe::{DescribeContext, describe};
+use holon_tables::schema::codec::{decode_change, decode_schema, encode_change, encode_schema};
+use holon_tables::schema::{Schema, SchemaMachine};
+use holon_tables::system;
+use proptest::prelude::*;
+use schema_changes::change;
+use schema_world::World;
+use std::collections::BTreeMap;
+
+fn machine() -> SchemaMachine {
+    SchemaMachine::new(system::keyspaces())
+}
+
+/// The statements of `DESCRIBE SCHEMA`.
+fn described(schema: &Schema) -> Vec<String> {
+    let context = DescribeContext { schema, keyspace: None, cluster_name: "holon", ranges: &[] };
+    let statement = Describe { target: DescribeTarget::Schema { full: false }, with_internals: false };
+    let page = describe(&context, &statement, None, None).expect("a description");
+    let text = |row: &Vec<Option<Bytes>>| String::from_utf8(row[3].clone().expect("a statement").to_vec());
+    page.rows.iter().map(|row| text(row).expect("text")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equal_logs_give_equal_schemas(changes in prop::collection::vec(change(), 1..60)) {
+        let (one, other) = (machine(), machine());
+        let mut versions: BTreeMap<u128, Bytes> = BTreeMap::new();
+        for (index, change) in changes.iter().enumerate() {
+            let entry = encode_change(change);
+            prop_assert_eq!(&decode_change(&entry), &Ok(change.clone()));
+            let before = one.schema();
+            let answer = one.apply(index as u64 + 1, &entry);
+            prop_assert_eq!(&answer, &other.apply(index as u64 + 1, &entry));
+            if answer.is_err() {
+                prop_assert_eq!(&*before, &*one.schema());
+            }
+            // Equal versions, equal states.
+            let state = encode_schema(&one.schema());
+            let known = versions.entry(one.schema().version()).or_insert_with(|| state.clone());
+            prop_assert_eq!(&*known, &state);
+        }
+        prop_assert_eq!(&*one.schema(), &*other.schema());
+        prop_assert_eq!(one.schema().version(), other.schema().version());
+        let read = decode_schema(&one.snapshot(), system::keyspaces());
+        prop_assert_eq!(read.as_ref(), Ok(&*one.schema()));
+        check_tables(&one.schema())?;
+    }
+
+    #[test]
+    fn a_rehearsal_says_what_happens(changes in prop::collection::vec(change(), 1..30)) {
+        let machine = machine();
+        for (index, change) in changes.iter().enumerate() {
+            let rehearsed = machine.schema().changed_by(u64::MAX, change);
+            let applied = machine.apply(index as u64 + 1, &encode_change(change));
+            prop_assert_eq!(rehearsed.is_err(), applied.is_err());
+        }
+    }
+
+    #[test]
+    fn what_describe_prints_makes_the_same_again(changes in prop::collection::vec(change(), 1..40)) {
+        let machine = machine();
+        for (index, change) in changes.iter().enumerate() {
+            let _ = machine.apply(index as u64 + 1, &encode_change(change));
+        }
+        let statements = described(&machine.schema());
+        let mut world = World::new();
+        for statement in &statements {
+            let result = world.run(statement);
+            prop_assert!(result.starts_with("created "), "{statement}\n{result}");
+        }
+        prop_assert_eq!(statements, described(&world.system().schema));
+    }
+
+    #[test]
+    fn damaged_entries_are_refused(change in change(), cut in any::<prop::sample::Index>(), noise in any::<u8>()) {
+        let entry = encode_change(&change);
+        let cut = cut.index(entry.len());
+        prop_assert!(decode_change(&entry.slice(..cut)).is_err());
+        // A changed byte may make another change, but nothing worse.
+        let mut changed = entry.to_vec();
+        changed[cut] ^= noise;
+        let machine = machine();
+        let _ = machine.apply(1, &Bytes::from(changed));
+        let _ = decode_schema(&machine.snapshot().slice(..cut.min(machine.snapshot().len())), system::keyspaces());
+    }
+}
+
+/// What holds of every table, however it came to be.
+fn check_tables(schema: &Schema) -> Result<(), TestCaseError> {
+    for table in schema.user_keyspaces().flat_map(|keyspace| keyspace.tables.values()) {
+        prop_assert!(!table.partition_key().is_empty());
+        for column in &table.columns {
+            prop_assert!(column.id < table.next_column_id);
+            prop_assert_eq!(table.column(&column.name).map(|found| found.id), Some(column.id));
+            prop_assert_eq!(table.column_by_id(column.id).map(|found| found.index), Some(column.index));
+            prop_assert!(!table.dropped.values().any(|dropped| dropped.id == column.id));
+        }
+        for (position, column) in table.clustering().iter().enumerate() {
+            prop_assert_eq!(column.position, position);
+        }
+        prop_assert_eq!(schema.table_by_group(table.group).map(|found| found.id), Some(table.id));
+        prop_assert_eq!(schema.table_by_id(table.id).map(|found| found.group), Some(table.group));
+    }
+    Ok(())
+}
