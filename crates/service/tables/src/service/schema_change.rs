@@ -57,7 +57,7 @@ impl TablesService {
                 return Ok(Answer::result(ResultResponse::Void));
             }
         };
-        let changed = ddl::execute(&self.metadata, TABLES_SERVICE, &planned.change).await?;
+        let changed = ddl::execute(&self.metadata, TABLES_SERVICE, &planned).await?;
         let result = changed.map_or(ResultResponse::Void, ResultResponse::SchemaChange);
         Ok(Answer { warnings: planned.warnings, ..Answer::result(result) })
     }

@@ -237,3 +237,17 @@ fn type_change() -> impl Strategy<Value = Change> {
 pub fn change() -> impl Strategy<Value = Change> {
     prop_oneof![2 => keyspace_change(), 5 => table_change(), 3 => type_change()]
 }
+
+/// A log that begins with the two keyspaces, so that most of what follows finds something to change.
+pub fn log(length_max: usize) -> impl Strategy<Value = Vec<Change>> {
+    prop::collection::vec(change(), 1..length_max).prop_map(|changes| {
+        let keyspaces = ["a", "Bee"].map(|name| Change::CreateKeyspace {
+            name: name.into(),
+            if_not_exists: false,
+            replication: Replication::Simple { factor: 1 },
+            durable_writes: true,
+            durability: Durability::Sync,
+        });
+        keyspaces.into_iter().chain(changes).collect()
+    })
+}
