@@ -8,7 +8,7 @@
 
 use crate::clock::Clock;
 use crate::door::Admission;
-use crate::limits;
+use crate::limits::{self, ConnectionTimeouts};
 use crate::signal::Signal;
 use bytes::{Buf, Bytes, BytesMut};
 use holon_base::{Instant, ServiceId};
@@ -36,6 +36,7 @@ pub(crate) struct Connections {
     open: RefCell<BTreeMap<u64, Rc<Progress>>>,
     buffered_bytes: Cell<usize>,
     buffered_bytes_max: usize,
+    timeouts: ConnectionTimeouts,
     /// When memory is short one connection may read on, so that what it has begun can end.
     favoured: Cell<Option<u64>>,
     draining: Cell<bool>,
@@ -55,13 +56,19 @@ struct Progress {
 }
 
 impl Connections {
-    pub(crate) fn new(shard: Rc<Shard>, clock: Clock, buffered_bytes_max: usize) -> Rc<Connections> {
+    pub(crate) fn new(
+        shard: Rc<Shard>,
+        clock: Clock,
+        buffered_bytes_max: usize,
+        timeouts: ConnectionTimeouts,
+    ) -> Rc<Connections> {
         Rc::new(Connections {
             shard,
             clock,
             open: RefCell::default(),
             buffered_bytes: Cell::new(0),
             buffered_bytes_max,
+            timeouts,
             favoured: Cell::new(None),
             draining: Cell::new(false),
             sweeping: Cell::new(false),
@@ -131,7 +138,7 @@ impl Connections {
         tokio::task::spawn_local(async move {
             // Ends with the last connection: an idle node does nothing.
             while !all.open.borrow().is_empty() {
-                tokio::time::sleep(limits::SWEEP_INTERVAL).await;
+                tokio::time::sleep(all.timeouts.sweep_interval).await;
                 all.sweep();
             }
             all.sweeping.set(false);
@@ -141,7 +148,7 @@ impl Connections {
     fn sweep(&self) {
         let now = self.clock.now();
         for progress in self.open.borrow().values() {
-            let silent = !progress.answered.get() && now.since(progress.opened) >= limits::HANDSHAKE_TIMEOUT;
+            let silent = !progress.answered.get() && now.since(progress.opened) >= self.timeouts.handshake;
             let since = progress.stalled_since.get();
             let stalled = since.is_some_and(|since| now.since(since) >= progress.stall_timeout.get());
             if silent || stalled {
@@ -170,11 +177,11 @@ impl Connections {
     }
 
     /// Whether this connection may take more into memory.
-    fn may_grow(&self, id: u64) -> bool {
+    fn may_grow(&self, id: u64, has_begun: bool) -> bool {
         if !self.memory_is_short() || self.favoured.get() == Some(id) {
             return true;
         }
-        if self.favoured.get().is_none() {
+        if has_begun && self.favoured.get().is_none() {
             self.favoured.set(Some(id));
             return true;
         }
@@ -320,7 +327,7 @@ impl Connection {
         let bytes = self.input.len() + self.output_bytes();
         let before = std::mem::replace(&mut self.counted_bytes, bytes);
         self.all.count(before, bytes);
-        if bytes == 0 && self.all.favoured.get() == Some(self.id) {
+        if self.input.is_empty() && self.all.favoured.get() == Some(self.id) {
             self.all.favoured.set(None);
             self.all.wake_waiting();
         }
@@ -328,7 +335,7 @@ impl Connection {
         if !open || self.paused_with.is_some() || self.output_bytes() > limits::OUTPUT_BYTES_PAUSE {
             return false;
         }
-        let may_grow = self.all.may_grow(self.id);
+        let may_grow = self.all.may_grow(self.id, !self.input.is_empty());
         self.progress.waits_for_memory.set(!may_grow);
         may_grow
     }
@@ -336,9 +343,9 @@ impl Connection {
     /// Starts the clock on a client that owes us something, and stops it when it does not.
     fn note_progress(&self, wants_read: bool) {
         let timeout = if !self.unsent.is_empty() {
-            limits::WRITE_STALL_TIMEOUT
+            self.all.timeouts.write_stall
         } else if wants_read && !self.input.is_empty() {
-            limits::READ_STALL_TIMEOUT
+            self.all.timeouts.read_stall
         } else {
             self.progress.stalled_since.set(None);
             return;

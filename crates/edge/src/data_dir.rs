@@ -74,6 +74,21 @@ impl DataDir {
     }
 }
 
+/// Waits until no node holds the directory; false if one still does after `patience`.
+pub fn wait_until_free(path: &Path, patience: std::time::Duration) -> bool {
+    let give_up = std::time::Instant::now() + patience;
+    loop {
+        let Ok(lock) = File::open(path.join(LOCK_FILE)) else { return true };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+            return true;
+        }
+        if std::time::Instant::now() >= give_up {
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -195,12 +195,23 @@ async fn accept(
         let from_turn = (0..shards.len()).map(|step| &shards[(turn + step) % shards.len()]);
         let Some(shard) = from_turn.min_by_key(|shard| shard.connections()) else { return };
         let Some(admission) = state.admit(peer.ip(), shard) else {
-            tracing::warn!(door = name, %peer, "a connection beyond the limits was refused");
+            // The 1st, 2nd, 4th, 8th, …: whoever storms the door must not fill the log as well.
+            let refused = state.refused.load(Ordering::Relaxed);
+            if refused.is_power_of_two() {
+                tracing::warn!(door = name, %peer, refused, "a connection beyond the limits was refused");
+            }
             continue;
         };
-        match stream.into_std() {
+        match prepare(stream) {
             Ok(stream) => shard.inbox.push(Input::Connection(Accepted { stream, peer, service, admission })),
             Err(error) => tracing::warn!(door = name, %peer, %error, "a connection could not be handed over"),
         }
     }
+}
+
+/// A peer that vanished without a word (power, cable) is found out by the system after [`limits::KEEPALIVE_IDLE`].
+fn prepare(stream: tokio::net::TcpStream) -> std::io::Result<std::net::TcpStream> {
+    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(&stream, limits::KEEPALIVE_IDLE)?;
+    stream.into_std()
 }

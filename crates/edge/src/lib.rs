@@ -28,7 +28,7 @@ mod solo;
 
 pub use clock::Clock;
 pub use control::{ControlError, ControlHandler, ControlReplies, ControlServer, control_connect};
-pub use data_dir::{DataDir, DataDirError};
+pub use data_dir::{DataDir, DataDirError, wait_until_free};
 pub use disk::{DiskPool, RealDisk};
 pub use door::{BoundDoor, Door, DoorError, DoorFigures, DoorLimits};
 pub use http::{HttpAnswer, HttpHandler, serve_http};

@@ -34,6 +34,9 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that has begun a message and does not go on for so long is gone.
 pub const READ_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Silence after which the system asks whether a client is still there. Drivers send heartbeats every 30 s.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+
 /// How often connections are looked at for the timeouts above.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,3 +66,23 @@ pub const CONTROL_LINES_WAITING_MAX: usize = 256;
 
 /// Time for the command to arrive on the control socket.
 pub const CONTROL_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The timeouts of connections; shorter ones are for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionTimeouts {
+    pub handshake: Duration,
+    pub write_stall: Duration,
+    pub read_stall: Duration,
+    pub sweep_interval: Duration,
+}
+
+impl Default for ConnectionTimeouts {
+    fn default() -> Self {
+        ConnectionTimeouts {
+            handshake: HANDSHAKE_TIMEOUT,
+            write_stall: WRITE_STALL_TIMEOUT,
+            read_stall: READ_STALL_TIMEOUT,
+            sweep_interval: SWEEP_INTERVAL,
+        }
+    }
+}

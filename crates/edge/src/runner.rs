@@ -5,6 +5,7 @@ use crate::connection::Connections;
 use crate::data_dir::DataDir;
 use crate::disk::{DiskPool, RealDisk};
 use crate::inbox::{Inbox, Input};
+use crate::limits::ConnectionTimeouts;
 use crate::signal::Signal;
 use holon_base::{Instant, NodeId, ShardId};
 use holon_kernel::limits::{CREDIT_PER_PEER_REQUESTS, POLLS_PER_TURN};
@@ -25,6 +26,7 @@ pub struct ShardsOptions {
     pub clock: Clock,
     /// Input and output of the connections of one shard in memory, bytes; beyond it sockets are not read.
     pub connection_bytes_max: usize,
+    pub timeouts: ConnectionTimeouts,
     /// Runs first on each shard's thread.
     pub prepare: Arc<dyn Fn() + Send + Sync>,
     /// A shard has stopped and must not go on: end the process. Called once a shard, on its thread.
@@ -155,7 +157,8 @@ impl Driver {
         let ready = Rc::new(Signal::default());
         let raise = ready.clone();
         shard.set_notify(Box::new(move || raise.raise()));
-        let connections = Connections::new(shard.clone(), options.clock, options.connection_bytes_max);
+        let bytes_max = options.connection_bytes_max;
+        let connections = Connections::new(shard.clone(), options.clock, bytes_max, options.timeouts);
         Driver { shard, clock: options.clock, inbox, ready, connections }
     }
 

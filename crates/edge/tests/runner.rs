@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use holon_base::{NodeId, ServiceId, ShardId, TabletId};
+use holon_edge::limits::ConnectionTimeouts;
 use holon_edge::{
     BoundDoor, Clock, DataDir, DiskPool, Door, DoorLimits, ShardGone, ShardHandle, ShardsOptions, start_shards,
 };
@@ -137,6 +138,10 @@ struct Node {
 
 impl Node {
     fn start(limits: DoorLimits) -> Node {
+        Node::start_with(limits, ConnectionTimeouts::default())
+    }
+
+    fn start_with(limits: DoorLimits, timeouts: ConnectionTimeouts) -> Node {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("holon-runner-{}-{number}", std::process::id()));
@@ -150,6 +155,7 @@ impl Node {
             pool: DiskPool::new(2),
             clock: Clock::start(),
             connection_bytes_max: 1 << 20,
+            timeouts,
             prepare: Arc::new(|| ()),
             stopped: Arc::new(move |shard, reason| drop(sender.send((shard, reason)))),
         })
@@ -275,6 +281,45 @@ fn half_a_message_then_the_end_closes_without_fuss_and_garbage_harms_nobody() {
     let refused = (0..400).any(|_| endless.write_all(&garbage).is_err());
     assert!(refused && is_closed(&mut endless));
     assert_eq!(ask(&mut good, "still here\n"), "still here\n");
+}
+
+#[test]
+fn clients_that_owe_something_too_long_are_closed_and_patient_ones_stay() {
+    let short = Duration::from_millis(300);
+    let timeouts = ConnectionTimeouts {
+        handshake: short,
+        read_stall: short,
+        write_stall: short,
+        sweep_interval: Duration::from_millis(20),
+    };
+    let node = Node::start_with(WIDE, timeouts);
+    let mut patient = node.connect();
+    assert_eq!(ask(&mut patient, "a\n"), "a\n");
+    let mut silent = node.connect();
+    let mut halfway = node.connect();
+    assert_eq!(ask(&mut halfway, "b\n"), "b\n");
+    halfway.write_all(b"no end of this line").expect("write");
+    let mut deaf = node.connect();
+    deaf.set_write_timeout(Some(Duration::from_secs(20))).expect("timeout");
+    // Sends and never reads: the door stops reading, then gives up. Writing fails once it has closed.
+    let line = [vec![b'x'; 1 << 16], b"\n".to_vec()].concat();
+    let closed = (0..10_000).any(|_| deaf.write_all(&line).is_err());
+    assert!(closed, "a client that reads nothing was kept");
+    assert!(is_closed(&mut silent) && is_closed(&mut halfway));
+    assert_eq!(ask(&mut patient, "still here\n"), "still here\n");
+}
+
+#[test]
+fn when_memory_is_short_large_messages_take_turns_and_all_are_answered() {
+    let node = Node::start(WIDE);
+    let line = format!("{}\n", "y".repeat(900_000));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (mut stream, line) = (node.connect(), line.clone());
+            std::thread::spawn(move || ask(&mut stream, &line) == line)
+        })
+        .collect();
+    assert!(clients.into_iter().all(|client| client.join().expect("client")));
 }
 
 #[test]

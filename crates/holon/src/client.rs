@@ -5,9 +5,14 @@ use crate::control::{Answer, Request};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long `holon stop` waits for the node to be gone: longer than draining connections and flushing memtables take.
+const STOP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Sends a command, shows its progress on stderr and its answer on stdout.
 pub fn run(data_dir: &Path, words: Vec<String>, json: bool) -> Result<ExitCode, String> {
+    let stops = words == ["stop"];
     let mut socket = holon_edge::control_connect(data_dir).map_err(|error| error.to_string())?;
     let gone = |error: std::io::Error| format!("the node went away: {error}");
     let mut line = serde_json::to_string(&Request { words, json }).map_err(|error| error.to_string())?;
@@ -20,6 +25,9 @@ pub fn run(data_dir: &Path, words: Vec<String>, json: bool) -> Result<ExitCode, 
             Answer::Done(text) => {
                 let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
                 print(&format!("{text}{newline}"));
+                if stops && !holon_edge::wait_until_free(data_dir, STOP_PATIENCE) {
+                    return Err(format!("the node still runs after {} s; look at its log", STOP_PATIENCE.as_secs()));
+                }
                 return Ok(ExitCode::SUCCESS);
             }
             Answer::Failed(text) => return Err(text),

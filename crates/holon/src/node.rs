@@ -140,6 +140,7 @@ fn start_threads(
         pool: pool.clone(),
         clock,
         connection_bytes_max: (shares.connections / u64::from(settings.shards)) as usize,
+        timeouts: holon_edge::limits::ConnectionTimeouts::default(),
         prepare: plant()?,
         stopped: Arc::new(shard_stopped),
     });
