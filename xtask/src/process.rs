@@ -145,3 +145,41 @@ fn end(child: &mut Child, own_group: bool) {
     }
     let _ = signal("-KILL");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{children_cpu_seconds, run};
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn lines_of_both_pipes_are_kept_and_failure_is_told() {
+        let finished = run("shell", &mut shell("echo out; echo err >&2; exit 3"), Duration::from_secs(20));
+        assert!(!finished.success && finished.trouble.contains('3'), "{}", finished.trouble);
+        let mut lines = finished.lines;
+        lines.sort();
+        assert_eq!(lines, ["err", "out"]);
+        assert!(!run("nothing", &mut Command::new("no-such-program"), Duration::from_secs(1)).success);
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_ended_with_its_children() {
+        let started = Instant::now();
+        let finished = run("hanging", &mut shell("sleep 60 & sleep 60"), Duration::from_millis(300));
+        assert!(!finished.success && finished.trouble.contains("limit"), "{}", finished.trouble);
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn the_time_of_children_is_measured() {
+        let before = children_cpu_seconds();
+        run("busy", &mut shell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"), Duration::from_secs(60));
+        assert!(children_cpu_seconds() > before);
+    }
+}

@@ -33,6 +33,9 @@ const WIRE_OUTSIDE_FRONT: &[(&str, &str)] = &[
         "crates/service/tables/src/plan/",
         "the planner reads the syntax tree, and binds values as the protocol brings them",
     ),
+    ("crates/service/tables/src/ddl/", "statements of the language become changes of the schema"),
+    ("crates/service/tables/src/describe/", "the schema becomes statements of the language"),
+    ("crates/service/tables/src/system/", "the system tables tell drivers about protocol and language"),
     ("crates/service/tables/src/run/", "values and rows go from the store to the wire without another form between"),
     (
         "crates/service/tables/src/service/schema_change.rs",
