@@ -48,29 +48,11 @@ fn options() -> Vec<TableOption> {
 
 /// One of every kind; applied in this order, each changes something.
 fn changes() -> Vec<(&'static str, Change)> {
-    let every_type: Vec<CqlType> = CqlType::SCALARS
-        .into_iter()
-        .map(|(scalar, _)| scalar)
-        .filter(|scalar| *scalar != CqlType::Counter)
-        .chain([
-            CqlType::list(CqlType::Int),
-            CqlType::set(CqlType::Text),
-            CqlType::map(CqlType::Int, CqlType::frozen(CqlType::list(CqlType::Text))),
-            CqlType::frozen(CqlType::tuple(vec![CqlType::Int, CqlType::Uuid])),
-            CqlType::vector(CqlType::Float, 3),
-            CqlType::frozen(CqlType::udt("k", "point", Vec::new())),
-        ])
-        .collect();
-    let mut columns = vec![
-        column("p", CqlType::Int, ColumnKind::PartitionKey),
-        column("c", CqlType::Text, ColumnKind::Clustering),
-        column("s", CqlType::Text, ColumnKind::Static),
-    ];
-    for (number, cql_type) in every_type.into_iter().enumerate() {
-        columns.push(column(&format!("r{number}"), cql_type, ColumnKind::Regular));
-    }
+    keyspace_changes().into_iter().chain(type_changes()).chain(table_changes()).collect()
+}
+
+fn keyspace_changes() -> Vec<(&'static str, Change)> {
     let factors = [("datacenter1".into(), 3)].into();
-    let field = |name: &str, cql_type| UdtField { name: name.into(), cql_type };
     vec![
         (
             "create_keyspace",
@@ -92,6 +74,12 @@ fn changes() -> Vec<(&'static str, Change)> {
                 durability: Some(Durability::Sync),
             },
         ),
+    ]
+}
+
+fn type_changes() -> Vec<(&'static str, Change)> {
+    let field = |name: &str, cql_type| UdtField { name: name.into(), cql_type };
+    vec![
         (
             "create_type",
             Change::CreateType {
@@ -118,6 +106,37 @@ fn changes() -> Vec<(&'static str, Change)> {
                 renames: vec![("x".into(), "xx".into())],
             },
         ),
+    ]
+}
+
+/// A column of every type.
+fn columns() -> Vec<NewColumn> {
+    let every_type: Vec<CqlType> = CqlType::SCALARS
+        .into_iter()
+        .map(|(scalar, _)| scalar)
+        .filter(|scalar| *scalar != CqlType::Counter)
+        .chain([
+            CqlType::list(CqlType::Int),
+            CqlType::set(CqlType::Text),
+            CqlType::map(CqlType::Int, CqlType::frozen(CqlType::list(CqlType::Text))),
+            CqlType::frozen(CqlType::tuple(vec![CqlType::Int, CqlType::Uuid])),
+            CqlType::vector(CqlType::Float, 3),
+            CqlType::frozen(CqlType::udt("k", "point", Vec::new())),
+        ])
+        .collect();
+    let mut columns = vec![
+        column("p", CqlType::Int, ColumnKind::PartitionKey),
+        column("c", CqlType::Text, ColumnKind::Clustering),
+        column("s", CqlType::Text, ColumnKind::Static),
+    ];
+    for (number, cql_type) in every_type.into_iter().enumerate() {
+        columns.push(column(&format!("r{number}"), cql_type, ColumnKind::Regular));
+    }
+    columns
+}
+
+fn table_changes() -> Vec<(&'static str, Change)> {
+    vec![
         (
             "create_table",
             Change::CreateTable {
@@ -125,7 +144,7 @@ fn changes() -> Vec<(&'static str, Change)> {
                 if_not_exists: false,
                 id: Some(TableId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef)),
                 tablets: 4,
-                columns,
+                columns: columns(),
                 options: options(),
             },
         ),

@@ -55,7 +55,7 @@ pub(super) fn of<'a>(context: &'a DescribeContext<'_>, target: &DescribeTarget) 
         DescribeTarget::Schema { full } => Ok(schema
             .all_keyspaces()
             .filter(|keyspace| *full || !keyspace.is_reserved())
-            .flat_map(|keyspace| whole_keyspace(keyspace))
+            .flat_map(whole_keyspace)
             .collect()),
         DescribeTarget::Keyspaces => Ok(schema.all_keyspaces().map(Element::Keyspace).collect()),
         DescribeTarget::Keyspace { name, only } => {
@@ -170,10 +170,10 @@ fn table<'a>(context: &'a DescribeContext<'_>, name: &QualifiedName) -> CqlResul
 /// "A keyspace or a table or an index or a materialized view (in this order)", says the help of cqlsh.
 fn generic<'a>(context: &'a DescribeContext<'_>, name: &QualifiedName) -> CqlResult<Vec<Element<'a>>> {
     let (named, element) = (keyspace_of(name), name.name.as_str());
-    if named.is_none() {
-        if let Some(keyspace) = context.schema.keyspace(element) {
-            return Ok(whole_keyspace(keyspace));
-        }
+    if named.is_none()
+        && let Some(keyspace) = context.schema.keyspace(element)
+    {
+        return Ok(whole_keyspace(keyspace));
     }
     let keyspace = known(context.schema, named.or(context.keyspace).unwrap_or(element))?;
     match keyspace.table(element) {
