@@ -5,9 +5,12 @@ mod schema_changes;
 mod schema_world;
 
 use bytes::Bytes;
+use holon_base::GroupId;
 use holon_cql_language::ast::{Describe, DescribeTarget};
+use holon_tables::ddl::{self, Ddl, DdlContext};
 use holon_tables::describe::{DescribeContext, describe};
-use holon_tables::schema::codec::{decode_change, decode_schema, encode_change, encode_schema};
+use holon_tables::error::CqlError;
+use holon_tables::schema::codec::{decode_answer, decode_change, decode_schema, encode_change, encode_schema};
 use holon_tables::schema::{Schema, SchemaMachine};
 use holon_tables::system;
 use proptest::prelude::*;
@@ -93,6 +96,35 @@ proptest! {
         let _ = machine.apply(1, &Bytes::from(changed));
         let _ = decode_schema(&machine.snapshot().slice(..cut.min(machine.snapshot().len())), system::keyspaces());
     }
+}
+
+#[test]
+fn of_two_that_race_the_second_is_told() {
+    let machine = machine();
+    let create = |statement: &str| {
+        let schema = machine.schema();
+        let parsed = holon_cql_language::parse_statement(statement).expect("a statement");
+        let context =
+            DdlContext { schema: &schema, keyspace: Some("k"), now_micros: 0, tablets: 1, data_centers: &[], nodes: 1 };
+        match ddl::plan(&context, &parsed.statement) {
+            Ok(Ddl::Change(planned)) => encode_change(&planned.change),
+            other => panic!("{statement}: {other:?}"),
+        }
+    };
+    let keyspace = create("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy'}");
+    machine.apply(1, &keyspace).expect("a keyspace");
+    // All planned on the same schema, on which each was possible.
+    let (first, second) = (create("CREATE TABLE t (a int PRIMARY KEY)"), create("CREATE TABLE t (b text PRIMARY KEY)"));
+    let late = create("CREATE TABLE IF NOT EXISTS t (c int PRIMARY KEY)");
+    let drop = create("DROP KEYSPACE k");
+    assert_eq!(machine.apply(2, &first).map(|effect| effect.create_tablets), Ok(Some(1)));
+    let error = CqlError::decode(&machine.apply(3, &second).expect_err("there is a table t"));
+    assert_eq!(error, CqlError::AlreadyExists { keyspace: "k".into(), table: "t".into() });
+    let unchanged = machine.apply(4, &late).expect("nothing to do");
+    assert_eq!((decode_answer(&unchanged.answer), unchanged.create_tablets), (Ok(None), None));
+    assert_eq!(machine.apply(5, &drop).map(|effect| effect.remove_groups), Ok(vec![GroupId(2)]));
+    let error = CqlError::decode(&machine.apply(6, &second).expect_err("there is no keyspace k"));
+    assert_eq!(error, CqlError::invalid("Keyspace 'k' doesn't exist"));
 }
 
 /// What holds of every table, however it came to be.

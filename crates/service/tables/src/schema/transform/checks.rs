@@ -14,6 +14,20 @@ pub const NAME_CHARACTERS_MAX: usize = 48;
 /// before it stores anything. (Cassandra warns at 150.)
 pub const TABLES_MAX: usize = 10_000;
 
+/// Bytes of the name of a column, a user type or a field: the protocol counts them with 16 bits.
+pub const INNER_NAME_BYTES_MAX: usize = 65_535;
+
+/// Names that Cassandra takes as they are, whatever is in them.
+pub(super) fn inner_name(kind: &str, name: &str) -> CqlResult<()> {
+    if !name.is_empty() && name.len() <= INNER_NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(CqlError::Invalid(format!(
+        "the name of a {kind} has between 1 and {INNER_NAME_BYTES_MAX} bytes (got {})",
+        name.len()
+    )))
+}
+
 fn is_possible_name(name: &str) -> bool {
     let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
     !name.is_empty() && name.len() <= NAME_CHARACTERS_MAX && name.chars().all(is_word)
@@ -100,6 +114,7 @@ pub(super) fn unknown_type(name: String) -> CqlError {
 
 /// The type of a column with its user types looked up, if a column of this kind may have it.
 pub(super) fn column_type(keyspace: &Keyspace, name: &str, written: &CqlType, kind: ColumnKind) -> CqlResult<CqlType> {
+    inner_name("column", name)?;
     let found = resolve(written, &|_, name| keyspace.user_type(name).cloned()).map_err(unknown_type)?;
     no_nested_multi_cell(&found)?;
     if !kind.is_primary_key() {

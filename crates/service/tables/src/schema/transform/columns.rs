@@ -163,6 +163,7 @@ fn rename(definition: &mut TableDefinition, from: &Rc<str>, to: &Rc<str>, if_col
             "Cannot rename column {from} to {to} in table '{table}'; another column with that name already exists"
         )));
     }
+    checks::inner_name("column", to)?;
     definition.columns[position].name = to.clone();
     Ok(())
 }

@@ -50,6 +50,7 @@ fn create(
         if created.fields.iter().any(|other| other.name == field.name) {
             return Err(CqlError::Invalid(format!("Duplicate field name '{}' in type '{}'", field.name, name.name)));
         }
+        checks::inner_name("field", &field.name)?;
         let cql_type = checks::field_type(&keyspace, &field.cql_type)?;
         created.fields.push(UserField { name: field.name.clone(), cql_type });
     }
@@ -72,6 +73,7 @@ fn add_field(
     if_not_exists: bool,
 ) -> CqlResult<Option<UserType>> {
     let (name, type_name) = (&field.name, &user_type.name);
+    checks::inner_name("field", name)?;
     if user_type.fields.iter().any(|other| other.name == *name) {
         if if_not_exists {
             return Ok(None);
@@ -109,7 +111,10 @@ fn rename_fields(user_type: &UserType, renames: &[(Rc<str>, Rc<str>)], if_field_
     let mut altered = user_type.clone();
     for (from, to) in renames {
         match user_type.fields.iter().position(|field| field.name == **from) {
-            Some(position) => altered.fields[position].name = to.to_string(),
+            Some(position) => {
+                checks::inner_name("field", to)?;
+                altered.fields[position].name = to.to_string();
+            }
             None if if_field_exists => {}
             None => {
                 return Err(CqlError::Invalid(format!("Unknown field {from} in user type {}", user_type.name)));
