@@ -2,10 +2,15 @@
 //!
 //! One thread, one seed; a run that fails replays from its seed. Nothing depends on this crate.
 
+pub mod determinism;
 pub mod disk;
 pub mod faults;
 pub mod network;
 pub mod report;
+pub mod runner;
+pub mod store_model;
+pub mod store_run;
+pub mod store_service;
 pub mod toy;
 pub mod toy_run;
 pub mod world;

@@ -1,0 +1,289 @@
+//! `holon-sim`: runs seeds and says what they found.
+//!
+//! ```text
+//! holon-sim --seed 7 [--world store]      one seed, verbosely
+//! holon-sim --seeds 0..100                a range, of every world
+//! holon-sim kept                          the seeds that once found something
+//! holon-sim planted                       bugs put in on purpose must be found
+//! holon-sim ci --cpu-minutes 10           fresh seeds for so long
+//! ```
+
+use clap::{Parser, Subcommand};
+use holon_sim::faults::Fault;
+use holon_sim::report::RunOptions;
+use holon_sim::runner::{Totals, WorldKind, run_one, run_seeds};
+use holon_store::plant::{self, Plants};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const WORLDS: &[WorldKind] = &[
+    WorldKind {
+        name: "toy",
+        about: "a replicated counter map on three nodes: the contracts of the kernel",
+        run: holon_sim::toy_run::run,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::TornWrite,
+            Fault::LostName,
+            Fault::ReadError,
+            Fault::WriteError,
+            Fault::SyncError,
+            Fault::SlowDisk,
+            Fault::ClockJump,
+            Fault::SessionLost,
+            Fault::MessageLost,
+            Fault::MessageDoubled,
+            Fault::MessageDelayed,
+            Fault::Partition,
+        ],
+        points: &["increment acknowledged", "increment unknown", "read served", "read unavailable"],
+    },
+    WorldKind {
+        name: "store",
+        about: "the storage engine against an ordered map",
+        run: holon_sim::store_run::run,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::TornWrite,
+            Fault::LostName,
+            Fault::ReadError,
+            Fault::WriteError,
+            Fault::SyncError,
+            Fault::DiskFull,
+            Fault::BitRot,
+            Fault::MisdirectedWrite,
+            Fault::SlowDisk,
+            Fault::ShardCountChange,
+        ],
+        points: &[
+            "node up",
+            "read found a row",
+            "write refused: disk full",
+            "flush",
+            "compact",
+            "verify",
+            "damage found by a read",
+            "damage refused with file and offset",
+        ],
+    },
+];
+
+/// Bugs the engine can be told to have, and the world whose checkers must notice.
+const PLANTED: &[(&str, &str)] =
+    &[("skip_fsync", "store"), ("skip_checksum", "store"), ("drop_tombstone_early", "store")];
+const PLANTED_SEEDS_MAX: u64 = 200;
+
+/// World and seed of runs that once failed, with what they found.
+const KEPT: &str = include_str!("../kept_seeds.txt");
+
+#[derive(Parser)]
+#[command(name = "holon-sim", about = "runs Holon in a seeded world of faults")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Only this world.
+    #[arg(long, global = true)]
+    world: Option<String>,
+    /// Run one seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run a range of seeds, as 0..100.
+    #[arg(long)]
+    seeds: Option<String>,
+    /// Simulated time of a seed, seconds.
+    #[arg(long, default_value_t = 60, global = true)]
+    simulated_seconds: u64,
+    /// Put these bugs in (comma-separated).
+    #[arg(long, default_value = "", global = true)]
+    plant: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The seeds that once found something.
+    Kept,
+    /// Bugs put in on purpose must be found.
+    Planted,
+    /// Fresh seeds for so long.
+    Ci {
+        #[arg(long)]
+        cpu_minutes: f64,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let worlds: Vec<&WorldKind> = match &arguments.world {
+        None => WORLDS.iter().collect(),
+        Some(name) => WORLDS.iter().filter(|kind| kind.name == name).collect(),
+    };
+    if worlds.is_empty() {
+        return fail("no such world; there are:", WORLDS.iter().map(|kind| format!("{}: {}", kind.name, kind.about)));
+    }
+    let plants = match Plants::parse(&arguments.plant) {
+        Ok(plants) => plants,
+        Err(name) => {
+            return fail(
+                &format!("no planted bug {name:?}; there are:"),
+                PLANTED.iter().map(|(name, _)| name.to_string()),
+            );
+        }
+    };
+    let options = RunOptions { simulated: Duration::from_secs(arguments.simulated_seconds) };
+    let (passed, failed) = match arguments.command {
+        Some(Command::Kept) => kept(&worlds, &options),
+        Some(Command::Planted) => planted(&worlds, &options),
+        Some(Command::Ci { cpu_minutes }) => {
+            let each = Duration::from_secs_f64(cpu_minutes * 60.0 / worlds.len() as f64);
+            let first = fresh_seed();
+            println!("fresh seeds from {first}");
+            sets(&worlds, first, &options, plants, Limit::Cpu(each))
+        }
+        None => match (arguments.seed, arguments.seeds.as_deref().map(range)) {
+            (Some(seed), _) => one(&worlds, seed, &options, plants),
+            (None, Some(Some((first, count)))) => sets(&worlds, first, &options, plants, Limit::Seeds(count)),
+            (None, Some(None)) => return fail("--seeds takes a range:", ["--seeds 0..100".to_string()]),
+            (None, None) => sets(&worlds, fresh_seed(), &options, plants, Limit::Seeds(20)),
+        },
+    };
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn fail(what: &str, lines: impl IntoIterator<Item = String>) -> ExitCode {
+    eprintln!("{what}");
+    lines.into_iter().for_each(|line| eprintln!("  {line}"));
+    ExitCode::FAILURE
+}
+
+fn range(text: &str) -> Option<(u64, u64)> {
+    let (first, end) = text.split_once("..")?;
+    let (first, end): (u64, u64) = (first.parse().ok()?, end.parse().ok()?);
+    (first < end).then(|| (first, end - first))
+}
+
+/// A multiple of a million, so that a set of seeds reads well and its tenth seeds are the repeated ones.
+fn fresh_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() * 1_000_000
+}
+
+/// The commit, for a failure's report.
+fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    output
+        .ok()
+        .filter(|o| o.status.success())
+        .map_or("unknown".to_string(), |o| String::from_utf8_lossy(&o.stdout).trim().to_string())
+}
+
+enum Limit {
+    Seeds(u64),
+    Cpu(Duration),
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn sets(worlds: &[&WorldKind], first: u64, options: &RunOptions, plants: Plants, limit: Limit) -> (u64, u64) {
+    let (mut passed, mut failed) = (0, 0);
+    for kind in worlds {
+        let (began, cpu) = (Instant::now(), cpu_time());
+        let more = |number: u64| match limit {
+            Limit::Seeds(count) => number < count,
+            Limit::Cpu(most) => cpu_time().saturating_sub(cpu) < most,
+        };
+        let totals = run_seeds(kind, first, options, more, || plant::set(plants));
+        totals.print(kind, began.elapsed());
+        let broken = judge(kind, &totals);
+        failed += broken;
+        passed += totals.seeds - totals.failures.len() as u64;
+    }
+    (passed, failed)
+}
+
+fn judge(kind: &WorldKind, totals: &Totals) -> u64 {
+    for failure in totals.failures.iter().take(10) {
+        println!("{} seed {}: {}", kind.name, failure.seed, failure.what);
+        println!("  options: {}", failure.expanded);
+        println!("  commit {}; again: cargo xtask sim --world {} --seed {}", commit(), kind.name, failure.seed);
+    }
+    let unseen = totals.unseen(kind);
+    if !unseen.is_empty() {
+        println!("{}: never seen in {} seeds: {}", kind.name, totals.seeds, unseen.join(", "));
+    }
+    totals.failures.len() as u64 + u64::from(!unseen.is_empty())
+}
+
+fn one(worlds: &[&WorldKind], seed: u64, options: &RunOptions, plants: Plants) -> (u64, u64) {
+    plant::set(plants);
+    let mut failed = 0;
+    for kind in worlds {
+        let outcome = run_one(kind, seed, options);
+        println!("{} seed {seed} at commit {}: {}", kind.name, commit(), outcome.expanded);
+        println!("  {} operations, trace {:016x}", outcome.operations, outcome.trace);
+        for (fault, count) in outcome.faults.counts() {
+            println!("  {} × {count}", fault.name());
+        }
+        for (point, count) in outcome.faults.points() {
+            println!("  sometimes {point} × {count}");
+        }
+        outcome.errors.iter().take(10).for_each(|error| println!("  FAILED: {error}"));
+        failed += u64::from(!outcome.errors.is_empty());
+    }
+    (worlds.len() as u64 - failed, failed)
+}
+
+fn kept(worlds: &[&WorldKind], options: &RunOptions) -> (u64, u64) {
+    let (mut passed, mut failed) = (0, 0);
+    for line in KEPT.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let mut words = line.split_whitespace();
+        let (name, seed) = (words.next().unwrap_or(""), words.next().and_then(|word| word.parse().ok()));
+        let Some(kind) = worlds.iter().find(|kind| kind.name == name) else { continue };
+        let Some(seed) = seed else {
+            println!("kept_seeds.txt: no seed in {line:?}");
+            failed += 1;
+            continue;
+        };
+        let outcome = run_one(kind, seed, options);
+        match outcome.errors.first() {
+            None => passed += 1,
+            Some(error) => {
+                println!("{line}\n  FAILED: {error}\n  options: {}", outcome.expanded);
+                failed += 1;
+            }
+        }
+    }
+    (passed, failed)
+}
+
+fn planted(worlds: &[&WorldKind], options: &RunOptions) -> (u64, u64) {
+    let (mut passed, mut failed) = (0, 0);
+    for (name, world) in PLANTED {
+        let Some(kind) = worlds.iter().find(|kind| kind.name == *world) else { continue };
+        let plants = Plants::parse(name).unwrap_or_default();
+        plant::set(plants);
+        let found = (0..PLANTED_SEEDS_MAX).find_map(|seed| {
+            let outcome = run_one(kind, seed, options);
+            outcome.errors.into_iter().next().map(|error| (seed, error))
+        });
+        match found {
+            Some((seed, error)) => {
+                println!("planted {name}: found by {world} at seed {seed}: {error}");
+                passed += 1;
+            }
+            None => {
+                println!("planted {name}: NOT found by {world} in {PLANTED_SEEDS_MAX} seeds");
+                failed += 1;
+            }
+        }
+    }
+    plant::set(Plants::default());
+    (passed, failed)
+}
