@@ -136,6 +136,8 @@ impl Manifest {
         file.write_at(0, DiskBuffer::from(self.encode().as_slice())).await?;
         sync_or_stop(shard, &file).await?;
         drop(file);
+        // The tables it names first: a disk may keep a later change of a directory and lose an earlier one.
+        sync_dir_or_stop(shard, directory).await?;
         let path = format!("{directory}/{MANIFEST_NAME}");
         if let Err(error) = shard.disk().rename(&temporary, &path).await {
             return Err(stop(shard, format!("it is unknown which manifest is in force: {error}")));
