@@ -127,6 +127,37 @@ fn of_two_that_race_the_second_is_told() {
     assert_eq!(error, CqlError::invalid("Keyspace 'k' doesn't exist"));
 }
 
+#[test]
+fn types_that_grow_by_using_each_other_are_bounded() {
+    let mut world = World::new();
+    world.run("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy'}");
+    world.run("USE k");
+    world.run("CREATE TYPE t0 (a int)");
+    // Twice as large with each step: refused long before it hurts.
+    let doubled = |step: usize| format!("CREATE TYPE t{step} (a frozen<t{0}>, b frozen<t{0}>)", step - 1);
+    let refused =
+        (1..40).map(|step| world.run(&doubled(step))).position(|answer| answer.contains("error")).expect("an end");
+    assert!((5..12).contains(&refused), "refused after {refused}");
+    // The first of them cannot grow either, because the last would.
+    let answer = world.run("ALTER TYPE t0 ADD b frozen<tuple<int, int, int, int, int, int, int, int, int, int>>");
+    assert!(answer.starts_with("error 0x2200: a type nests at most"), "{answer}");
+    // One within the other, and no wider.
+    world.run("CREATE TYPE s0 (a int)");
+    let nested = |step: usize| format!("CREATE TYPE s{step} (a frozen<s{}>)", step - 1);
+    let refused = (1..100).map(|step| world.run(&nested(step))).position(|answer| answer.contains("error"));
+    assert_eq!(refused, Some(31));
+}
+
+#[test]
+fn many_tables_are_replayed_quickly() {
+    let mut world = World::new();
+    world.run("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy'}");
+    for number in 0..300 {
+        world.run(&format!("CREATE TABLE k.t{number} (a int, b text, c int, d list<int>, PRIMARY KEY (a, b))"));
+    }
+    assert_eq!(world.run("RESTART"), "301 entries");
+}
+
 /// What holds of every table, however it came to be.
 fn check_tables(schema: &Schema) -> Result<(), TestCaseError> {
     for table in schema.user_keyspaces().flat_map(|keyspace| keyspace.tables.values()) {

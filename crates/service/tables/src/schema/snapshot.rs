@@ -2,19 +2,28 @@
 
 use super::{Keyspace, Table, TableId, UserType};
 use holon_base::GroupId;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// An immutable snapshot, cheap to clone: changing it makes another. The keyspaces of the system are in it as well, but
 /// neither its version nor its stored form covers them: they come with the program.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Schema {
     keyspaces: BTreeMap<Rc<str>, Rc<Keyspace>>,
     system: Rc<BTreeMap<Rc<str>, Rc<Keyspace>>>,
     by_group: BTreeMap<GroupId, Rc<Table>>,
     by_id: BTreeMap<TableId, Rc<Table>>,
-    version: u128,
+    /// Computed when first asked for: a start replays many changes, and nobody asks in between.
+    version: OnceCell<u128>,
+}
+
+impl PartialEq for Schema {
+    /// The rest follows from these two.
+    fn eq(&self, other: &Schema) -> bool {
+        self.keyspaces == other.keyspaces && self.system == other.system
+    }
 }
 
 impl Schema {
@@ -33,7 +42,7 @@ impl Schema {
         Schema {
             by_group: stored().map(|table| (table.group, table.clone())).collect(),
             by_id: stored().chain(built_in).map(|table| (table.id, table.clone())).collect(),
-            version: super::codec::version_of(&keyspaces),
+            version: OnceCell::new(),
             keyspaces,
             system,
         }
@@ -41,7 +50,7 @@ impl Schema {
 
     /// Of the state, not of its history: equal states have equal versions. A uuid of version 3.
     pub fn version(&self) -> u128 {
-        self.version
+        *self.version.get_or_init(|| super::codec::version_of(&self.keyspaces))
     }
 
     pub fn keyspace(&self, name: &str) -> Option<&Rc<Keyspace>> {

@@ -5,6 +5,7 @@ use crate::limits::TABLETS_PER_TABLE_MAX;
 use crate::schema::codec::resolve;
 use crate::schema::{ColumnKind, Keyspace, Schema, TableDefinition};
 use holon_cql::CqlType;
+use holon_cql::limits::NESTING_MAX;
 use std::sync::Arc;
 
 /// Characters of the name of a keyspace or of a table, as in Cassandra: tools make file names of them.
@@ -26,6 +27,37 @@ pub(super) fn inner_name(kind: &str, name: &str) -> CqlResult<()> {
         "the name of a {kind} has between 1 and {INNER_NAME_BYTES_MAX} bytes (got {})",
         name.len()
     )))
+}
+
+/// Types in a type, itself and all those in its user types included. Types that use types grow twofold with each step;
+/// a result writes the whole of them out for every column.
+pub const TYPE_NODES_MAX: usize = 1024;
+
+/// Bounds how deep and how large a resolved type is. To be called before anything walks through the type.
+pub(super) fn bounded(cql_type: &CqlType) -> CqlResult<()> {
+    let mut nodes_left = TYPE_NODES_MAX;
+    if fits(cql_type, NESTING_MAX, &mut nodes_left) {
+        return Ok(());
+    }
+    Err(CqlError::Invalid(format!(
+        "a type nests at most {NESTING_MAX} levels and holds at most {TYPE_NODES_MAX} types, those in its user types \
+         included; use a flatter one"
+    )))
+}
+
+fn fits(cql_type: &CqlType, levels_left: usize, nodes_left: &mut usize) -> bool {
+    let (Some(deeper), Some(fewer)) = (levels_left.checked_sub(1), nodes_left.checked_sub(1)) else { return false };
+    *nodes_left = fewer;
+    match cql_type {
+        CqlType::List(element) | CqlType::Set(element) => fits(element, deeper, nodes_left),
+        CqlType::Map(pair) => fits(&pair.0, deeper, nodes_left) && fits(&pair.1, deeper, nodes_left),
+        CqlType::Tuple(elements) => elements.iter().all(|element| fits(element, deeper, nodes_left)),
+        CqlType::Udt(user) => user.fields.iter().all(|field| fits(&field.cql_type, deeper, nodes_left)),
+        CqlType::Vector(vector) => fits(&vector.element, deeper, nodes_left),
+        // Not a level of its own.
+        CqlType::Frozen(inner) => fits(inner, levels_left, nodes_left),
+        _ => true,
+    }
 }
 
 fn is_possible_name(name: &str) -> bool {
@@ -116,6 +148,7 @@ pub(super) fn unknown_type(name: String) -> CqlError {
 pub(super) fn column_type(keyspace: &Keyspace, name: &str, written: &CqlType, kind: ColumnKind) -> CqlResult<CqlType> {
     inner_name("column", name)?;
     let found = resolve(written, &|_, name| keyspace.user_type(name).cloned()).map_err(unknown_type)?;
+    bounded(&found)?;
     no_nested_multi_cell(&found)?;
     if !kind.is_primary_key() {
         return Ok(found);
@@ -138,6 +171,7 @@ pub(super) fn column_type(keyspace: &Keyspace, name: &str, written: &CqlType, ki
 /// The type of a field of a user type with its own user types looked up.
 pub(super) fn field_type(keyspace: &Keyspace, written: &CqlType) -> CqlResult<CqlType> {
     let found = resolve(written, &|_, name| keyspace.user_type(name).cloned()).map_err(unknown_type)?;
+    bounded(&found)?;
     if contains(&found, &|inner| *inner == CqlType::Counter) {
         return Err(CqlError::invalid("A user type cannot contain counters"));
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub(crate) use checks::uses_type;
-pub use checks::{INNER_NAME_BYTES_MAX, NAME_CHARACTERS_MAX, TABLES_MAX};
+pub use checks::{INNER_NAME_BYTES_MAX, NAME_CHARACTERS_MAX, TABLES_MAX, TYPE_NODES_MAX};
 pub(crate) use table::system_table;
 
 /// The schema after a change, and what else the change asks for.

@@ -143,6 +143,9 @@ fn replace(keyspace: &mut Keyspace, altered: UserType) -> CqlResult<()> {
             })
             .collect();
         let next = next.map_err(checks::unknown_type)?;
+        for field in next.values().flat_map(|user_type| &user_type.fields) {
+            checks::bounded(&field.cql_type)?;
+        }
         if next == types {
             break;
         }
@@ -154,6 +157,7 @@ fn replace(keyspace: &mut Keyspace, altered: UserType) -> CqlResult<()> {
         for column in &mut definition.columns {
             column.column_type =
                 resolve(&column.column_type, &|_, name| types.get(name).cloned()).map_err(checks::unknown_type)?;
+            checks::bounded(&column.column_type)?;
             checks::no_nested_multi_cell(&column.column_type)?;
         }
         let is_same = definition == *table.definition();
