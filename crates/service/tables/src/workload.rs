@@ -15,20 +15,20 @@
 //! key, slice and range with and without pages, in both orders, full scans in token order, conditional statements, and
 //! tables that come, change and go.
 
-// mod check;
+mod check;
 pub mod client;
 mod history;
-// mod operation;
+mod operation;
 mod register;
-// mod scratch;
+mod scratch;
 mod shape;
-// mod table_workload;
+mod table_workload;
 
 use bytes::Bytes;
 use holon_base::{Random, Wall};
 use std::fmt;
 
-// pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
+pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 
 /// Something that talks to a node and knows what it may answer.
 pub trait Workload {

@@ -29,7 +29,7 @@ pub fn read(shape: &Shape, history: &mut History, read: &Read, now: i64, settled
             show(&found),
             show(&nearest),
             expected.len() - 1,
-            history.len(),
+            history.mutations(),
             history.unknown()
         ));
     }
@@ -150,18 +150,8 @@ pub fn partitions_of(shape: &Shape, rows: &[NamedRow]) -> Result<Vec<(u32, Vec<N
 
 fn token_of(shape: &Shape, partition: u32) -> i64 {
     let values = shape.partition_values(partition);
-    match &values[..] {
-        [single] => token::token(single),
-        several => {
-            let mut key = Vec::new();
-            for value in several {
-                key.extend_from_slice(&(value.len() as u16).to_be_bytes());
-                key.extend_from_slice(value);
-                key.push(0);
-            }
-            token::token(&key)
-        }
-    }
+    let parts: Vec<&[u8]> = values.iter().map(|value| &value[..]).collect();
+    token::token(&token::partition_key(&parts).unwrap_or_default())
 }
 
 fn show(view: &View) -> String {
@@ -176,4 +166,78 @@ fn show(view: &View) -> String {
 fn short(bytes: &Bytes) -> String {
     let shown = &bytes[..bytes.len().min(12)];
     format!("{}{}", shown.escape_ascii(), if bytes.len() > shown.len() { "…" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::history::{CellChange, Cells, Mutation, Outcome, RowChange};
+    use crate::workload::operation::Place;
+    use crate::workload::shape::SHAPES;
+
+    fn number(value: i32) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(&value.to_be_bytes()))
+    }
+
+    /// A row of `collections` with a value of `v`.
+    fn row(c: i32, v: Option<i32>) -> NamedRow {
+        let cells = [("k", number(1)), ("c", number(c)), ("m", None), ("l", None), ("v", v.and_then(number))];
+        cells.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    }
+
+    fn written(timestamp: i64, outcome: Outcome, rows: &[(i32, i32)]) -> Mutation {
+        let change = |(c, v): &(i32, i32)| {
+            let cells = Cells::from([("v", CellChange::Set(Bytes::copy_from_slice(&v.to_be_bytes())))]);
+            RowChange { clustering: Some(vec![*c]), marker: true, cells }
+        };
+        Mutation { outcome, rows: rows.iter().map(change).collect(), ..Mutation::new(timestamp) }
+    }
+
+    fn checked(history: &History, rows: Vec<NamedRow>, is_reversed: bool) -> Result<(), String> {
+        let place = Place { table: 2, partition: 1 };
+        let (range, page_size) = (None, None);
+        let done = Read { place, range, is_reversed, page_size, is_prepared: false, pages: 1, rows };
+        read(&SHAPES[2], &mut history.clone(), &done, 0, 0)
+    }
+
+    #[test]
+    fn what_is_lost_torn_stale_invented_doubled_or_out_of_order_is_seen() {
+        let mut history = History::default();
+        history.push(written(10, Outcome::Acknowledged, &[(1, 1), (2, 1)]));
+        history.push(written(20, Outcome::Unknown, &[(1, 2), (3, 2)]));
+        let without = vec![row(1, Some(1)), row(2, Some(1))];
+        let with = vec![row(1, Some(2)), row(2, Some(1)), row(3, Some(2))];
+        assert_eq!(checked(&history, without.clone(), false), Ok(()));
+        assert_eq!(checked(&history, with.clone(), false), Ok(()));
+        assert_eq!(checked(&history, with.iter().rev().cloned().collect(), true), Ok(()));
+        let bad = [
+            ("lost", vec![row(1, Some(1))]),
+            ("torn", vec![row(1, Some(2)), row(2, Some(1))]),
+            ("stale", vec![row(1, Some(1)), row(2, None)]),
+            ("invented", vec![row(1, Some(7)), row(2, Some(1))]),
+            ("doubled", vec![row(1, Some(1)), row(1, Some(1)), row(2, Some(1))]),
+            ("out of order", vec![row(2, Some(1)), row(1, Some(1))]),
+            ("nothing at all", vec![]),
+        ];
+        for (what, rows) in bad {
+            assert!(checked(&history, rows, false).is_err(), "{what} was not seen");
+        }
+        // Acknowledged, it is no longer allowed to be missing.
+        history.settle(20, Some(Outcome::Acknowledged));
+        assert!(checked(&history, without, false).is_err());
+        assert_eq!(checked(&history, with, false), Ok(()));
+    }
+
+    #[test]
+    fn scans_go_in_the_order_of_tokens() {
+        let shape = &SHAPES[0];
+        let row = |k: u32| vec![("k".into(), Some(Bytes::copy_from_slice(&k.to_be_bytes())))];
+        let mut keys: Vec<u32> = (1..20).collect();
+        keys.sort_by_key(|key| token_of(shape, *key));
+        let rows = |keys: &[u32]| keys.iter().map(|key| row(*key)).collect::<Vec<NamedRow>>();
+        assert_eq!(partitions_of(shape, &rows(&keys)).map(|found| found.len()), Ok(19));
+        keys.swap(3, 4);
+        assert!(partitions_of(shape, &rows(&keys)).is_err());
+        assert!(partitions_of(shape, &rows(&[1, 2, 1])).is_err());
+    }
 }

@@ -120,12 +120,8 @@ impl History {
         self.mutations.push(mutation);
     }
 
-    pub fn len(&self) -> usize {
+    pub fn mutations(&self) -> usize {
         self.mutations.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.mutations.is_empty()
     }
 
     pub fn unknown(&self) -> usize {
@@ -337,11 +333,11 @@ mod tests {
         assert_eq!(seen, [(a.clone(), None), (b.clone(), b.clone())]);
         let mut happened = history.clone();
         happened.learn(&views[1], 0, 0);
-        assert_eq!((happened.unknown(), happened.len()), (0, 2));
+        assert_eq!((happened.unknown(), happened.mutations()), (0, 2));
         history.learn(&views[0], 0, 20);
         assert_eq!(history.unknown(), 1, "it may still happen");
         history.learn(&views[0], 0, 21);
-        assert_eq!((history.unknown(), history.len()), (0, 1));
+        assert_eq!((history.unknown(), history.mutations()), (0, 1));
     }
 
     #[test]

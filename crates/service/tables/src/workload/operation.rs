@@ -23,11 +23,19 @@ pub enum Operation {
     /// The SELECT of a table by partition.
     Prepare(usize),
     /// One mutation each, all with the same timestamp.
-    Write { places: Vec<Place>, timestamp: i64 },
+    Write {
+        places: Vec<Place>,
+        timestamp: i64,
+    },
     Read(Read),
     Scan(Scan),
-    Register { key: u32, change: register::Change },
-    RegisterRead { key: u32 },
+    Register {
+        key: u32,
+        change: register::Change,
+    },
+    RegisterRead {
+        key: u32,
+    },
     Scratch,
 }
 
@@ -66,9 +74,10 @@ impl Read {
 
 /// ` ORDER BY` against the order of the table.
 fn order_by(shape: &Shape) -> String {
-    let columns = shape.clustering.iter().map(|(name, is_descending)| {
-        format!("{name} {}", if *is_descending { "ASC" } else { "DESC" })
-    });
+    let columns = shape
+        .clustering
+        .iter()
+        .map(|(name, is_descending)| format!("{name} {}", if *is_descending { "ASC" } else { "DESC" }));
     format!(" ORDER BY {}", columns.collect::<Vec<_>>().join(", "))
 }
 

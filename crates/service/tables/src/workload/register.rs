@@ -53,10 +53,6 @@ impl Register {
         all
     }
 
-    pub fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
     /// A read, or a statement that did not apply, has shown this value.
     ///
     /// # Errors
