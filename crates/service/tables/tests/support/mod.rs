@@ -2,10 +2,12 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod shards;
+
 use bytes::BytesMut;
 use holon_cql::{Compression, Request, RequestMessage, ResponseMessage, Version};
 use holon_kernel::testing::{MemoryDisk, TestShard};
-use holon_kernel::{Flow, Outbox, Scope, Service, Session, SessionContext};
+use holon_kernel::{Flow, Outbox, Scope, Service, Session, SessionContext, Shard};
 use holon_metadata::Metadata;
 use holon_tables::service::{TablesConfig, TablesService};
 use holon_tables::workload::client::Client;
@@ -55,18 +57,7 @@ impl Node {
     }
 
     pub fn connect(&self, version: Version, compression: Option<Compression>) -> Connected {
-        let outbox = Rc::new(Outbox::new());
-        let id = self.test.shard.unique_id();
-        let context = SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() };
-        let session = self.service.clone().open_session(context);
-        Connected {
-            id,
-            session,
-            outbox,
-            client: Client::new(version, compression),
-            input: BytesMut::new(),
-            flow: Flow::Continue,
-        }
+        Connected::open(&self.test.shard, &self.service, version, compression)
     }
 
     /// Lets the node work until it has nothing to do.
@@ -86,6 +77,20 @@ pub struct Connected {
 }
 
 impl Connected {
+    pub fn open(
+        shard: &Shard,
+        service: &Rc<TablesService>,
+        version: Version,
+        compression: Option<Compression>,
+    ) -> Connected {
+        let outbox = Rc::new(Outbox::new());
+        let id = shard.unique_id();
+        let context = SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() };
+        let session = service.clone().open_session(context);
+        let client = Client::new(version, compression);
+        Connected { id, session, outbox, client, input: BytesMut::new(), flow: Flow::Continue }
+    }
+
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         self.flow = self.session.handle(&mut self.input);

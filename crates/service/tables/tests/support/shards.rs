@@ -1,0 +1,105 @@
+//! A node of several shards on one disk in memory. Envelopes between them are carried as bytes.
+
+use super::Connected;
+use holon_base::{Instant, NodeId, ShardId, Wall};
+use holon_cql::{Compression, Version};
+use holon_kernel::testing::MemoryDisk;
+use holon_kernel::{Class, Envelope, Order, Router, Scope, Shard, ShardOptions};
+use holon_metadata::Metadata;
+use holon_tables::service::{TablesConfig, TablesService};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+#[derive(Clone, Default)]
+struct Post(Rc<RefCell<VecDeque<Envelope>>>);
+
+impl Router for Post {
+    fn send(&mut self, envelope: Envelope) {
+        self.0.borrow_mut().push_back(envelope);
+    }
+}
+
+pub struct Shards {
+    pub shards: Vec<Rc<Shard>>,
+    pub services: Vec<Rc<TablesService>>,
+    post: Post,
+    /// Envelopes to this shard are lost.
+    pub deaf: Option<ShardId>,
+}
+
+impl Shards {
+    pub fn start(count: u16) -> Shards {
+        let (disk, post) = (MemoryDisk::new(), Post::default());
+        let shard = |number| {
+            Shard::new(ShardOptions {
+                node: NodeId(1),
+                shard: ShardId(number),
+                shards: count,
+                seed: u64::from(number),
+                order: Order::FirstCome,
+                disk: Box::new(disk.clone()),
+                router: Box::new(post.clone()),
+                now: Instant(0),
+                wall: Wall(1_700_000_000_000_000),
+            })
+        };
+        let mut node = Shards { shards: (0..count).map(shard).collect(), services: Vec::new(), post, deaf: None };
+        let started = Rc::new(RefCell::new(0));
+        for shard in &node.shards {
+            let metadata = Metadata::new(shard, 1);
+            let service = TablesService::new(shard.clone(), metadata.clone(), TablesConfig::default());
+            shard.add_service(service.clone());
+            node.services.push(service);
+            let started = started.clone();
+            shard.spawn(Scope::Node, Class::Foreground, async move {
+                holon_metadata::start_shard(metadata, Rc::new(|_| ())).await.expect("the shard starts");
+                *started.borrow_mut() += 1;
+            });
+        }
+        node.settle();
+        assert_eq!(*started.borrow(), count, "every shard has started");
+        node
+    }
+
+    /// Lets the shards work until they have nothing to do but wait, and a second more.
+    pub fn settle(&self) {
+        let end = self.shards[0].now() + Duration::from_secs(1);
+        loop {
+            while self.turn() {}
+            let next = self.shards.iter().filter_map(|shard| shard.next_deadline()).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.advance(next);
+        }
+        self.advance(end);
+        while self.turn() {}
+    }
+
+    fn advance(&self, to: Instant) {
+        for shard in &self.shards {
+            let wall = Wall(shard.wall_micros() + to.since(shard.now()).as_micros() as i64);
+            shard.advance(to, wall);
+        }
+    }
+
+    /// True if something was done.
+    fn turn(&self) -> bool {
+        let before: u64 = self.shards.iter().map(|shard| shard.polls()).sum();
+        for shard in &self.shards {
+            shard.run_ready(1000);
+            assert_eq!(shard.stopped(), None);
+        }
+        let envelopes: Vec<Envelope> = self.post.0.borrow_mut().drain(..).collect();
+        let carried = !envelopes.is_empty();
+        for envelope in envelopes.into_iter().filter(|envelope| Some(envelope.destination.shard) != self.deaf) {
+            let envelope = Envelope::decode(envelope.encode()).expect("decodes");
+            self.shards[usize::from(envelope.destination.shard.0)].deliver(envelope);
+        }
+        carried || self.shards.iter().map(|shard| shard.polls()).sum::<u64>() > before
+    }
+
+    pub fn connect(&self, shard: usize, version: Version, compression: Option<Compression>) -> Connected {
+        Connected::open(&self.shards[shard], &self.services[shard], version, compression)
+    }
+}
