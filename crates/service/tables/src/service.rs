@@ -59,6 +59,8 @@ pub struct TablesService {
     context: RefCell<Rc<Context>>,
     connections: RefCell<BTreeMap<u64, Weak<Connection>>>,
     requests: Pool,
+    /// A share of its own: who has a request waits for the other, so one share for both could block itself.
+    answers: Pool,
     requests_in_flight: Cell<usize>,
     request_metrics: RequestMetrics,
     connections_opened: Cell<u64>,
@@ -72,7 +74,8 @@ impl TablesService {
     pub fn new(shard: Rc<Shard>, metadata: Rc<Metadata>, config: TablesConfig) -> Rc<TablesService> {
         let machine = SchemaMachine::new(system::keyspaces());
         let (accounts, tablets) = (Accounts::new(&shard), LocalTablets::default());
-        let requests = shard.pool("requests", config.request_bytes);
+        let requests = shard.pool("requests", config.request_bytes / 2);
+        let answers = shard.pool("answers", config.request_bytes / 2);
         Rc::new_cyclic(|me: &Weak<TablesService>| {
             let rows_of = me.clone();
             let context = Context {
@@ -95,6 +98,7 @@ impl TablesService {
                 context: RefCell::new(Rc::new(context)),
                 connections: RefCell::default(),
                 requests,
+                answers,
                 requests_in_flight: Cell::new(0),
                 request_metrics: RequestMetrics::default(),
                 connections_opened: Cell::new(0),
@@ -135,6 +139,10 @@ impl TablesService {
 
     pub(crate) fn request_pool(&self) -> &Pool {
         &self.requests
+    }
+
+    pub(crate) fn answer_pool(&self) -> &Pool {
+        &self.answers
     }
 
     pub(crate) fn requests_metrics(&self) -> &RequestMetrics {

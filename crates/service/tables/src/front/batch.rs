@@ -2,6 +2,7 @@
 
 use super::connection::{Answer, Connection};
 use super::execute;
+use super::metrics::Operation;
 use super::planned::Planned;
 use super::run;
 use crate::error::{CqlError, CqlResult};
@@ -21,8 +22,10 @@ pub async fn batch(service: &Rc<TablesService>, connection: &Connection, batch: 
     parameters.timestamp_us = batch.timestamp_us;
     parameters.now_in_seconds = batch.now_in_seconds;
     let parameters = run::parameters(connection.version(), &parameters, Vec::new());
-    let outcome = crate::run::execute_batch(&service.context(), batch.kind, &items, &parameters).await?;
-    Ok(run::answer(outcome))
+    let (context, started) = (service.context(), service.shard().now());
+    let outcome = crate::run::execute_batch(&context, batch.kind, &items, &parameters).await;
+    service.requests_metrics().operation(Operation::Write, service.shard().now().since(started));
+    outcome.map(run::answer)
 }
 
 async fn item(service: &Rc<TablesService>, keyspace: Option<&Rc<str>>, query: BatchQuery) -> CqlResult<BatchItem> {

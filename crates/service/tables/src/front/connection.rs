@@ -8,11 +8,15 @@ use holon_cql::notation::BytesMap;
 use holon_cql::request::EventType;
 use holon_cql::response::{Event, ResultResponse};
 use holon_cql::{Compression, CqlError as CodecError, Encoder, Response, ResponseMessage, Version, response};
-use holon_kernel::Outbox;
+use holon_kernel::{Outbox, Permit, Shard};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
+
+/// Between two looks at whether a slow client has read its answers.
+const CLOGGED_PAUSE: Duration = Duration::from_millis(50);
 
 /// How far the handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +29,16 @@ pub enum Stage {
 }
 
 /// What is answered to a request, besides its stream.
-#[derive(Debug)]
 pub struct Answer {
     pub response: Response,
     pub warnings: Vec<String>,
+    /// For the bytes of the response, until they are in the outbox.
+    pub memory: Option<Permit>,
 }
 
 impl Answer {
     pub fn new(response: Response) -> Answer {
-        Answer { response, warnings: Vec::new() }
+        Answer { response, warnings: Vec::new(), memory: None }
     }
 
     pub fn result(result: ResultResponse) -> Answer {
@@ -162,8 +167,15 @@ impl Connection {
         self.outbox.pending_bytes() >= OUTBOX_BYTES_MAX
     }
 
+    /// Waits until the client has read enough for another answer to be made.
+    pub async fn wait_while_clogged(&self, shard: &Shard) {
+        while self.is_clogged() {
+            shard.sleep(CLOGGED_PAUSE).await;
+        }
+    }
+
     pub fn reply(&self, stream: i16, answer: Answer) {
-        let Answer { response, warnings } = answer;
+        let Answer { response, warnings, memory: _held } = answer;
         let message = ResponseMessage { stream, tracing_id: None, warnings, custom_payload: BytesMap::new(), response };
         self.write(&message);
     }

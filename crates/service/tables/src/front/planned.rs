@@ -11,17 +11,33 @@ use holon_cql::{ColumnSpec, RowsMetadata, Version};
 use holon_cql_language::Parsed;
 use holon_cql_language::ast::Statement;
 use md5::{Digest, Md5};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// What an answer is expected to take before any was made, bytes.
+const ANSWER_BYTES_FIRST: usize = 16 << 10;
 
 pub struct Planned {
     /// `None`: carried out from its tree.
     pub plan: Option<Rc<Plan>>,
     /// A digest of the columns of the result: equal on all shards and nodes while they have the same columns.
     pub result_metadata_id: StatementId,
+    /// Bytes of the largest answers of late: what the next one is expected to take.
+    answer_bytes: Cell<usize>,
 }
 
 impl Planned {
+    pub fn expected_answer_bytes(&self) -> usize {
+        self.answer_bytes.get()
+    }
+
+    /// Grows at once, shrinks slowly.
+    pub fn note_answer(&self, bytes: usize) {
+        let expected = self.answer_bytes.get();
+        self.answer_bytes.set(bytes.max(expected - expected / 8).max(ANSWER_BYTES_FIRST));
+    }
+
     pub fn result_columns(&self) -> Option<&Arc<[ColumnSpec]>> {
         self.plan.as_ref().and_then(|plan| plan.result_columns())
     }
@@ -47,7 +63,7 @@ pub fn plan(schema: &Rc<Schema>, keyspace: Option<&str>, parsed: &Parsed) -> Cql
         _ => None,
     };
     let result_metadata_id = metadata_id(plan.as_ref().and_then(|plan| plan.result_columns()))?;
-    Ok(Planned { plan, result_metadata_id })
+    Ok(Planned { plan, result_metadata_id, answer_bytes: Cell::new(ANSWER_BYTES_FIRST) })
 }
 
 fn metadata_id(columns: Option<&Arc<[ColumnSpec]>>) -> CqlResult<StatementId> {

@@ -1,6 +1,7 @@
 //! Carries out one planned statement, however it came: what QUERY and EXECUTE have in common.
 
 use super::connection::{Answer, Connection};
+use super::metrics::Operation;
 use super::planned::Planned;
 use super::roles;
 use crate::error::{CqlError, CqlResult};
@@ -31,8 +32,23 @@ pub async fn run(run: Run<'_>, mut request: QueryParameters) -> CqlResult<Answer
     let values = plan.markers().positional(std::mem::take(&mut request.values))?;
     let mut parameters = parameters(run.connection.version(), &request, values);
     parameters.new_metadata_id = run.new_metadata_id;
-    let context = run.service.context();
-    crate::run::execute(&context, plan, &parameters).await.map(answer)
+    let memory = match run.planned.result_columns() {
+        // Its rows take memory: not before there is some, and not for a client that does not read what it has.
+        Some(_) => {
+            run.connection.wait_while_clogged(run.service.shard()).await;
+            Some(run.service.answer_pool().acquire(run.planned.expected_answer_bytes()).await)
+        }
+        None => None,
+    };
+    let (context, started) = (run.service.context(), run.service.shard().now());
+    let outcome = crate::run::execute(&context, plan, &parameters).await;
+    let operation = if run.planned.is_read() { Operation::Read } else { Operation::Write };
+    run.service.requests_metrics().operation(operation, run.service.shard().now().since(started));
+    let outcome = outcome?;
+    if let Some(rows) = &outcome.rows {
+        run.planned.note_answer(rows.len_bytes());
+    }
+    Ok(Answer { memory, ..answer(outcome) })
 }
 
 /// Statements that are not planned.

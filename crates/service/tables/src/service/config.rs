@@ -25,7 +25,7 @@ pub struct TablesConfig {
     pub memtable_bytes: usize,
     /// Blocks of files that are kept, bytes.
     pub cache_bytes: usize,
-    /// Requests that are being worked on, bytes.
+    /// Requests that are being worked on, and their answers until they are written: half each, bytes.
     pub request_bytes: usize,
     /// All log segments of this shard together, bytes on disk.
     pub log_bytes_max: u64,

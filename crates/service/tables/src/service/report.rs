@@ -17,6 +17,8 @@ pub(super) fn metrics(service: &TablesService, out: &mut Vec<Metric>) {
     out.push(gauge("holon_cql_request_memory_bytes", "memory of requests being worked on", used));
     let capacity = service.requests.capacity();
     out.push(gauge("holon_cql_request_memory_limit_bytes", "share of memory for requests", capacity));
+    let used = service.answers.used();
+    out.push(gauge("holon_cql_answer_memory_bytes", "memory of answers being made", used));
     let statements = &service.statements;
     let prepared = statements.prepared_count();
     out.push(gauge("holon_cql_prepared_statements", "prepared statements that are kept", prepared));
