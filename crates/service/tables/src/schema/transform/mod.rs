@@ -1,5 +1,8 @@
 //! What a change does to a schema, with every check that depends on the schema. The coordinator runs it before it
 //! proposes a change, the machine when the change is committed: one set of rules, with Cassandra's messages.
+//!
+//! A start replays the log through these rules, so that a rule or a limit of them may become wider at any time, but never
+//! stricter for entries that are in logs already: a stricter one asks for a new version of the entry's format.
 
 mod checks;
 mod columns;
@@ -8,7 +11,7 @@ mod table;
 mod user_type;
 
 use super::change::QualifiedName;
-use super::{Change, Keyspace, Schema, SchemaChange, SchemaChangeKind, SchemaTarget};
+use super::{Change, Keyspace, KeyspaceKind, Schema, SchemaChange, SchemaChangeKind, SchemaTarget};
 use crate::error::{CqlError, CqlResult};
 use holon_base::GroupId;
 use std::collections::BTreeMap;
@@ -65,8 +68,9 @@ impl Schema {
     /// The schema that the change leads to, or `None` if IF [NOT] EXISTS makes it change nothing. `index` is that of the
     /// entry in the metadata log; for a rehearsal any will do.
     pub fn changed_by(&self, index: u64, change: &Change) -> CqlResult<Option<Changed>> {
-        if self.system_map().contains_key(change.keyspace()) {
-            return Err(CqlError::Invalid(format!("System keyspace '{}' is not user-modifiable", change.keyspace())));
+        if let Some(keyspace) = self.system_map().get(change.keyspace()) {
+            let kind = if keyspace.kind == KeyspaceKind::Virtual { "Virtual" } else { "System" };
+            return Err(CqlError::Invalid(format!("{kind} keyspace '{}' is not user-modifiable", keyspace.name)));
         }
         let draft = match change {
             Change::CreateKeyspace { .. } | Change::AlterKeyspace { .. } | Change::DropKeyspace { .. } => {
