@@ -111,11 +111,13 @@ impl CqlSession {
 
     /// What may come when, in Cassandra's words.
     fn check_stage(&self, message: &RequestMessage) -> Result<(), CqlError> {
-        let name = match &message.request {
-            Request::AuthResponse(_) => "AUTH_RESPONSE".to_string(),
-            request => format!("{:?}", request.opcode()).to_ascii_uppercase(),
+        let unexpected = |expected: &str| {
+            let name = match &message.request {
+                Request::AuthResponse(_) => "AUTH_RESPONSE".to_string(),
+                request => format!("{:?}", request.opcode()).to_ascii_uppercase(),
+            };
+            Err(CqlError::Protocol(format!("Unexpected message {name}, {expected}")))
         };
-        let unexpected = |expected: &str| Err(CqlError::Protocol(format!("Unexpected message {name}, {expected}")));
         match (self.connection.stage(), &message.request) {
             (Stage::New, Request::Startup(_) | Request::Options(_)) => Ok(()),
             (Stage::New, _) => unexpected("expecting STARTUP or OPTIONS"),

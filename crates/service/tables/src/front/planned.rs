@@ -54,16 +54,18 @@ impl Planned {
 /// # Errors
 /// What is wrong with it in this schema.
 pub fn plan(schema: &Rc<Schema>, keyspace: Option<&str>, parsed: &Parsed) -> CqlResult<Planned> {
-    let plan = match &parsed.statement {
-        Statement::Select(_)
-        | Statement::Insert(_)
-        | Statement::Update(_)
-        | Statement::Delete(_)
-        | Statement::Batch(_) => Some(Rc::new(plan::plan(schema, keyspace, &parsed.statement)?)),
-        _ => None,
+    let plan = match is_planned(&parsed.statement) {
+        true => Some(Rc::new(plan::plan(schema, keyspace, &parsed.statement)?)),
+        false => None,
     };
     let result_metadata_id = metadata_id(plan.as_ref().and_then(|plan| plan.result_columns()))?;
     Ok(Planned { plan, result_metadata_id, answer_bytes: Cell::new(ANSWER_BYTES_FIRST) })
+}
+
+/// Statements on data; all others are carried out from their tree.
+pub fn is_planned(statement: &Statement) -> bool {
+    use Statement::{Batch, Delete, Insert, Select, Update};
+    matches!(statement, Select(_) | Insert(_) | Update(_) | Delete(_) | Batch(_))
 }
 
 fn metadata_id(columns: Option<&Arc<[ColumnSpec]>>) -> CqlResult<StatementId> {

@@ -8,7 +8,7 @@
 //! A statement is kept as text and tree; its plan is made when it is first needed and again after each change of the schema.
 //! Nothing here survives a restart: drivers know how to prepare again.
 
-use super::planned::{Planned, plan};
+use super::planned::{Planned, is_planned, plan};
 use crate::error::{CqlError, CqlResult};
 use crate::limits::{
     PLAN_CACHE_STATEMENTS_MAX, PLAN_CACHE_TEXT_BYTES_MAX, PREPARED_BYTES_MAX, PREPARED_STATEMENTS_MAX,
@@ -134,6 +134,9 @@ impl Statements {
         }
         count(&self.counts.simple_misses);
         let kept = Rc::new(KeptStatement::new(key.0.clone(), key.1.clone(), parse(text)?));
+        if !is_planned(&kept.parsed.statement) {
+            return Ok(kept); // carried out once; and it may hold a password
+        }
         self.touch(&kept);
         let mut simple = self.simple.borrow_mut();
         if simple.len() >= PLAN_CACHE_STATEMENTS_MAX {
@@ -146,7 +149,8 @@ impl Statements {
     /// (id, keyspace, text) of all prepared statements, for `system.prepared_statements`.
     pub fn list(&self) -> Vec<(StatementId, Option<Rc<str>>, Rc<str>)> {
         let prepared = self.prepared.borrow();
-        prepared.iter().map(|(id, kept)| (*id, kept.keyspace.clone(), kept.text.clone())).collect()
+        let shown = prepared.iter().filter(|(_, kept)| is_planned(&kept.parsed.statement));
+        shown.map(|(id, kept)| (*id, kept.keyspace.clone(), kept.text.clone())).collect()
     }
 
     pub fn prepared_count(&self) -> usize {
