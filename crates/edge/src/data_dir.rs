@@ -1,6 +1,6 @@
 //! The data directory: made if missing, proved writable, locked against a second node, and the root of every path.
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,6 +33,7 @@ pub struct DataDir {
     path: PathBuf,
     root: OwnedFd,
     _lock: File,
+    lock_is_new: bool,
 }
 
 impl DataDir {
@@ -44,6 +45,7 @@ impl DataDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| DataDirError::Open { path: shown.clone(), source: errno.into() })?;
+        let lock_is_new = rustix::fs::statat(&root, LOCK_FILE, AtFlags::SYMLINK_NOFOLLOW).is_err();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock = rustix::fs::openat(&root, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| DataDirError::NotWritable { path: shown.clone(), source: errno.into() })?;
@@ -56,7 +58,16 @@ impl DataDir {
         let written =
             lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.map_err(|source| DataDirError::NotWritable { path: shown, source })?;
-        Ok(DataDir { path: path.to_path_buf(), root, _lock: lock })
+        Ok(DataDir { path: path.to_path_buf(), root, _lock: lock, lock_is_new })
+    }
+
+    /// The directory turned out not to be ours: takes our lock away again, if it was not there before.
+    pub fn leave_as_found(&self) {
+        if self.lock_is_new
+            && let Err(error) = rustix::fs::unlinkat(&self.root, LOCK_FILE, AtFlags::empty())
+        {
+            tracing::warn!(%error, "the lock stays in the data directory");
+        }
     }
 
     pub fn path(&self) -> &Path {

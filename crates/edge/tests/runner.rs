@@ -373,7 +373,7 @@ fn a_taken_port_names_the_flag_that_moves_it() {
     let address = node.address;
     let refused = block_on(async move {
         let second = BoundDoor::bind("second", address, "--second-address");
-        second.and_then(BoundDoor::listen).err().expect("taken").to_string()
+        second.and_then(BoundDoor::listen).expect_err("taken").to_string()
     });
     assert!(refused.contains("--second-address") && refused.contains(&node.address.to_string()), "{refused}");
     assert!(!refused.contains('\n'));

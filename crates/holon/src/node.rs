@@ -118,7 +118,10 @@ fn identity(data: &Arc<DataDir>, pool: &Arc<DiskPool>, clock: Clock) -> Result<I
     let path = data.path().display();
     match loaded {
         Some(Ok(identity)) => Ok(identity),
-        Some(Err(error)) => Err(format!("{path}: {error}")),
+        Some(Err(error)) => {
+            data.leave_as_found();
+            Err(format!("{path}: {error}"))
+        }
         None => Err(format!("{path}: the disk does not answer")),
     }
 }

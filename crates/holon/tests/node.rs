@@ -231,6 +231,9 @@ fn what_cannot_start_says_so_in_one_line() {
     std::fs::write(other.join("photo.jpg"), b"x").expect("write");
     let foreign = start(&[], &other);
     assert!(foreign.contains("photo.jpg"), "{foreign}");
+    let left: Vec<_> =
+        std::fs::read_dir(&other).expect("list").map(|entry| entry.expect("entry").file_name()).collect();
+    assert_eq!(left, ["photo.jpg"], "a directory that is not ours stays as it was");
     let unwritable = start(&[], Path::new("/sys"));
     assert!(unwritable.contains("/sys") && unwritable.contains("--data-dir"), "{unwritable}");
 }
