@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 
 /// A connection on its way from a door to its shard.
 pub(crate) struct Accepted {
@@ -53,6 +54,10 @@ struct Progress {
     stall_timeout: Cell<Duration>,
     waits_for_memory: Cell<bool>,
     expired: Cell<bool>,
+    /// Something was read since the last sweep.
+    active: Cell<bool>,
+    /// Idle: the input buffer is, or is to be, given back.
+    lean: Cell<bool>,
 }
 
 impl Connections {
@@ -103,6 +108,8 @@ impl Connections {
             stall_timeout: Cell::new(Duration::MAX),
             waits_for_memory: Cell::new(false),
             expired: Cell::new(false),
+            active: Cell::new(false),
+            lean: Cell::new(true),
         });
         self.open.borrow_mut().insert(id, progress.clone());
         let connection = Connection {
@@ -153,6 +160,9 @@ impl Connections {
             let stalled = since.is_some_and(|since| now.since(since) >= progress.stall_timeout.get());
             if silent || stalled {
                 progress.expired.set(true);
+                progress.signal.raise();
+            }
+            if !progress.active.replace(false) && !progress.lean.replace(true) {
                 progress.signal.raise();
             }
         }
@@ -232,18 +242,20 @@ impl Connection {
                 return Err(std::io::ErrorKind::TimedOut.into());
             }
             let wants_write = !self.unsent.is_empty();
-            if wants_read {
-                self.input.reserve(limits::READ_BYTES);
+            if self.progress.lean.get() && self.input.is_empty() {
+                self.input = BytesMut::new();
             }
             let (mut reader, writer) = self.stream.split();
             tokio::select! {
                 biased;
                 () = self.progress.signal.wait() => {}
                 ready = writer.writable(), if wants_write => ready?,
-                read = reader.read_buf(&mut self.input), if wants_read => {
+                read = read(&mut reader, &mut self.input), if wants_read => {
                     if read? == 0 {
                         self.reading = false;
                     } else {
+                        self.progress.active.set(true);
+                        self.progress.lean.set(false);
                         self.progress.stalled_since.set(None);
                         self.hand_over()?;
                     }
@@ -355,6 +367,15 @@ impl Connection {
             self.progress.stalled_since.set(Some(self.all.clock.now()));
         }
     }
+}
+
+/// Reads what is there. A connection without a buffer gets one when there is something to put into it.
+async fn read(reader: &mut ReadHalf<'_>, input: &mut BytesMut) -> std::io::Result<usize> {
+    if input.capacity() == 0 {
+        reader.readable().await?;
+    }
+    input.reserve(limits::READ_BYTES);
+    reader.read_buf(input).await
 }
 
 impl Drop for Connection {

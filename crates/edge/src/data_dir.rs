@@ -40,8 +40,7 @@ impl DataDir {
     /// Opens `path`, making it (mode 0700) with its parents if it is missing.
     pub fn open(path: &Path) -> Result<DataDir, DataDirError> {
         let shown = path.display().to_string();
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|source| DataDirError::Create { path: shown.clone(), source })?;
+        make_durably(path).map_err(|source| DataDirError::Create { path: shown.clone(), source })?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| DataDirError::Open { path: shown.clone(), source: errno.into() })?;
@@ -83,6 +82,18 @@ impl DataDir {
         let space = rustix::fs::fstatvfs(&self.root)?;
         Ok((space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize))
     }
+}
+
+/// Makes a directory with its parents, and syncs the entry of each one that is new: what is acknowledged later must not vanish
+/// with the directory it is in.
+fn make_durably(path: &Path) -> std::io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Waits until no node holds the directory; false if one still does after `patience`.
