@@ -1,5 +1,7 @@
 //! The services of this binary: one line each. Numbers are stored in data directories and never change their meaning.
 
+#![cfg_attr(not(feature = "tables"), allow(dead_code))] // without a service nobody asks for the context
+
 use crate::memory::MemoryShares;
 use crate::settings::Settings;
 use holon_base::ServiceId;
