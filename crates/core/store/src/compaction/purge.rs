@@ -88,7 +88,10 @@ impl Purge<'_> {
             CellKind::Live => true,
             CellKind::Tombstone { local_seconds } => !gone(entry.cell.timestamp, local_seconds),
             CellKind::Expiring(expiry) if expiry.is_past(self.now_seconds) => {
-                entry.cell.value = Bytes::new();
+                // Not before its grace: a reader that began earlier, or whose clock is behind, still sees it live.
+                if expiry.expires_at_seconds < self.policy.before_seconds {
+                    entry.cell.value = Bytes::new();
+                }
                 !gone(entry.cell.timestamp, expiry.expires_at_seconds)
             }
             CellKind::Expiring(_) => true,
