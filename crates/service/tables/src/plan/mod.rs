@@ -7,7 +7,9 @@
 //! It reads no data and no values: a plan is made once for a prepared statement and executed often. It guarantees that what
 //! does not need values is checked here, with Cassandra's messages. DDL, roles and DESCRIBE are not planned here.
 
+pub mod expression;
 mod markers;
+mod terms;
 
 pub use markers::Markers;
 
