@@ -1,0 +1,307 @@
+//! WHERE: which partitions, which rows of them, and what is left to be filtered.
+//!
+//! ```text
+//! relations ─▶ by column ─▶ partition key: values, or a range of tokens
+//!                       ├─▶ clustering: a prefix by values, then a slice
+//!                       └─▶ filters: everything else, only with ALLOW FILTERING
+//! ```
+
+use super::expression::Expression;
+use super::relations::{Bound, ColumnRestriction, Filter, FilterOperator, Relations, TupleBound, TupleSet, ValueSet};
+use crate::error::{CqlError, CqlResult};
+use crate::schema::{Column, ColumnKind, Table};
+
+pub const NEEDS_FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have \
+     unpredictable performance. If you want to execute this query despite the performance unpredictability, use ALLOW \
+     FILTERING";
+
+/// What the key part of a WHERE clause says.
+#[derive(Clone, Debug)]
+pub struct Restrictions {
+    pub partition: PartitionRestriction,
+    pub clustering: ClusteringRestriction,
+    pub filters: Vec<Filter>,
+    /// Some restriction chooses rows: a partition without any is then no result, even if it has static columns.
+    pub chooses_rows: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum PartitionRestriction {
+    /// A set of values per column of the partition key.
+    Keys(Vec<ValueSet>),
+    /// Tokens between two bounds.
+    Tokens { lower: Option<Bound>, upper: Option<Bound> },
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ClusteringRestriction {
+    pub steps: Vec<ClusteringStep>,
+    pub lower: Option<TupleBound>,
+    pub upper: Option<TupleBound>,
+}
+
+/// Values for one clustering column, or for several at once.
+#[derive(Clone, Debug)]
+pub enum ClusteringStep {
+    Values(ValueSet),
+    Tuples { width: usize, tuples: TupleSet },
+}
+
+impl ClusteringStep {
+    fn width(&self) -> usize {
+        match self {
+            ClusteringStep::Values(_) => 1,
+            ClusteringStep::Tuples { width, .. } => *width,
+        }
+    }
+}
+
+impl ClusteringRestriction {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.lower.is_none() && self.upper.is_none()
+    }
+
+    pub fn is_slice(&self) -> bool {
+        self.lower.is_some() || self.upper.is_some()
+    }
+
+    /// How many columns have values.
+    pub fn prefix_columns(&self) -> usize {
+        self.steps.iter().map(ClusteringStep::width).sum()
+    }
+}
+
+/// What a statement may do with its WHERE clause.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    Select { allow_filtering: bool },
+    Update,
+    Delete,
+}
+
+/// # Errors
+/// Relations that cannot be combined, or that need filtering which is not allowed.
+pub fn restrictions(table: &Table, mut relations: Relations, usage: Use) -> CqlResult<Restrictions> {
+    let mut filters = std::mem::take(&mut relations.filters);
+    let select = match usage {
+        Use::Select { allow_filtering } => Some(allow_filtering),
+        _ => None,
+    };
+    let partition = partition_restriction(table, &mut relations, select, usage, &mut filters)?;
+    let is_range = matches!(partition, PartitionRestriction::Tokens { .. });
+    let before = filters.len();
+    let clustering = clustering_restriction(table, &mut relations, select, is_range, &mut filters)?;
+    let clustering_filtered = filters.len() > before;
+    let columns = table.columns.as_slice();
+    for (index, restriction) in std::mem::take(&mut relations.columns) {
+        let column = &columns[index];
+        if select.is_none() {
+            let names = format!("Non PRIMARY KEY columns found in where clause: {} ", column.name);
+            return Err(CqlError::Invalid(names));
+        }
+        to_filters(column, restriction, &mut filters);
+    }
+    if let (Some(filter), None) = (filters.first(), select) {
+        let name = columns.get(filter.column).map_or("", |column| &column.name);
+        return Err(CqlError::Invalid(format!("Non PRIMARY KEY columns found in where clause: {name} ")));
+    }
+    if !filters.is_empty() && select == Some(false) {
+        return Err(CqlError::invalid(NEEDS_FILTERING));
+    }
+    let on_regular = filters.iter().any(|filter| columns[filter.column].kind == ColumnKind::Regular);
+    let chooses_rows = !clustering.is_empty() || clustering_filtered || on_regular;
+    Ok(Restrictions { partition, clustering, filters, chooses_rows })
+}
+
+fn partition_restriction(
+    table: &Table,
+    relations: &mut Relations,
+    select: Option<bool>,
+    usage: Use,
+    filters: &mut Vec<Filter>,
+) -> CqlResult<PartitionRestriction> {
+    let key = table.partition_key();
+    if relations.token.0.is_some() || relations.token.1.is_some() {
+        if select.is_none() {
+            let name = if usage == Use::Update { "UPDATE" } else { "DELETE" };
+            return Err(CqlError::Invalid(format!(
+                "The token function cannot be used in WHERE clauses for {name} statements"
+            )));
+        }
+        if key.iter().any(|column| relations.columns.contains_key(&column.index)) {
+            return Err(CqlError::invalid(
+                "Columns of the partition key cannot be restricted by both a normal relation and a token relation",
+            ));
+        }
+        let (lower, upper) = std::mem::take(&mut relations.token);
+        return Ok(PartitionRestriction::Tokens { lower, upper });
+    }
+    let by_values = |column: &Column| matches!(relations.columns.get(&column.index), Some(ColumnRestriction::Values(_)));
+    if key.iter().all(by_values) {
+        let values = key.iter().filter_map(|column| relations.columns.remove(&column.index));
+        let values = values.filter_map(|restriction| match restriction {
+            ColumnRestriction::Values(values) => Some(values),
+            _ => None,
+        });
+        return Ok(PartitionRestriction::Keys(values.collect()));
+    }
+    let missing: Vec<&str> =
+        key.iter().filter(|column| !relations.columns.contains_key(&column.index)).map(|column| &*column.name).collect();
+    match select {
+        None if missing.is_empty() => {
+            let name = if usage == Use::Update { "UPDATE" } else { "DELETE" };
+            return Err(CqlError::Invalid(format!(
+                "Only EQ and IN relation are supported on the partition key (unless you use the token() function) for \
+                 {name} statements"
+            )));
+        }
+        None => {
+            return Err(CqlError::Invalid(format!("Some partition key parts are missing: {}", missing.join(", "))));
+        }
+        Some(false) if missing.len() < key.len() => return Err(CqlError::invalid(NEEDS_FILTERING)),
+        Some(_) => {}
+    }
+    for column in key {
+        if let Some(restriction) = relations.columns.remove(&column.index) {
+            to_filters(column, restriction, filters);
+        }
+    }
+    Ok(PartitionRestriction::Tokens { lower: None, upper: None })
+}
+
+fn clustering_restriction(
+    table: &Table,
+    relations: &mut Relations,
+    select: Option<bool>,
+    is_range: bool,
+    filters: &mut Vec<Filter>,
+) -> CqlResult<ClusteringRestriction> {
+    let mut restriction = ClusteringRestriction::default();
+    let columns = table.clustering();
+    let mut position = 0;
+    // Rows of many partitions do not lie together: what is said about clustering can only be filtered.
+    while !is_range && position < columns.len() {
+        if let Some((width, tuples)) = relations.tuple_values.remove(&position) {
+            restriction.steps.push(ClusteringStep::Tuples { width, tuples });
+            position += width;
+            continue;
+        }
+        let column = &columns[position];
+        if relations.tuple_lower.as_ref().is_some_and(|bound| bound.first == position)
+            || relations.tuple_upper.as_ref().is_some_and(|bound| bound.first == position)
+        {
+            restriction.lower = relations.tuple_lower.take();
+            restriction.upper = relations.tuple_upper.take();
+        }
+        match relations.columns.remove(&column.index) {
+            Some(ColumnRestriction::Values(values)) if !restriction.is_slice() => {
+                restriction.steps.push(ClusteringStep::Values(values));
+                position += 1;
+            }
+            Some(ColumnRestriction::Slice { lower, upper }) if !restriction.is_slice() => {
+                let bound = |bound: Option<Bound>| {
+                    bound.map(|bound| TupleBound {
+                        first: position,
+                        values: vec![bound.value],
+                        inclusive: bound.inclusive,
+                    })
+                };
+                restriction.lower = bound(lower);
+                restriction.upper = bound(upper);
+                break;
+            }
+            Some(other) => {
+                relations.columns.insert(column.index, other);
+                break;
+            }
+            None => break,
+        }
+    }
+    rest_of_clustering(table, relations, select, &restriction, filters)?;
+    Ok(restriction)
+}
+
+/// What the prefix did not take becomes a filter, or is an error.
+fn rest_of_clustering(
+    table: &Table,
+    relations: &mut Relations,
+    select: Option<bool>,
+    taken: &ClusteringRestriction,
+    filters: &mut Vec<Filter>,
+) -> CqlResult<()> {
+    let columns = table.clustering();
+    let tuples_left = relations.tuple_lower.is_some()
+        || relations.tuple_upper.is_some()
+        || !relations.tuple_values.is_empty();
+    if tuples_left {
+        return Err(match select {
+            Some(false) => CqlError::invalid(NEEDS_FILTERING),
+            _ => CqlError::invalid(
+                "Multi-column relations can only be applied to the clustering columns after those that are restricted \
+                 by EQ or IN",
+            ),
+        });
+    }
+    for column in columns {
+        let Some(restriction) = relations.columns.remove(&column.index) else { continue };
+        if select != Some(true) {
+            let before = column.position.checked_sub(1).and_then(|before| columns.get(before));
+            let preceding = columns.get(taken.prefix_columns()).or(before).map_or("", |before| &*before.name);
+            if matches!(restriction, ColumnRestriction::Filter(..)) {
+                return Err(CqlError::invalid(
+                    "Clustering columns can only be restricted with CONTAINS with a secondary index or filtering",
+                ));
+            }
+            return Err(CqlError::Invalid(if taken.is_slice() {
+                format!(
+                    "Clustering column \"{}\" cannot be restricted (preceding column \"{preceding}\" is restricted by a \
+                     non-EQ relation)",
+                    column.name
+                )
+            } else if column.position > taken.prefix_columns() {
+                format!(
+                    "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{preceding}\" is not restricted",
+                    column.name
+                )
+            } else {
+                NEEDS_FILTERING.to_string()
+            }));
+        }
+        to_filters(column, restriction, filters);
+    }
+    Ok(())
+}
+
+fn to_filters(column: &Column, restriction: ColumnRestriction, filters: &mut Vec<Filter>) {
+    let filter = |operator: FilterOperator, values: ValueSet| Filter {
+        column: column.index,
+        element: None,
+        operator,
+        values,
+    };
+    match restriction {
+        ColumnRestriction::Values(values) => filters.push(filter(FilterOperator::In, values)),
+        ColumnRestriction::Slice { lower, upper } => {
+            let one = |bound: Bound| ValueSet::One(bound.value);
+            if let Some(bound) = lower {
+                let operator = if bound.inclusive { FilterOperator::GreaterOrEqual } else { FilterOperator::Greater };
+                filters.push(filter(operator, one(bound)));
+            }
+            if let Some(bound) = upper {
+                let operator = if bound.inclusive { FilterOperator::LessOrEqual } else { FilterOperator::Less };
+                filters.push(filter(operator, one(bound)));
+            }
+        }
+        ColumnRestriction::Filter(all) => filters.extend(all),
+    }
+}
+
+/// The markers that are the partition key, one for each of its columns if all are plain markers.
+pub fn partition_markers(partition: &PartitionRestriction) -> Vec<(usize, u16)> {
+    let PartitionRestriction::Keys(values) = partition else { return Vec::new() };
+    let markers = values.iter().enumerate().filter_map(|(position, values)| match values {
+        ValueSet::One(Expression::Marker(marker)) => Some((position, marker.index)),
+        _ => None,
+    });
+    markers.collect()
+}
