@@ -95,3 +95,6 @@ pub const CREDENTIAL_BYTES_MAX: usize = 1024;
 /// Events that wait for one slow client are part of its outbox; a client whose outbox is this full loses its connection
 /// instead, bytes: it would act on an outdated schema.
 pub const EVENT_OUTBOX_BYTES_MAX: usize = 16 << 20;
+
+/// Levels of brackets in the JSON of an INSERT: as deep as types nest, and the object around them.
+pub const JSON_NESTING_MAX: u32 = 33;

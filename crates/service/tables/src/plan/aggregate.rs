@@ -85,7 +85,8 @@ impl AggregatePlan {
         let (Some(value), Some((_, cql_type))) = (value, &self.argument) else { return Ok(()) };
         match self.kind {
             Kind::Min | Kind::Max => {
-                let wanted = if self.kind == Kind::Min { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater };
+                let wanted =
+                    if self.kind == Kind::Min { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater };
                 if state.best.as_ref().is_none_or(|best| compare(cql_type, &value, best) == wanted) {
                     state.best = Some(value);
                 }

@@ -28,11 +28,24 @@ pub enum Expression {
     /// The field of a tuple or user type.
     Field(Box<Expression>, usize),
     /// The element of a map (its value), or of a set (the element itself, if it is there).
-    Element { of: Box<Expression>, collection: CqlType, key: Box<Expression> },
+    Element {
+        of: Box<Expression>,
+        collection: CqlType,
+        key: Box<Expression>,
+    },
     /// Part of a map or set between two keys, both included.
-    Slice { of: Box<Expression>, collection: CqlType, from: Option<Box<Expression>>, to: Option<Box<Expression>> },
+    Slice {
+        of: Box<Expression>,
+        collection: CqlType,
+        from: Option<Box<Expression>>,
+        to: Option<Box<Expression>>,
+    },
     /// When a column was written, or how long it lives.
-    Attribute { attribute: WriteAttribute, column: usize, element: Option<Box<ElementOf>> },
+    Attribute {
+        attribute: WriteAttribute,
+        column: usize,
+        element: Option<Box<ElementOf>>,
+    },
     /// The result of an aggregate of the statement.
     Aggregate(usize),
 }
@@ -54,12 +67,7 @@ pub struct Marker {
 pub trait RowValues {
     fn column(&self, index: usize) -> Option<Bytes>;
 
-    fn attribute(
-        &self,
-        attribute: WriteAttribute,
-        column: usize,
-        element: Option<&[u8]>,
-    ) -> Option<Bytes>;
+    fn attribute(&self, attribute: WriteAttribute, column: usize, element: Option<&[u8]>) -> Option<Bytes>;
 }
 
 /// What expressions are evaluated with.

@@ -47,7 +47,7 @@ impl Markers {
 }
 
 /// Collects the markers while a statement is planned.
-pub(crate) struct MarkerCollector {
+pub struct MarkerCollector {
     keyspace: Arc<str>,
     table: Arc<str>,
     specs: Vec<Option<ColumnSpec>>,

@@ -114,15 +114,9 @@ pub fn plan(schema: &Schema, keyspace: Option<&str>, statement: &Statement) -> C
             let accesses = vec![Access { table, kind: AccessKind::Select }];
             Ok(Plan { kind: PlanKind::Select(Box::new(select)), markers, accesses })
         }
-        Statement::Insert(insert) => {
-            modification(schema, keyspace, &insert.table, |planning| planning.insert(insert))
-        }
-        Statement::Update(update) => {
-            modification(schema, keyspace, &update.table, |planning| planning.update(update))
-        }
-        Statement::Delete(delete) => {
-            modification(schema, keyspace, &delete.table, |planning| planning.delete(delete))
-        }
+        Statement::Insert(insert) => modification(schema, keyspace, &insert.table, |planning| planning.insert(insert)),
+        Statement::Update(update) => modification(schema, keyspace, &update.table, |planning| planning.update(update)),
+        Statement::Delete(delete) => modification(schema, keyspace, &delete.table, |planning| planning.delete(delete)),
         Statement::Batch(batch) => plan_batch(schema, keyspace, batch),
         _ => Err(CqlError::server("only SELECT, INSERT, UPDATE, DELETE and BATCH are planned here")),
     }
@@ -173,9 +167,7 @@ fn plan_batch(schema: &Schema, keyspace: Option<&str>, batch: &ast::Batch) -> Cq
             Modification::Delete(delete) => planning.delete(delete)?,
         };
         if timestamp.is_some() && made.timestamp.is_some() {
-            return Err(CqlError::invalid(
-                "Timestamp must be set either on BATCH or individual statements",
-            ));
+            return Err(CqlError::invalid("Timestamp must be set either on BATCH or individual statements"));
         }
         statements.push(made);
         accesses.push(Access { table, kind: AccessKind::Modify });
@@ -194,7 +186,8 @@ fn plan_batch(schema: &Schema, keyspace: Option<&str>, batch: &ast::Batch) -> Cq
 pub fn find_table(schema: &Schema, keyspace: Option<&str>, name: &QualifiedName) -> CqlResult<Rc<Table>> {
     let keyspace = name.keyspace.as_ref().map(ast::Identifier::as_str).or(keyspace);
     let keyspace = keyspace.ok_or_else(CqlError::no_keyspace)?;
-    let found = schema.keyspace(keyspace).ok_or_else(|| CqlError::Invalid(format!("keyspace {keyspace} does not exist")))?;
+    let found =
+        schema.keyspace(keyspace).ok_or_else(|| CqlError::Invalid(format!("keyspace {keyspace} does not exist")))?;
     found.table(name.name.as_str()).cloned().ok_or_else(|| CqlError::unknown_table(name.name.as_str()))
 }
 

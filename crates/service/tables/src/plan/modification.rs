@@ -4,7 +4,9 @@ use super::expression::Expression;
 use super::markers::MarkerCollector;
 use super::operations::{self, Operation};
 use super::relations::{Relations, ValueSet, column, in_values};
-use super::restrictions::{ClusteringRestriction, PartitionRestriction, Restrictions, Use, partition_markers, restrictions};
+use super::restrictions::{
+    ClusteringRestriction, PartitionRestriction, Restrictions, Use, partition_markers, restrictions,
+};
 use super::terms::{Receiver, TermPlanner};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{Column, ColumnKind, Schema, Table};
@@ -192,7 +194,9 @@ impl Planning<'_> {
         let only_static = plan.only_static();
         if !only_static && plan.clustering.prefix_columns() < table.clustering().len() {
             if plan.clustering.is_slice() {
-                return invalid("Slice restrictions are not supported on the clustering columns in UPDATE statements".into());
+                return invalid(
+                    "Slice restrictions are not supported on the clustering columns in UPDATE statements".into(),
+                );
             }
             let missing: Vec<&str> =
                 table.clustering()[plan.clustering.prefix_columns()..].iter().map(|column| &*column.name).collect();
@@ -327,14 +331,16 @@ impl Planning<'_> {
             }
             ConditionTest::In(values) => (ConditionOperator::In, in_values(&value_column, values, &mut terms)?),
             ConditionTest::Contains(value) => {
-                let element = contains_type(&column.column_type, false)
-                    .ok_or_else(|| CqlError::Invalid(format!("Cannot use CONTAINS on non-collection column {}", column.name)))?;
+                let element = contains_type(&column.column_type, false).ok_or_else(|| {
+                    CqlError::Invalid(format!("Cannot use CONTAINS on non-collection column {}", column.name))
+                })?;
                 let value = terms.term(value, Receiver { name: &column.name, cql_type: &element })?;
                 (ConditionOperator::Contains, ValueSet::One(value))
             }
             ConditionTest::ContainsKey(key) => {
-                let element = contains_type(&column.column_type, true)
-                    .ok_or_else(|| CqlError::Invalid(format!("Cannot use CONTAINS KEY on non-map column {}", column.name)))?;
+                let element = contains_type(&column.column_type, true).ok_or_else(|| {
+                    CqlError::Invalid(format!("Cannot use CONTAINS KEY on non-map column {}", column.name))
+                })?;
                 let value = terms.term(key, Receiver { name: &column.name, cql_type: &element })?;
                 (ConditionOperator::ContainsKey, ValueSet::One(value))
             }
@@ -352,7 +358,9 @@ impl Planning<'_> {
         }
         let several = |values: &ValueSet| !matches!(values, ValueSet::One(_));
         if plan.partition.iter().any(several) {
-            return invalid("IN on the partition key is not supported with conditional updates/deletions".replace("/", "s and "));
+            return invalid(
+                "IN on the partition key is not supported with conditional updates/deletions".replace("/", "s and "),
+            );
         }
         let steps = plan.clustering.steps.iter();
         let in_clustering = |step: &super::restrictions::ClusteringStep| match step {

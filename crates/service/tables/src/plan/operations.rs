@@ -42,7 +42,10 @@ pub enum Action {
     DeleteIndex(Expression),
     DeleteField(usize),
     /// Reads first.
-    Count { by: Expression, negative: bool },
+    Count {
+        by: Expression,
+        negative: bool,
+    },
 }
 
 impl Operation {
@@ -52,10 +55,7 @@ impl Operation {
 
     /// The tablet has to look at the row before it knows what to write.
     pub fn reads_first(&self) -> bool {
-        matches!(
-            self.action,
-            Action::Discard(_) | Action::SetIndex(..) | Action::DeleteIndex(_) | Action::Count { .. }
-        )
+        matches!(self.action, Action::Discard(_) | Action::SetIndex(..) | Action::DeleteIndex(_) | Action::Count { .. })
     }
 }
 
@@ -136,10 +136,7 @@ fn refused(column: &Column, cql_type: &CqlType, operator: &str) -> String {
 
 fn refuse_frozen(column: &Column) -> CqlResult<()> {
     if !column.column_type.is_collection() {
-        return invalid(format!(
-            "Invalid operation ({0}[…] = …) for non collection column {0}",
-            column.name
-        ));
+        return invalid(format!("Invalid operation ({0}[…] = …) for non collection column {0}", column.name));
     }
     if !column.is_multi_cell() {
         return invalid(format!("Invalid operation ({0}[…] = …) for frozen collection column {0}", column.name));

@@ -87,7 +87,9 @@ fn invalid<T>(text: String) -> CqlResult<T> {
 
 pub fn column<'t>(table: &'t Table, name: &str) -> CqlResult<&'t Column> {
     let found = table.column(name);
-    found.ok_or_else(|| CqlError::Invalid(format!("Undefined column name {name} in table {}.{}", table.keyspace, table.name)))
+    found.ok_or_else(|| {
+        CqlError::Invalid(format!("Undefined column name {name} in table {}.{}", table.keyspace, table.name))
+    })
 }
 
 impl Relations {
@@ -140,11 +142,16 @@ impl Relations {
             }
             Relation::Like { column: name, .. } => {
                 let column = column(table, name.as_str())?;
-                invalid(format!("LIKE restriction is only supported on properly indexed columns. {} is not indexed", column.name))
+                invalid(format!(
+                    "LIKE restriction is only supported on properly indexed columns. {} is not indexed",
+                    column.name
+                ))
             }
-            Relation::IsNotNull { column: name } => invalid(format!("Unsupported restriction: {} IS NOT NULL", name.as_str())),
+            Relation::IsNotNull { column: name } => {
+                invalid(format!("Unsupported restriction: {} IS NOT NULL", name.as_str()))
+            }
             Relation::CustomIndexExpression { index, .. } => {
-                invalid(format!("Invalid index: {} does not exist", index.name.as_str()))
+                invalid(format!("Invalid index: {} does not exist", index.as_str()))
             }
         }
     }
@@ -184,7 +191,10 @@ impl Relations {
                     return invalid(format!("Column {} cannot be used as a map", column.name));
                 };
                 if operator != ComparisonOperator::Equal {
-                    return invalid(format!("Only EQ relations are supported on map entries, but got {}", symbol(operator)));
+                    return invalid(format!(
+                        "Only EQ relations are supported on map entries, but got {}",
+                        symbol(operator)
+                    ));
                 }
                 let (key_name, value_name) = (format!("key({})", column.name), format!("value({})", column.name));
                 let key = planner.term(key, Receiver { name: &key_name, cql_type: &pair.0 })?;
@@ -296,7 +306,10 @@ impl Relations {
             }
         };
         if self.tuple_values.insert(first, (names.len(), tuples)).is_some() {
-            return invalid(format!("{} cannot be restricted by more than one relation if it includes an IN", names_of(columns)));
+            return invalid(format!(
+                "{} cannot be restricted by more than one relation if it includes an IN",
+                names_of(columns)
+            ));
         }
         Ok(())
     }
@@ -304,7 +317,10 @@ impl Relations {
     fn values(&mut self, column: &Column, values: ValueSet) -> CqlResult<()> {
         let kind = if matches!(values, ValueSet::One(_)) { "an Equal" } else { "a IN" };
         if self.columns.insert(column.index, ColumnRestriction::Values(values)).is_some() {
-            return invalid(format!("{} cannot be restricted by more than one relation if it includes {kind}", column.name));
+            return invalid(format!(
+                "{} cannot be restricted by more than one relation if it includes {kind}",
+                column.name
+            ));
         }
         Ok(())
     }
@@ -313,7 +329,10 @@ impl Relations {
         let empty = ColumnRestriction::Slice { lower: None, upper: None };
         let restriction = self.columns.entry(column.index).or_insert(empty);
         let ColumnRestriction::Slice { lower, upper } = restriction else {
-            return invalid(format!("{} cannot be restricted by more than one relation if it includes an Equal", column.name));
+            return invalid(format!(
+                "{} cannot be restricted by more than one relation if it includes an Equal",
+                column.name
+            ));
         };
         let inclusive = matches!(operator, ComparisonOperator::GreaterOrEqual | ComparisonOperator::LessOrEqual);
         let is_lower = matches!(operator, ComparisonOperator::Greater | ComparisonOperator::GreaterOrEqual);
@@ -428,11 +447,7 @@ fn tuple_values(columns: &[Column], term: &Term, planner: &mut TermPlanner<'_>) 
     match term {
         Term::Tuple(parts) => {
             if parts.len() != columns.len() {
-                return invalid(format!(
-                    "Expected {} elements in value tuple, but got {}",
-                    columns.len(),
-                    parts.len()
-                ));
+                return invalid(format!("Expected {} elements in value tuple, but got {}", columns.len(), parts.len()));
             }
             let value = |(part, column): (&Term, &Column)| {
                 planner.term(part, Receiver { name: &column.name, cql_type: &column.column_type })

@@ -136,7 +136,8 @@ fn partition_restriction(
         let (lower, upper) = std::mem::take(&mut relations.token);
         return Ok(PartitionRestriction::Tokens { lower, upper });
     }
-    let by_values = |column: &Column| matches!(relations.columns.get(&column.index), Some(ColumnRestriction::Values(_)));
+    let by_values =
+        |column: &Column| matches!(relations.columns.get(&column.index), Some(ColumnRestriction::Values(_)));
     if key.iter().all(by_values) {
         let values = key.iter().filter_map(|column| relations.columns.remove(&column.index));
         let values = values.filter_map(|restriction| match restriction {
@@ -145,8 +146,11 @@ fn partition_restriction(
         });
         return Ok(PartitionRestriction::Keys(values.collect()));
     }
-    let missing: Vec<&str> =
-        key.iter().filter(|column| !relations.columns.contains_key(&column.index)).map(|column| &*column.name).collect();
+    let missing: Vec<&str> = key
+        .iter()
+        .filter(|column| !relations.columns.contains_key(&column.index))
+        .map(|column| &*column.name)
+        .collect();
     match select {
         None if missing.is_empty() => {
             let name = if usage == Use::Update { "UPDATE" } else { "DELETE" };
@@ -230,9 +234,8 @@ fn rest_of_clustering(
     filters: &mut Vec<Filter>,
 ) -> CqlResult<()> {
     let columns = table.clustering();
-    let tuples_left = relations.tuple_lower.is_some()
-        || relations.tuple_upper.is_some()
-        || !relations.tuple_values.is_empty();
+    let tuples_left =
+        relations.tuple_lower.is_some() || relations.tuple_upper.is_some() || !relations.tuple_values.is_empty();
     if tuples_left {
         return Err(match select {
             Some(false) => CqlError::invalid(NEEDS_FILTERING),
@@ -273,12 +276,8 @@ fn rest_of_clustering(
 }
 
 fn to_filters(column: &Column, restriction: ColumnRestriction, filters: &mut Vec<Filter>) {
-    let filter = |operator: FilterOperator, values: ValueSet| Filter {
-        column: column.index,
-        element: None,
-        operator,
-        values,
-    };
+    let filter =
+        |operator: FilterOperator, values: ValueSet| Filter { column: column.index, element: None, operator, values };
     match restriction {
         ColumnRestriction::Values(values) => filters.push(filter(FilterOperator::In, values)),
         ColumnRestriction::Slice { lower, upper } => {

@@ -3,9 +3,7 @@
 use super::expression::Expression;
 use super::markers::MarkerCollector;
 use super::relations::{Relations, ValueSet, column};
-use super::restrictions::{
-    PartitionRestriction, Restrictions, Use, partition_markers, restrictions,
-};
+use super::restrictions::{PartitionRestriction, Restrictions, Use, partition_markers, restrictions};
 use super::selection::{SelectionPlan, SelectionPlanner, columns_used, uses_static};
 use super::terms::{Receiver, TermPlanner};
 use crate::error::{CqlError, CqlResult};
@@ -61,8 +59,7 @@ pub fn select(
     let restrictions = restrictions(table, relations, Use::Select { allow_filtering })?;
     let int = |name| Receiver { name, cql_type: &CqlType::Int };
     let per_partition = select.per_partition_limit.as_ref();
-    let per_partition_limit =
-        per_partition.map(|term| terms.term(term, int("[per_partition_limit]"))).transpose()?;
+    let per_partition_limit = per_partition.map(|term| terms.term(term, int("[per_partition_limit]"))).transpose()?;
     let limit = select.limit.as_ref().map(|term| terms.term(term, int("[limit]"))).transpose()?;
     for (position, index) in partition_markers(&restrictions.partition) {
         markers.is_partition_key(position, index);
@@ -129,16 +126,10 @@ fn used_columns(selection: &SelectionPlan, restrictions: &Restrictions) -> Vec<u
     places
 }
 
-fn check_distinct(
-    table: &Table,
-    used: &[usize],
-    restrictions: &Restrictions,
-    select: &ast::Select,
-) -> CqlResult<()> {
+fn check_distinct(table: &Table, used: &[usize], restrictions: &Restrictions, select: &ast::Select) -> CqlResult<()> {
     let filtered: Vec<usize> = restrictions.filters.iter().map(|filter| filter.column).collect();
-    let allowed = |place: &&usize| {
-        !matches!(table.columns[**place].kind, ColumnKind::PartitionKey | ColumnKind::Static)
-    };
+    let allowed =
+        |place: &&usize| !matches!(table.columns[**place].kind, ColumnKind::PartitionKey | ColumnKind::Static);
     if !restrictions.clustering.is_empty() || filtered.iter().any(|place| allowed(&place)) {
         return invalid(
             "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns."
@@ -239,7 +230,9 @@ fn ordering(
         return Ok((false, Vec::new()));
     }
     let PartitionRestriction::Keys(keys) = &restrictions.partition else {
-        return invalid("ORDER BY is only supported when the partition key is restricted by an EQ or an IN.".to_string());
+        return invalid(
+            "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.".to_string(),
+        );
     };
     let mut reversed: Option<bool> = None;
     let mut expected = 0;
@@ -276,4 +269,3 @@ fn ordering(
     let several = keys.iter().any(|values| !matches!(values, ValueSet::One(_)));
     Ok((reversed.unwrap_or(false), if several { sort } else { Vec::new() }))
 }
-

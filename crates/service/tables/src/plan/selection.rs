@@ -100,7 +100,10 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             Selector::Field { of, field } => {
                 let of = self.nested(of, None)?;
                 let CqlType::Udt(udt) = of.cql_type.unfrozen() else {
-                    return invalid(format!("Invalid field selection: {} of type {} is not a user type", of.name, of.cql_type));
+                    return invalid(format!(
+                        "Invalid field selection: {} of type {} is not a user type",
+                        of.name, of.cql_type
+                    ));
                 };
                 let position = udt.fields.iter().position(|own| *field == *own.name).ok_or_else(|| {
                     CqlError::Invalid(format!("{} of type {} has no field {}", of.name, udt.name, field.as_str()))
@@ -115,7 +118,10 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                 let cql_type = self.terms.named_type(hint)?;
                 let inner = self.nested(selector, Some(&cql_type))?;
                 if !function::is_assignable(&inner.cql_type, &cql_type) {
-                    return invalid(format!("Cannot assign value {} of type {} to {cql_type}", inner.name, inner.cql_type));
+                    return invalid(format!(
+                        "Cannot assign value {} of type {} to {cql_type}",
+                        inner.name, inner.cql_type
+                    ));
                 }
                 let name = format!("({cql_type}){}", inner.name);
                 Ok(Typed { expression: inner.expression, cql_type, name })
@@ -165,9 +171,13 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             let name = term_text(&term);
             let (expression, cql_type) = match (&term, wanted) {
                 (Term::Bind(_) | Term::Null, None) => {
-                    return invalid(format!("Cannot infer type for term {name} in selection clause (try using a cast to force a type)"));
+                    return invalid(format!(
+                        "Cannot infer type for term {name} in selection clause (try using a cast to force a type)"
+                    ));
                 }
-                (Term::Bind(marker), Some(wanted)) => (self.terms.marker(marker, "[selection]", wanted), wanted.clone()),
+                (Term::Bind(marker), Some(wanted)) => {
+                    (self.terms.marker(marker, "[selection]", wanted), wanted.clone())
+                }
                 (Term::Null, Some(wanted)) => (Expression::Null, wanted.clone()),
                 (term, wanted) => self.terms.typed(term, wanted)?,
             };
@@ -178,7 +188,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             Selector::Set(parts) => (parts, "{", "}"),
             Selector::Tuple(parts) => (parts, "(", ")"),
             Selector::MapOrUserType(entries) => return self.map(entries, wanted),
-            _ => return invalid("Cannot infer type of an empty collection in selection clause; use a type hint".into()),
+            _ => {
+                return invalid("Cannot infer type of an empty collection in selection clause; use a type hint".into());
+            }
         };
         let element = match wanted.map(CqlType::unfrozen) {
             Some(CqlType::List(element) | CqlType::Set(element)) => Some(CqlType::clone(element)),
@@ -221,7 +233,12 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         Ok(Typed { expression: Expression::Map(pair.0.clone(), expressions), cql_type, name })
     }
 
-    fn function(&mut self, name: &ast::QualifiedName, arguments: &[Selector], wanted: Option<&CqlType>) -> CqlResult<Typed> {
+    fn function(
+        &mut self,
+        name: &ast::QualifiedName,
+        arguments: &[Selector],
+        wanted: Option<&CqlType>,
+    ) -> CqlResult<Typed> {
         let native = name.keyspace.as_ref().is_none_or(|keyspace| *keyspace == "system");
         let function = name.name.as_str();
         if native && AggregatePlan::is_name(function) {
@@ -320,7 +337,12 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                 let key_type = match &column.column_type {
                     CqlType::Map(pair) => pair.0.clone(),
                     CqlType::Set(element) => CqlType::clone(element),
-                    _ => return invalid(format!("Invalid element selection: {} is of type {}", column.name, column.column_type)),
+                    _ => {
+                        return invalid(format!(
+                            "Invalid element selection: {} is of type {}",
+                            column.name, column.column_type
+                        ));
+                    }
                 };
                 let key = self.terms.term(key, Receiver { name: &column.name, cql_type: &key_type })?;
                 Some(Box::new(ElementOf::Key(key_type, key)))
@@ -336,8 +358,18 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         let (key_type, result) = match of.cql_type.unfrozen() {
             CqlType::Map(pair) => (pair.0.clone(), pair.1.clone()),
             CqlType::Set(element) => (CqlType::clone(element), CqlType::clone(element)),
-            CqlType::List(_) => return invalid(format!("Element selection is only allowed on sets and maps, but {} is a list", of.name)),
-            _ => return invalid(format!("Invalid element selection: {} is of type {} is not a collection", of.name, of.cql_type)),
+            CqlType::List(_) => {
+                return invalid(format!(
+                    "Element selection is only allowed on sets and maps, but {} is a list",
+                    of.name
+                ));
+            }
+            _ => {
+                return invalid(format!(
+                    "Invalid element selection: {} is of type {} is not a collection",
+                    of.name, of.cql_type
+                ));
+            }
         };
         let name = format!("{}[{}]", of.name, term_text(key));
         let key = self.terms.term(key, Receiver { name: &of.name, cql_type: &key_type })?;
@@ -351,7 +383,12 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         let key_type = match of.cql_type.unfrozen() {
             CqlType::Map(pair) => pair.0.clone(),
             CqlType::Set(element) => CqlType::clone(element),
-            _ => return invalid(format!("Slice selection is only allowed on sets and maps, but {} is a {}", of.name, of.cql_type)),
+            _ => {
+                return invalid(format!(
+                    "Slice selection is only allowed on sets and maps, but {} is a {}",
+                    of.name, of.cql_type
+                ));
+            }
         };
         let text = |bound: Option<&Term>| bound.map_or(String::new(), term_text);
         let name = format!("{}[{}..{}]", of.name, text(from), text(to));
@@ -401,7 +438,10 @@ pub fn columns_used(expression: &Expression, places: &mut Vec<usize>) {
     match expression {
         Expression::Column(index) => places.push(*index),
         Expression::Attribute { column, .. } => places.push(*column),
-        Expression::List(parts) | Expression::Set(_, parts) | Expression::Fields(parts) | Expression::Vector(_, parts) => {
+        Expression::List(parts)
+        | Expression::Set(_, parts)
+        | Expression::Fields(parts)
+        | Expression::Vector(_, parts) => {
             parts.iter().for_each(|part| columns_used(part, places));
         }
         Expression::Call(_, arguments) => arguments.iter().for_each(|argument| columns_used(argument, places)),

@@ -138,11 +138,7 @@ impl TermPlanner<'_> {
             return invalid(format!("Invalid user type literal for {name} of type {cql_type}"));
         };
         if let Some((unknown, _)) = fields.iter().find(|(field, _)| !udt.fields.iter().any(|own| *field == *own.name)) {
-            return invalid(format!(
-                "Unknown field '{}' in value of user defined type {}",
-                unknown.as_str(),
-                udt.name
-            ));
+            return invalid(format!("Unknown field '{}' in value of user defined type {}", unknown.as_str(), udt.name));
         }
         let mut expressions = Vec::with_capacity(udt.fields.len());
         for field in &udt.fields {
@@ -278,7 +274,8 @@ impl TermPlanner<'_> {
                 let right_hint = self.natural_type(&operation.right)?;
                 let left = self.typed(&operation.left, right_hint.as_ref().or(wanted))?;
                 let right = self.typed(&operation.right, left_hint.as_ref().or(wanted))?;
-                let call = Call::arithmetic(operation.operator, &left.1, &right.1, wanted).map_err(CqlError::Invalid)?;
+                let call =
+                    Call::arithmetic(operation.operator, &left.1, &right.1, wanted).map_err(CqlError::Invalid)?;
                 let cql_type = call.return_type().clone();
                 Ok((Expression::Call(Box::new(call), vec![left.0, right.0]), cql_type))
             }

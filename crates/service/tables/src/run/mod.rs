@@ -8,15 +8,36 @@
 //! shards alike. It guarantees that all writes of one statement or batch carry one timestamp, that a page ends at its rows
 //! or bytes whatever is asked, and that an outcome it does not know is reported as a timeout, never as a refusal.
 
+mod batch;
+pub mod cells;
+mod conditional;
+mod consistency;
+mod filter;
+mod json;
+mod keys;
+mod memory;
+mod page;
+mod read;
+mod rows;
+mod send;
+mod write;
+
 use crate::error::{CqlError, CqlResult};
-use crate::plan::Plan;
+use crate::plan::expression::Environment;
+use crate::plan::modification::ModificationPlan;
+use crate::plan::{Plan, PlanKind};
 use crate::schema::Schema;
+use batch::BatchStatement;
 use bytes::Bytes;
+use conditional::Conditional;
 use holon_base::Instant;
 use holon_cql::request::BatchKind;
+use holon_cql::response::WriteType;
 use holon_cql::{BoundValue, Consistency, EncodedRows, Version};
 use holon_kernel::Shard;
+use send::Sender;
 use std::rc::Rc;
+use write::Stamp;
 
 /// Rows of a virtual table, in clustering order, columns as in [`crate::schema::Table::columns`].
 pub type VirtualRows = Vec<Vec<Option<Bytes>>>;
@@ -98,8 +119,16 @@ pub struct BatchItem {
 /// # Errors
 /// What the client is to be told.
 pub async fn execute(context: &Context, plan: &Plan, parameters: &Parameters) -> CqlResult<Outcome> {
-    let _ = (context, plan, parameters);
-    Err(CqlError::server("execution is being written"))
+    match &plan.kind {
+        PlanKind::Select(select) => read::select(context, select, parameters).await,
+        PlanKind::Modification(modification) => modify(context, modification, parameters).await,
+        PlanKind::Batch(batch) => {
+            let values = parameters.values.as_slice();
+            let statements: Vec<BatchStatement<'_>> =
+                batch.statements.iter().map(|plan| BatchStatement { plan, values }).collect();
+            batch::execute(context, batch.kind, &statements, batch.timestamp.as_ref(), parameters).await
+        }
+    }
 }
 
 /// Executes a BATCH message. The `values` of `parameters` are not used.
@@ -112,6 +141,31 @@ pub async fn execute_batch(
     items: &[BatchItem],
     parameters: &Parameters,
 ) -> CqlResult<Outcome> {
-    let _ = (context, kind, items, parameters);
-    Err(CqlError::server("execution is being written"))
+    let mut statements = Vec::with_capacity(items.len());
+    for item in items {
+        let PlanKind::Modification(plan) = &item.plan.kind else {
+            return Err(CqlError::invalid(
+                "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
+            ));
+        };
+        statements.push(BatchStatement { plan, values: &item.values });
+    }
+    batch::execute(context, kind, &statements, None, parameters).await
+}
+
+async fn modify(context: &Context, plan: &ModificationPlan, parameters: &Parameters) -> CqlResult<Outcome> {
+    let environment = Environment::new(&parameters.values, &context.shard);
+    if plan.is_conditional() {
+        let statement = Conditional { plan, environment };
+        return conditional::execute(context, &[statement], parameters, false).await;
+    }
+    let required = consistency::check_write(context, &plan.table, parameters.consistency)?;
+    let timestamp = write::timestamp(plan.timestamp.as_ref(), &environment, parameters)?;
+    let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
+    let stamp = Stamp { timestamp, now_seconds };
+    let targets = write::targets(context, plan, &environment, stamp)?;
+    let write_type = if plan.table.is_counter() { WriteType::Counter } else { WriteType::Simple };
+    let sender = Sender::new(context, parameters, required, write_type, &plan.table);
+    sender.send(targets, timestamp, now_seconds).await?;
+    Ok(Outcome::default())
 }

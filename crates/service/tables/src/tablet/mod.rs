@@ -1,8 +1,40 @@
 //! A token range of a table on this shard, over the storage engine.
+//!
+//! ```text
+//!   coordinators of this shard ── typed requests ──┐
+//!   coordinators elsewhere ── bytes (request.rs) ──┴─▶ TableTablet ─▶ Engine
+//! ```
+//!
+//! It knows keys, rows and columns by number, not statements. It guarantees: a mutation is applied whole and answered when
+//! its keyspace's durability is reached; [`TableTablet::transact`] (conditions, list indexes, counters) reads and writes with no other
+//! transaction of the partition between, even if whoever asked goes away; a batch that began here is finished, also after
+//! a crash ([`batch_log`]).
 
+pub mod batch_log;
+mod condition;
+mod locks;
+pub mod request;
+mod transact;
+
+pub use condition::{Condition, ConditionTest, contains};
+pub use request::{ReadAnswer, ReadRequest};
+pub use transact::{ReadOperation, Step, StepCondition, Transaction, TransactionAnswer};
+
+use crate::error::CqlError;
+use crate::schema::Table;
+use crate::types::row_key;
+use bytes::Bytes;
 use holon_base::{Map, TabletId};
-use std::cell::RefCell;
+use holon_kernel::{CallError, LocalFuture, Shard, Tablet};
+use holon_store::{Durability, Engine, KeyRange, Mutation, ScanOptions, StoreError};
+use locks::Locks;
+use md5::{Digest, Md5};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+/// Rows looked at before a read answers with what it has: a stretch of tombstones is then left to the next request, so that
+/// none of them holds the shard for long.
+const EXAMINED_ROWS_MAX: usize = 100_000;
 
 /// The tablets of this shard by id, for coordinators on the same shard.
 #[derive(Clone, Default)]
@@ -22,15 +54,240 @@ impl LocalTablets {
     pub fn remove(&self, id: TabletId) {
         self.tablets.borrow_mut().remove(&id);
     }
+
+    pub fn all(&self) -> Vec<Rc<TableTablet>> {
+        let mut all: Vec<_> = self.tablets.borrow().values().cloned().collect();
+        all.sort_by_key(|tablet| tablet.id());
+        all
+    }
+}
+
+/// What a tablet has to know of its table, as of now.
+#[derive(Clone)]
+pub struct TabletTable {
+    pub table: Rc<Table>,
+    pub durability: Durability,
 }
 
 /// One tablet.
 pub struct TableTablet {
     id: TabletId,
+    shard: Rc<Shard>,
+    engine: Engine,
+    /// `None` once the table is dropped.
+    table: Rc<dyn Fn() -> Option<TabletTable>>,
+    locks: Locks,
+    /// The latest timestamp that a transaction was given, microseconds: they never go back, whatever the clock does.
+    transacted_at: Cell<i64>,
 }
 
 impl TableTablet {
+    /// `table` is asked at each request, so that a changed schema is seen.
+    pub fn new(
+        id: TabletId,
+        shard: Rc<Shard>,
+        engine: Engine,
+        table: Rc<dyn Fn() -> Option<TabletTable>>,
+    ) -> Rc<TableTablet> {
+        Rc::new(TableTablet { id, shard, engine, table, locks: Locks::default(), transacted_at: Cell::new(i64::MIN) })
+    }
+
     pub fn id(&self) -> TabletId {
         self.id
+    }
+
+    fn now(&self) -> Result<TabletTable, CallError> {
+        (self.table)().ok_or(CallError::NotHere)
+    }
+
+    /// Writes a mutation whose timestamps are final.
+    pub async fn write(&self, mutation: Mutation) -> Result<(), CallError> {
+        let durability = self.now()?.durability;
+        self.engine.write(self.id, mutation, durability).await.map(|_| ()).map_err(refusal)
+    }
+
+    /// One page of rows.
+    pub async fn rows(&self, request: ReadRequest) -> Result<ReadAnswer, CallError> {
+        if let [range] = request.ranges.as_slice()
+            && let Some(key) = single_key(range)
+        {
+            let row = self.engine.get(self.id, &key, request.now_seconds).await.map_err(refusal)?;
+            let rows = row.map(|row| (key, row)).into_iter().collect();
+            return Ok(ReadAnswer { rows, rest: Vec::new() });
+        }
+        if let Some(most) = request.per_partition_max {
+            return self.rows_of_partitions(request, most as usize).await;
+        }
+        let options = scan_options(&request);
+        let (page, rest) = self.engine.read_ranges(self.id, request.ranges, options).await.map_err(refusal)?;
+        Ok(ReadAnswer { rows: page.rows, rest })
+    }
+
+    /// At most `most` rows of each partition (static rows not counted): the rest of a partition is jumped over, not read.
+    async fn rows_of_partitions(&self, request: ReadRequest, most: usize) -> Result<ReadAnswer, CallError> {
+        let mut ranges: std::collections::VecDeque<KeyRange> = request.ranges.iter().cloned().collect();
+        let mut rows = Vec::new();
+        let (mut bytes, mut rounds) = (0, 0);
+        let mut partition: Bytes = Bytes::new();
+        let mut taken = 0;
+        while let Some(range) = ranges.pop_front() {
+            let mut options = scan_options(&request);
+            let left = options.rows_max.saturating_sub(rows.len());
+            // Partitions are small or large; a few rows more than wanted tell which at little cost.
+            options.rows_max = left.min(most.saturating_mul(2).clamp(2, 256));
+            if left == 0 || bytes >= request.bytes_max as usize || rounds >= request.examined_max as usize {
+                ranges.push_front(range);
+                break;
+            }
+            rounds += options.rows_max;
+            let end = range.end.clone();
+            let page = self.engine.scan(self.id, range, options).await.map_err(refusal)?;
+            let mut jump = None;
+            for (key, row) in page.rows {
+                let Some(split) = row_key::RowKey::split(&key) else { continue };
+                if split.prefix != &partition[..] {
+                    partition = Bytes::copy_from_slice(split.prefix);
+                    taken = 0;
+                }
+                if !split.is_static {
+                    if taken >= most {
+                        jump = holon_store::prefix_end(&partition);
+                        break;
+                    }
+                    taken += 1;
+                }
+                bytes += key.len() + row.cells.iter().map(|entry| entry.cell.value.len() + 16).sum::<usize>();
+                rows.push((key, row));
+            }
+            let rest = match jump {
+                Some(start) => Some(KeyRange { start, end }),
+                None => page.rest,
+            };
+            ranges.extend_front_if(rest);
+        }
+        Ok(ReadAnswer { rows, rest: ranges.into() })
+    }
+
+    /// Reads, tests, and writes if the tests hold, with no other transaction of the partition between. Goes on when the
+    /// caller goes away.
+    pub async fn transact(self: &Rc<Self>, transaction: Transaction) -> Result<TransactionAnswer, CallError> {
+        let (completer, answer) = self.shard.ticket();
+        let tablet = self.clone();
+        let scope = holon_kernel::Scope::Tablet(self.id);
+        self.shard.spawn(scope, holon_kernel::Class::Foreground, async move {
+            let prefix = transaction.partition_prefix();
+            let guard = tablet.locks.acquire(&tablet.shard, prefix).await;
+            let result = transact::run(&tablet, transaction).await;
+            drop(guard);
+            completer.complete(result);
+        });
+        answer.await.unwrap_or(Err(CallError::Gone))
+    }
+
+    /// A timestamp later than every one given to a transaction before, and than `seen`.
+    fn transaction_timestamp(&self, seen: i64) -> i64 {
+        let clock = self.shard.timestamp_micros();
+        let timestamp = clock.max(self.transacted_at.get().saturating_add(1)).max(seen.saturating_add(1));
+        self.transacted_at.set(timestamp);
+        timestamp
+    }
+
+    /// Verifies and answers a request that came as bytes.
+    async fn answer_apply(self: Rc<Self>, bytes: Bytes) -> Result<Bytes, CallError> {
+        match request::decode_apply(bytes).map_err(malformed)? {
+            request::Apply::Write(mutation) => {
+                let mutation = Mutation::decode(mutation).map_err(refusal)?;
+                self.write(mutation).await.map(|()| Bytes::new())
+            }
+            request::Apply::Transact(transaction) => self.transact(transaction).await.map(|answer| answer.encode()),
+            request::Apply::FinishBatches => {
+                batch_log::finish_later(&self);
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    async fn answer_digest(&self, bytes: Bytes) -> Result<Bytes, CallError> {
+        let request = ReadRequest::decode(bytes).map_err(malformed)?;
+        let mut hash = Md5::new();
+        let mut ranges = request.ranges.clone();
+        while !ranges.is_empty() {
+            let options = ScanOptions { keep_tombstones: true, ..scan_options(&request) };
+            let (page, rest) = self.engine.read_ranges(self.id, ranges, options).await.map_err(refusal)?;
+            for (key, row) in &page.rows {
+                hash.update(key);
+                hash.update(holon_store::row_bytes(row));
+            }
+            for range in &page.ranges {
+                hash.update(&range.start);
+                hash.update(&range.end);
+                hash.update(range.deletion.timestamp.to_be_bytes());
+            }
+            ranges = rest;
+            self.shard.yield_now().await;
+        }
+        Ok(Bytes::copy_from_slice(&hash.finalize()))
+    }
+}
+
+trait ExtendFront {
+    fn extend_front_if(&mut self, range: Option<KeyRange>);
+}
+
+impl ExtendFront for std::collections::VecDeque<KeyRange> {
+    fn extend_front_if(&mut self, range: Option<KeyRange>) {
+        if let Some(range) = range.filter(|range| !range.is_empty()) {
+            self.push_front(range);
+        }
+    }
+}
+
+fn scan_options(request: &ReadRequest) -> ScanOptions {
+    ScanOptions {
+        reverse: request.reverse,
+        rows_max: request.rows_max as usize,
+        bytes_max: request.bytes_max as usize,
+        examined_max: (request.examined_max as usize).min(EXAMINED_ROWS_MAX),
+        now_seconds: request.now_seconds,
+        keep_tombstones: false,
+        one_prefix: request.one_partition,
+    }
+}
+
+/// The key of a range that holds one key only.
+fn single_key(range: &KeyRange) -> Option<Bytes> {
+    let (last, key) = range.end.as_ref()?.split_last()?;
+    (*last == 0 && key == &range.start[..]).then(|| range.start.clone())
+}
+
+fn malformed(short: holon_base::ShortInput) -> CallError {
+    CqlError::server(format!("a request to a tablet is unreadable: {short}")).into_call()
+}
+
+/// What a caller is told about an error of the engine.
+pub(crate) fn refusal(error: StoreError) -> CallError {
+    match error {
+        StoreError::Overloaded { .. } => CallError::Overloaded,
+        StoreError::Stopped { .. } => CallError::Gone,
+        StoreError::NoSuchTablet(_) => CallError::NotHere,
+        StoreError::TooLarge { .. } => CqlError::Invalid(error.to_string()).into_call(),
+        other => CqlError::server(other.to_string()).into_call(),
+    }
+}
+
+impl Tablet for TableTablet {
+    fn apply(self: Rc<Self>, mutation: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(self.answer_apply(mutation))
+    }
+
+    fn read(self: Rc<Self>, request: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let request = ReadRequest::decode(request).map_err(malformed)?;
+            self.rows(request).await.map(|answer| answer.encode())
+        })
+    }
+
+    fn digest(self: Rc<Self>, request: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(async move { self.answer_digest(request).await })
     }
 }

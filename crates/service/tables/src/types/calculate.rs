@@ -1,9 +1,9 @@
 //! Arithmetic on serialized numbers, with Java's rules: integers wrap, a division by zero of integers is an error,
 //! decimals divide to at least 32 digits.
 
+use super::calendar;
 use super::duration::Duration;
 use super::number::{Decimal, varint_to_big};
-use super::calendar;
 use bytes::Bytes;
 use holon_cql::CqlType;
 use holon_cql_language::ast::ArithmeticOperator;
@@ -359,9 +359,7 @@ mod tests {
 
     #[test]
     fn types_of_operations_follow_the_table() {
-        let combined = |a: CqlType, b: CqlType| {
-            Some(Numeric::of(&a)?.combined(Numeric::of(&b)?).cql_type())
-        };
+        let combined = |a: CqlType, b: CqlType| Some(Numeric::of(&a)?.combined(Numeric::of(&b)?).cql_type());
         assert_eq!(combined(CqlType::Int, CqlType::Float), Some(CqlType::Float));
         assert_eq!(combined(CqlType::BigInt, CqlType::Float), Some(CqlType::Double));
         assert_eq!(combined(CqlType::VarInt, CqlType::Double), Some(CqlType::Decimal));

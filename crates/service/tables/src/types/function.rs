@@ -282,9 +282,9 @@ impl Call {
     fn with_arguments(&self, values: &[Bytes], first: &Bytes) -> Result<Option<Bytes>, String> {
         let from = &self.arguments[0];
         Ok(match self.kind {
-            Kind::ToDate => millis_of(from, first)
-                .and_then(calendar::date_of_timestamp)
-                .map(|days| copy(&days.to_be_bytes())),
+            Kind::ToDate => {
+                millis_of(from, first).and_then(calendar::date_of_timestamp).map(|days| copy(&days.to_be_bytes()))
+            }
             Kind::ToTimestamp | Kind::ToUnixTimestamp => {
                 millis_of(from, first).map(|millis| copy(&millis.to_be_bytes()))
             }
@@ -298,8 +298,12 @@ impl Call {
             Kind::ToBlob => Some(first.clone()),
             Kind::FromBlob => {
                 holon_cql::value::validate(&self.result, first).map_err(|error| {
-                    format!("In call to function {}, value 0x{} is not a valid binary representation for type {}: {error}",
-                        self.name, crate::error::hexadecimal(first), self.result)
+                    format!(
+                        "In call to function {}, value 0x{} is not a valid binary representation for type {}: {error}",
+                        self.name,
+                        crate::error::hexadecimal(first),
+                        self.result
+                    )
                 })?;
                 Some(first.clone())
             }

@@ -33,7 +33,11 @@ fn write(cql_type: &CqlType, value: Option<&[u8]>, out: &mut String) {
                 out.push_str(if index == 0 { "" } else { ", " });
                 // Keys are strings whatever their type.
                 let key = to_json(&pair.0, Some(key));
-                if key.starts_with('"') { out.push_str(&key) } else { write_string(&key, out) }
+                if key.starts_with('"') {
+                    out.push_str(&key)
+                } else {
+                    write_string(&key, out)
+                }
                 out.push_str(": ");
                 write(&pair.1, Some(entry), out);
             }

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod duration;
 pub mod function;
 pub mod json;
+pub mod json_value;
 pub mod literal;
 pub mod number;
 pub mod ordered;

@@ -30,17 +30,17 @@ fn values(cql_type: &CqlType) -> BoxedStrategy<Vec<u8>> {
         CqlType::Text => "[\\x00-\\x02a-c]{0,4}".prop_map(String::into_bytes).boxed(),
         CqlType::Blob => proptest::collection::vec(proptest::sample::select(vec![0, 1, 0xfe, 0xff]), 0..5).boxed(),
         CqlType::Inet => prop_oneof![integer(4), integer(16)].boxed(),
-        CqlType::VarInt => proptest::collection::vec(proptest::sample::select(vec![0, 1, 0x7f, 0x80, 0xff]), 1..5).boxed(),
+        CqlType::VarInt => {
+            proptest::collection::vec(proptest::sample::select(vec![0, 1, 0x7f, 0x80, 0xff]), 1..5).boxed()
+        }
         CqlType::Decimal => {
             (-3i32..4, proptest::collection::vec(proptest::sample::select(vec![0, 1, 10, 100, 0xff, 0x9c]), 1..4))
                 .prop_map(|(scale, number)| [scale.to_be_bytes().to_vec(), number].concat())
                 .boxed()
         }
-        CqlType::TimeUuid => {
-            (any::<i64>(), any::<u64>())
-                .prop_map(|(time, tie)| super::uuids::time_uuid(time, tie).to_be_bytes().to_vec())
-                .boxed()
-        }
+        CqlType::TimeUuid => (any::<i64>(), any::<u64>())
+            .prop_map(|(time, tie)| super::uuids::time_uuid(time, tie).to_be_bytes().to_vec())
+            .boxed(),
         CqlType::List(element) => proptest::collection::vec(values(element), 0..4)
             .prop_map(|elements| super::collection::encode_list(&elements).to_vec())
             .boxed(),

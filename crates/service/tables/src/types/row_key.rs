@@ -124,7 +124,8 @@ pub fn partition_columns(table: &Table, partition_key: &Bytes) -> Option<Vec<Byt
 pub fn clustering_columns(table: &Table, clustering: &[u8]) -> Option<Vec<Bytes>> {
     let mut decoder = ordered::Decoder::new(clustering);
     let columns = table.clustering().iter();
-    let values = columns.map(|column| decoder.next(&column.column_type, column.is_descending)).collect::<Option<_>>()?;
+    let values =
+        columns.map(|column| decoder.next(&column.column_type, column.is_descending)).collect::<Option<_>>()?;
     decoder.is_at_end().then_some(values)
 }
 

@@ -1,0 +1,162 @@
+//! Writes to tablets, of this shard or another, and what their failures mean to a client.
+
+use super::write::Target;
+use super::{Context, Parameters};
+use crate::error::{CqlError, CqlResult};
+use crate::limits;
+use crate::schema::Table;
+use crate::tablet::{Step, Transaction, TransactionAnswer, request};
+use bytes::Bytes;
+use holon_base::{Instant, TabletId};
+use holon_cql::response::WriteType;
+use holon_kernel::{CallError, Verb, join_all};
+use holon_store::{Mutation, MutationBuilder};
+use std::collections::BTreeMap;
+
+/// One statement's or batch's way to the tablets.
+pub struct Sender<'a> {
+    pub context: &'a Context,
+    pub parameters: &'a Parameters,
+    pub required: u32,
+    pub write_type: WriteType,
+    pub deadline: Instant,
+    /// For messages.
+    pub table: &'a Table,
+}
+
+impl<'a> Sender<'a> {
+    pub fn new(
+        context: &'a Context,
+        parameters: &'a Parameters,
+        required: u32,
+        write_type: WriteType,
+        table: &'a Table,
+    ) -> Sender<'a> {
+        let timeout = if write_type == WriteType::Cas { limits::CAS_TIMEOUT } else { limits::WRITE_TIMEOUT };
+        let own = context.shard.now() + timeout;
+        let deadline = parameters.deadline.map_or(own, |deadline| deadline.min(own));
+        Sender { context, parameters, required, write_type, deadline, table }
+    }
+
+    pub async fn write(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
+        let shard = &self.context.shard;
+        let written = match self.context.tablets.get(tablet) {
+            Some(local) => shard.timeout(self.deadline, local.write(mutation)).await.unwrap_or(Err(CallError::Timeout)),
+            None => {
+                let payload = request::encode_write(mutation.bytes());
+                shard.call_tablet(tablet, Verb::APPLY, payload, self.deadline).await.map(|_| ())
+            }
+        };
+        written.map_err(|error| self.failure(error))
+    }
+
+    pub async fn transact(&self, tablet: TabletId, transaction: Transaction) -> CqlResult<TransactionAnswer> {
+        let shard = &self.context.shard;
+        let answer = match self.context.tablets.get(tablet) {
+            Some(local) => {
+                let work = local.transact(transaction);
+                shard.timeout(self.deadline, work).await.unwrap_or(Err(CallError::Timeout))
+            }
+            None => {
+                let payload = request::encode_transaction(&transaction);
+                let answer = shard.call_tablet(tablet, Verb::APPLY, payload, self.deadline).await;
+                answer.and_then(|bytes| {
+                    TransactionAnswer::decode(bytes)
+                        .map_err(|short| CqlError::server(format!("a tablet answered unreadably: {short}")).into_call())
+                })
+            }
+        };
+        answer.map_err(|error| self.failure(error))
+    }
+
+    /// What is not known to have failed may have happened: that is a timeout, never a refusal.
+    fn failure(&self, error: CallError) -> CqlError {
+        match error {
+            CallError::Timeout | CallError::Gone => CqlError::WriteTimeout {
+                consistency: self.parameters.consistency,
+                received: 0,
+                required: self.required,
+                write_type: self.write_type,
+            },
+            CallError::Overloaded => {
+                CqlError::overloaded("writes are ahead of the disk; nothing was written, try again later")
+            }
+            CallError::NotHere => CqlError::unknown_table(&self.table.name),
+            CallError::Failed(bytes) => CqlError::decode(&bytes),
+        }
+    }
+
+    /// All targets, side by side: those of one tablet as one mutation, operations that read first as transactions.
+    ///
+    /// # Errors
+    /// The first failure; others may have been written.
+    pub async fn send(&self, mut targets: Vec<Target>, timestamp: i64, now_seconds: i64) -> CqlResult<()> {
+        targets.retain(|target| !target.writes.is_empty());
+        if let [only] = targets.as_slice()
+            && only.writes.operations.is_empty()
+        {
+            let mut builder = MutationBuilder::new();
+            only.writes.add_to(&mut builder);
+            return self.write(only.tablet, finish(builder)?).await;
+        }
+        let (reading, plain): (Vec<Target>, Vec<Target>) =
+            targets.into_iter().partition(|target| !target.writes.operations.is_empty());
+        let mutations = by_tablet(&plain)?;
+        let writes = mutations.into_iter().map(|(tablet, mutation)| self.write(tablet, mutation));
+        let writes = join_all(writes).await;
+        writes.into_iter().collect::<CqlResult<()>>()?;
+        let transactions = reading.into_iter().map(|target| {
+            let tablet = target.tablet;
+            let transaction = transaction_of(target, Some(timestamp), now_seconds);
+            async move { self.transact(tablet, transaction).await.map(|_| ()) }
+        });
+        join_all(transactions).await.into_iter().collect()
+    }
+}
+
+pub fn finish(builder: MutationBuilder) -> CqlResult<Mutation> {
+    builder.finish().map_err(|error| CqlError::Invalid(error.to_string()))
+}
+
+/// One mutation a tablet.
+///
+/// # Errors
+/// A mutation that is too large.
+pub fn by_tablet(targets: &[Target]) -> CqlResult<Vec<(TabletId, Mutation)>> {
+    let mut builders: BTreeMap<TabletId, MutationBuilder> = BTreeMap::new();
+    for target in targets {
+        target.writes.add_to(builders.entry(target.tablet).or_default());
+    }
+    builders.into_iter().map(|(tablet, builder)| Ok((tablet, finish(builder)?))).collect()
+}
+
+/// The writes of one partition as a transaction without conditions.
+pub fn transaction_of(target: Target, timestamp: Option<i64>, now_seconds: i64) -> Transaction {
+    let mut transaction =
+        Transaction { timestamp, now_seconds, expiry: target.writes.expiry, ..Transaction::default() };
+    add_to_transaction(target, &mut transaction);
+    transaction
+}
+
+/// Adds the writes of one partition to the steps of a transaction.
+pub fn add_to_transaction(target: Target, transaction: &mut Transaction) {
+    for (key, patch) in target.writes.rows {
+        let step = step_of(transaction, &key);
+        step.patch = std::mem::take(&mut step.patch).merge(patch);
+    }
+    for (key, operation) in target.writes.operations {
+        step_of(transaction, &key).operations.push(operation);
+    }
+    transaction.ranges.extend(target.writes.ranges);
+    transaction.expiry = transaction.expiry.or(target.writes.expiry);
+}
+
+/// The step of a row, made if there is none yet.
+pub fn step_of<'t>(transaction: &'t mut Transaction, key: &Bytes) -> &'t mut Step {
+    let steps = &mut transaction.steps;
+    let at = steps.iter().position(|step| step.key == *key).unwrap_or_else(|| {
+        steps.push(Step { key: key.clone(), ..Step::default() });
+        steps.len() - 1
+    });
+    &mut steps[at]
+}

@@ -1,0 +1,189 @@
+//! The requests to tablets and their answers, as bytes between shards. Version 1 of each.
+//!
+//! ```text
+//! apply  = version kind:u8 (0: mutation of the store | 1: transaction | 2: finish the batches that began here)
+//! read   = version flags:u8 now:svarint rows bytes examined:varint [per partition:varint] ranges
+//! answer = version count (key:prefixed row:prefixed)* ranges
+//! ranges = count (start:prefixed has_end:u8 [end:prefixed])*
+//! ```
+
+use super::transact::Transaction;
+use bytes::Bytes;
+use holon_base::{ByteReader, ByteWriter, ShortInput};
+use holon_store::{KeyRange, Row, decode_row, row_bytes};
+
+const VERSION: u8 = 1;
+const KIND_WRITE: u8 = 0;
+const KIND_TRANSACT: u8 = 1;
+const KIND_FINISH_BATCHES: u8 = 2;
+
+const REVERSE: u8 = 1;
+const ONE_PARTITION: u8 = 2;
+const PER_PARTITION: u8 = 4;
+
+pub enum Apply {
+    Write(Bytes),
+    Transact(Transaction),
+    FinishBatches,
+}
+
+pub fn encode_write(mutation: &Bytes) -> Bytes {
+    let mut out = ByteWriter::with_capacity(mutation.len() + 2);
+    out.put_u8(VERSION);
+    out.put_u8(KIND_WRITE);
+    out.put_slice(mutation);
+    out.freeze()
+}
+
+pub fn encode_transaction(transaction: &Transaction) -> Bytes {
+    let mut out = ByteWriter::new();
+    out.put_u8(VERSION);
+    out.put_u8(KIND_TRANSACT);
+    transaction.encode(&mut out);
+    out.freeze()
+}
+
+pub fn encode_finish_batches() -> Bytes {
+    Bytes::from_static(&[VERSION, KIND_FINISH_BATCHES])
+}
+
+pub fn decode_apply(bytes: Bytes) -> Result<Apply, ShortInput> {
+    let mut input = ByteReader::new(bytes);
+    version(&mut input)?;
+    match input.u8()? {
+        KIND_WRITE => Ok(Apply::Write(input.rest())),
+        KIND_TRANSACT => Transaction::decode(&mut input).map(Apply::Transact),
+        KIND_FINISH_BATCHES => Ok(Apply::FinishBatches),
+        _ => Err(ShortInput { offset: 1 }),
+    }
+}
+
+pub(super) fn version(input: &mut ByteReader) -> Result<(), ShortInput> {
+    if input.u8()? == VERSION { Ok(()) } else { Err(ShortInput { offset: 0 }) }
+}
+
+pub(super) fn put_version(out: &mut ByteWriter) {
+    out.put_u8(VERSION);
+}
+
+/// A read of some ranges of one tablet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// In the order in which they are wanted; disjoint.
+    pub ranges: Vec<KeyRange>,
+    pub reverse: bool,
+    /// All ranges lie in one partition.
+    pub one_partition: bool,
+    pub rows_max: u32,
+    pub bytes_max: u32,
+    pub examined_max: u32,
+    /// Rows of each partition, static ones not counted.
+    pub per_partition_max: Option<u32>,
+    pub now_seconds: i64,
+}
+
+impl ReadRequest {
+    pub fn encode(&self) -> Bytes {
+        let mut out = ByteWriter::with_capacity(128);
+        put_version(&mut out);
+        let flags = [
+            (self.reverse, REVERSE),
+            (self.one_partition, ONE_PARTITION),
+            (self.per_partition_max.is_some(), PER_PARTITION),
+        ];
+        out.put_u8(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
+        out.put_signed_varint(self.now_seconds);
+        out.put_varint(self.rows_max.into());
+        out.put_varint(self.bytes_max.into());
+        out.put_varint(self.examined_max.into());
+        if let Some(most) = self.per_partition_max {
+            out.put_varint(most.into());
+        }
+        put_ranges(&self.ranges, &mut out);
+        out.freeze()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<ReadRequest, ShortInput> {
+        let mut input = ByteReader::new(bytes);
+        version(&mut input)?;
+        let flags = input.u8()?;
+        let now_seconds = input.signed_varint()?;
+        let mut number = || -> Result<u32, ShortInput> {
+            let offset = input.offset();
+            u32::try_from(input.varint()?).map_err(|_| ShortInput { offset })
+        };
+        let (rows_max, bytes_max, examined_max) = (number()?, number()?, number()?);
+        let per_partition_max = if flags & PER_PARTITION != 0 { Some(number()?) } else { None };
+        let ranges = read_ranges(&mut input)?;
+        input.end()?;
+        Ok(ReadRequest {
+            ranges,
+            reverse: flags & REVERSE != 0,
+            one_partition: flags & ONE_PARTITION != 0,
+            rows_max,
+            bytes_max,
+            examined_max,
+            per_partition_max,
+            now_seconds,
+        })
+    }
+}
+
+/// Live rows in the order of the request, and what of its ranges has not been read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadAnswer {
+    pub rows: Vec<(Bytes, Row)>,
+    pub rest: Vec<KeyRange>,
+}
+
+impl ReadAnswer {
+    pub fn encode(&self) -> Bytes {
+        let mut out = ByteWriter::new();
+        put_version(&mut out);
+        out.put_varint(self.rows.len() as u64);
+        for (key, row) in &self.rows {
+            out.put_prefixed(key);
+            out.put_prefixed(&row_bytes(row));
+        }
+        put_ranges(&self.rest, &mut out);
+        out.freeze()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<ReadAnswer, ShortInput> {
+        let mut input = ByteReader::new(bytes);
+        version(&mut input)?;
+        let count = input.count()?;
+        let mut rows = Vec::with_capacity(count.min(1024));
+        for _ in 0..count {
+            let key = input.prefixed()?;
+            let offset = input.offset();
+            let row = decode_row(&input.prefixed()?).map_err(|_| ShortInput { offset })?;
+            rows.push((key, row));
+        }
+        let rest = read_ranges(&mut input)?;
+        input.end()?;
+        Ok(ReadAnswer { rows, rest })
+    }
+}
+
+fn put_ranges(ranges: &[KeyRange], out: &mut ByteWriter) {
+    out.put_varint(ranges.len() as u64);
+    for range in ranges {
+        out.put_prefixed(&range.start);
+        out.put_u8(range.end.is_some().into());
+        if let Some(end) = &range.end {
+            out.put_prefixed(end);
+        }
+    }
+}
+
+fn read_ranges(input: &mut ByteReader) -> Result<Vec<KeyRange>, ShortInput> {
+    let count = input.count()?;
+    let mut ranges = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        let start = input.prefixed()?;
+        let end = if input.u8()? == 0 { None } else { Some(input.prefixed()?) };
+        ranges.push(KeyRange { start, end });
+    }
+    Ok(ranges)
+}
