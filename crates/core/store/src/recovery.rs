@@ -41,6 +41,9 @@ pub async fn open_trees(inner: &Rc<Inner>) -> Result<(), StoreError> {
 /// `None`: the tablet was being created or dropped when the node went down, and is not there.
 async fn open_tree(inner: &Rc<Inner>, tablet: TabletId) -> Result<Option<Rc<Tree>>, StoreError> {
     let directory = directory(tablet);
+    // What is visible need not be durable: the process may have ended before, or because of, a sync of the directory. It is
+    // made so before anything is removed on the strength of it.
+    sync_dir_or_stop(&inner.shard, &directory).await?;
     let entries = inner.shard.disk().list(&directory).await?;
     let Some(manifest) = Manifest::load(&inner.shard, &directory, tablet).await? else {
         let dropped = entries.iter().any(|entry| entry.name == DROPPED_NAME);

@@ -11,7 +11,7 @@
 
 use crate::error::StoreError;
 use crate::lsn::Lsn;
-use crate::sync::{Signal, stop, sync_dir_or_stop, sync_or_stop};
+use crate::sync::{Gate, Signal, stop, sync_dir_or_stop, sync_or_stop};
 use crate::wal::format::{LogName, ROOT, SegmentHeader, segment_name};
 use holon_kernel::{DiskFile, OpenOptions, Shard};
 use std::cell::{Cell, RefCell};
@@ -48,6 +48,7 @@ pub struct Segments {
     next_spare: Cell<u64>,
     wanted: Signal,
     provided: Signal,
+    retiring: Gate,
     pub created: Cell<u64>,
     pub recycled: Cell<u64>,
 }
@@ -77,6 +78,7 @@ impl Segments {
             next_spare: Cell::new(0),
             wanted: Signal::new(),
             provided: Signal::new(),
+            retiring: Gate::new(),
             created: Cell::new(0),
             recycled: Cell::new(0),
         }))
@@ -177,6 +179,7 @@ impl Segments {
 
     /// Takes back segments, oldest first, all of whose records are below `needed`.
     pub async fn retire_below(&self, needed: Lsn) -> Result<(), StoreError> {
+        let _retiring = self.retiring.enter(&self.shard).await?;
         loop {
             let oldest = {
                 let mut sealed = self.sealed.borrow_mut();
