@@ -173,9 +173,9 @@ impl Model {
         let certain_effect = certain.and_then(|timestamp| history.get(&timestamp));
         let wrong = |what: String| {
             let tail: Vec<_> =
-                history.iter().rev().take(6).map(|(t, e)| (t, e, self.mutations.get(t).map(|m| m.state))).collect();
+                history.iter().rev().take(6).map(|(t, e)| (t, e, self.mutations.get(t).map(|m| (m.state, m.durability)))).collect();
             Err(format!(
-                "tablet {} key {:?} column {}: {what}; certain: {certain:?}; history: {tail:?}",
+                "tablet {} key {:?} column {}: {what}; certain: {certain:?}; began {began} at second {now_seconds}; history: {tail:?}",
                 name.0, name.1, name.2
             ))
         };

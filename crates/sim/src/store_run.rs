@@ -57,7 +57,8 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         segment_bytes: 4096 * random.range(16, 64),
         block_bytes: random.range(256, 8192) as usize,
         scaling: random.below(9) as i32 - 4,
-        purge_after_seconds: random.range(0, 20) as i64,
+        // Longer than any write takes from its timestamp to the log: an older one that came after the purge would show.
+        purge_after_seconds: random.range(3, 20) as i64,
     };
     let shards = random.range(1, 4) as u16;
     let expanded = format!("shards {shards} rot {with_rot} {store:?} {disk:?}");
@@ -158,7 +159,6 @@ impl Run {
             }
             _ => {}
         }
-        self.damaged |= world.faults.counts().contains_key(&Fault::MisdirectedWrite);
     }
 
     fn change_shards(&mut self, world: &mut World) {
@@ -364,6 +364,7 @@ impl Run {
     }
 
     fn collect(&mut self, world: &World) {
+        self.damaged |= world.faults.counts().contains_key(&Fault::MisdirectedWrite);
         let reports = self.reports.take();
         for report in reports {
             self.operations += 1;
