@@ -14,9 +14,10 @@ pub async fn prepare(service: &Rc<TablesService>, connection: &Connection, prepa
     let keyspace = run::keyspace(connection, prepare.keyspace.as_deref());
     let (id, kept) = service.statements().prepare(keyspace.as_deref(), &prepare.statement)?;
     let planned = kept.planned(&service.schema())?;
-    service.statements().keep(id, kept.clone());
-    // Before the answer: the client may execute it at once, on a connection of another shard.
-    service.share_prepared(kept.keyspace.as_deref(), &kept.text).await;
+    if service.statements().keep(id, kept.clone()) {
+        // Before the answer: the client may execute it at once, on a connection of another shard.
+        service.share_prepared(kept.keyspace.as_deref(), &kept.text).await;
+    }
     let metadata = match &planned.plan {
         Some(plan) => {
             let pk_indexes = plan.markers().partition_key_indexes().to_vec();

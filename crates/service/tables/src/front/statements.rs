@@ -163,12 +163,12 @@ impl Statements {
         kept.last_used.set(now);
     }
 
-    /// Keeps a statement under its id; fine if it is kept already.
-    pub fn keep(&self, id: StatementId, kept: Rc<KeptStatement>) {
+    /// Keeps a statement under its id; false if it was kept already.
+    pub fn keep(&self, id: StatementId, kept: Rc<KeptStatement>) -> bool {
         self.touch(&kept);
         let mut prepared = self.prepared.borrow_mut();
         if prepared.contains_key(&id) {
-            return;
+            return false;
         }
         count(&self.counts.prepared);
         let too_many = |count: usize, bytes: usize| count > PREPARED_STATEMENTS_MAX || bytes > PREPARED_BYTES_MAX;
@@ -181,6 +181,7 @@ impl Statements {
         }
         prepared.insert(id, kept);
         self.prepared_bytes.set(bytes);
+        true
     }
 }
 
