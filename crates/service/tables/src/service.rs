@@ -15,6 +15,7 @@ pub mod config;
 mod prepared;
 mod report;
 mod schema_change;
+mod storage;
 mod system_state;
 mod truncate;
 
@@ -37,7 +38,7 @@ use holon_kernel::{
     TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
-use holon_store::{Engine, EngineOptions};
+use holon_store::Engine;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
@@ -174,19 +175,6 @@ impl TablesService {
     pub(crate) fn connections(&self) -> Vec<Rc<Connection>> {
         self.connections.borrow().values().filter_map(Weak::upgrade).collect()
     }
-
-    fn engine_options(&self, boot: u32) -> EngineOptions {
-        let mut options = EngineOptions::new(boot, self.shard.id().0, self.shard.shards());
-        options.memtable_bytes = self.config.memtable_bytes;
-        options.cache_bytes = self.config.cache_bytes;
-        options.log_bytes_max = self.config.log_bytes_max;
-        options.segment_bytes = self.config.log_segment_bytes;
-        options.automatic_compaction = self.config.automatic_compaction;
-        let me = self.me.clone();
-        options.tablet_options =
-            Rc::new(move |tablet| me.upgrade().map(|me| me.tablet_options(tablet)).unwrap_or_default());
-        options
-    }
 }
 
 impl Service for TablesService {
@@ -252,7 +240,7 @@ impl Service for TablesService {
                 let engine = self.engine().ok_or("the engine is not open")?;
                 engine.retire_old_logs().await.map_err(|error| error.to_string())?;
             }
-            Ok(())
+            self.finish_batches().await
         })
     }
 

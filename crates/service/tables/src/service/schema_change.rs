@@ -16,9 +16,7 @@ use holon_cql::request::QueryParameters;
 use holon_cql::response::{Event, ResultResponse};
 use holon_cql::{RowsMetadata, RowsWriter, Version};
 use holon_cql_language::ast::{Describe, Statement};
-use holon_kernel::{Tablet, TabletDescriptor};
 use holon_metadata::ProposeError;
-use holon_store::TabletOptions;
 use std::rc::Rc;
 
 impl TablesService {
@@ -112,14 +110,5 @@ impl TablesService {
                 self.report(format!("tablet {tablet} keeps its former options: {error}"));
             }
         }
-    }
-
-    pub(super) fn tablet_options(&self, tablet: TabletId) -> TabletOptions {
-        let _ = tablet;
-        TabletOptions::default()
-    }
-
-    pub(super) async fn open_table_tablet(&self, descriptor: TabletDescriptor) -> Result<Rc<dyn Tablet>, String> {
-        Err(format!("tablet {} cannot be opened yet", descriptor.id))
     }
 }

@@ -1,0 +1,76 @@
+//! The tablets of this shard and the engine under them: how they are opened, stored, and finished after a crash.
+
+use super::TablesService;
+use crate::schema::Durability;
+use crate::tablet::{TableTablet, TabletTable, batch_log};
+use crate::types::row_key;
+use holon_base::{GroupId, TabletId};
+use holon_kernel::{Tablet, TabletDescriptor};
+use holon_store::{EngineOptions, PurgePolicy, TabletOptions};
+use std::rc::Rc;
+
+impl TablesService {
+    pub(super) fn engine_options(&self, boot: u32) -> EngineOptions {
+        let mut options = EngineOptions::new(boot, self.shard.id().0, self.shard.shards());
+        options.memtable_bytes = self.config.memtable_bytes;
+        options.cache_bytes = self.config.cache_bytes;
+        options.log_bytes_max = self.config.log_bytes_max;
+        options.segment_bytes = self.config.log_segment_bytes;
+        options.automatic_compaction = self.config.automatic_compaction;
+        let me = self.me.clone();
+        options.tablet_options =
+            Rc::new(move |tablet| me.upgrade().map(|me| me.tablet_options(tablet)).unwrap_or_default());
+        options
+    }
+
+    /// How a tablet is stored. The schema is asked at each compaction, so that a changed `gc_grace_seconds` is seen.
+    pub(super) fn tablet_options(&self, tablet: TabletId) -> TabletOptions {
+        let (me, group) = (self.me.clone(), GroupId(tablet.0 / TabletId::PER_ENTRY_MAX));
+        let purge = move |now_seconds: i64| {
+            let table = me.upgrade().and_then(|me| me.schema().table_by_group(group).cloned());
+            match table {
+                // A lone copy has nobody to repair it from: it counts as repaired.
+                Some(table) => {
+                    let grace = i64::from(table.options.gc_grace_seconds);
+                    PurgePolicy { repaired: true, before_seconds: now_seconds.saturating_sub(grace) }
+                }
+                None => PurgePolicy::NEVER,
+            }
+        };
+        TabletOptions { prefix: row_key::PARTITION_PREFIX, purge: Rc::new(purge), ..TabletOptions::default() }
+    }
+
+    pub(super) async fn open_table_tablet(&self, descriptor: TabletDescriptor) -> Result<Rc<dyn Tablet>, String> {
+        let engine = self.engine().ok_or("the engine is not open")?;
+        engine.create_tablet(descriptor.id).await.map_err(|error| error.to_string())?;
+        let (me, group) = (self.me.clone(), descriptor.group);
+        let table = Rc::new(move || me.upgrade()?.table_of(group));
+        let tablet = TableTablet::new(descriptor.id, self.shard.clone(), engine, table);
+        self.tablets.insert(tablet.clone());
+        Ok(tablet)
+    }
+
+    /// What a tablet has to know of its table at this moment.
+    fn table_of(&self, group: GroupId) -> Option<TabletTable> {
+        let schema = self.schema();
+        let table = schema.table_by_group(group)?.clone();
+        let durability = match schema.keyspace(&table.keyspace)?.durability {
+            Durability::Sync => holon_store::Durability::Sync,
+            Durability::Periodic => holon_store::Durability::Periodic,
+        };
+        Some(TabletTable { table, durability })
+    }
+
+    /// Batches that were cut off by a crash are finished before any door opens.
+    pub(super) async fn finish_batches(&self) -> Result<(), String> {
+        let mut finished = 0;
+        for tablet in self.tablets.all() {
+            let replayed = batch_log::replay(&tablet).await;
+            finished += replayed.map_err(|error| format!("batches of tablet {}: {error}", tablet.id()))?;
+        }
+        if finished > 0 {
+            self.report(format!("finished {finished} batches that were cut off"));
+        }
+        Ok(())
+    }
+}
