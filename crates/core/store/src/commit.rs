@@ -191,7 +191,6 @@ impl Committer {
         inner.queue.taken(&group);
         for (index, pending) in group.into_iter().enumerate() {
             let lsn = first.plus(index as u64);
-            eprintln!("DBG apply {} {lsn} {:?} ts {}", pending.tablet, pending.durability, pending.mutation.timestamp_min());
             let outcome = inner.tree(pending.tablet).and_then(|tree| {
                 let active = tree.active();
                 let before = active.bytes();

@@ -104,7 +104,6 @@ async fn install(
     let manifest = tree.next_manifest(&runs, memtable.lsn_last());
     manifest.store(&inner.shard, &tree.directory).await?;
     tree.install(&manifest, runs, std::slice::from_ref(memtable));
-    eprintln!("DBG flush {} {:?}..{:?} flushed {:?} table {:?}", tree.id, memtable.lsn_first(), memtable.lsn_last(), manifest.flushed, written.table);
     inner.memtables_gone(std::slice::from_ref(memtable));
     drop(gate);
     Ok(true)

@@ -21,7 +21,6 @@ pub async fn create(inner: Rc<Inner>, tablet: TabletId) -> Result<(), StoreError
     // What the log may hold for a dropped tablet of this id is not the business of the new one.
     let manifest = Manifest { tablet, sequence: 1, flushed: inner.lsn_last.get(), runs: Vec::new() };
     manifest.store(&inner.shard, &directory).await?;
-    eprintln!("DBG create {tablet} boot {} flushed {:?}", inner.options.boot, manifest.flushed);
     let options = (inner.options.tablet_options)(tablet);
     let tree = Tree::new(tablet, options, &manifest, Version::default());
     inner.trees.borrow_mut().insert(tablet, Rc::new(tree));

@@ -94,9 +94,7 @@ pub async fn remove_directory(inner: &Inner, directory: &str, entries: &[Directo
 /// Replays the logs of earlier boots for this shard's tablets, and flushes what they held.
 pub async fn recover(inner: &Rc<Inner>) -> Result<RecoveryReport, StoreError> {
     let mut report = RecoveryReport::default();
-    eprintln!("DBG recover boot {} shard {}/{} trees {:?}", inner.options.boot, inner.options.shard, inner.options.shards, inner.trees.borrow().iter().map(|(a, t)| (*a, t.flushed())).collect::<Vec<_>>());
     for name in old_logs(&inner.shard, inner.options.boot).await? {
-        eprintln!("DBG log {name:?}");
         report.logs += 1;
         let mut reader = LogReader::open(inner.shard.clone(), name).await?;
         while let Some(chunk) = reader.next().await? {
@@ -127,8 +125,7 @@ fn replay_chunk(inner: &Rc<Inner>, chunk: &ReplayChunk, report: &mut RecoveryRep
         report.records += 1;
         let lsn = Lsn(chunk.first.0 + index as u64);
         // A tablet without a directory was dropped; one of another shard is replayed there.
-        let Ok(tree) = inner.tree(*tablet) else { eprintln!("DBG replay skip no tree {tablet} {lsn}"); continue };
-        eprintln!("DBG replay {tablet} {lsn} flushed {:?} now {:?}", tree.flushed(), crate::Mutation::decode(bytes.clone()).map(|m| m.timestamp_min()));
+        let Ok(tree) = inner.tree(*tablet) else { continue };
         if lsn <= tree.flushed() {
             continue;
         }
@@ -154,7 +151,6 @@ pub async fn retire_old_logs(inner: &Rc<Inner>) -> Result<u64, StoreError> {
     let disk = inner.shard.disk();
     let logs = all_old_logs(&inner.shard, inner.options.boot).await?;
     for name in &logs {
-        eprintln!("DBG retire {name:?}");
         let directory = name.directory();
         // First say, durably, that nothing in it counts: a half-removed log would look damaged.
         let mark = format!("{directory}/{RETIRED_NAME}");
