@@ -26,6 +26,8 @@ pub const DROPPED_NAME: &str = "DROPPED";
 /// Opens the trees of this shard's tablets.
 pub async fn open_trees(inner: &Rc<Inner>) -> Result<(), StoreError> {
     let disk = inner.shard.disk();
+    // A tablet whose directory is visible but not durable must not take writes, which would vanish with it.
+    sync_dir_or_stop(&inner.shard, TABLETS).await?;
     for entry in disk.list(TABLETS).await? {
         let Some(tablet) = parse_directory(&entry.name) else { continue };
         if tablet.shard(inner.options.shards).0 != inner.options.shard {
