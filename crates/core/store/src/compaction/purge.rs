@@ -92,8 +92,7 @@ impl Purge<'_> {
             CellKind::Live => true,
             CellKind::Tombstone { local_seconds } => !gone(entry.cell.timestamp, local_seconds),
             CellKind::Expiring(expiry) if expiry.is_past(self.now_seconds) => {
-                // Not before its grace: a reader that began earlier, or whose clock is behind, still sees it live.
-                if expiry.expires_at_seconds < self.policy.before_seconds {
+                if self.now_seconds.saturating_sub(expiry.expires_at_seconds) > EXPIRED_VALUE_KEPT_SECONDS {
                     entry.cell.value = Bytes::new();
                 }
                 !gone(entry.cell.timestamp, expiry.expires_at_seconds)
