@@ -357,10 +357,9 @@ impl Planning<'_> {
             return invalid("Conditional updates are not supported on counter tables".to_string());
         }
         let several = |values: &ValueSet| !matches!(values, ValueSet::One(_));
+        let what = if plan.kind == ModificationKind::Delete { "deletions" } else { "updates" };
         if plan.partition.iter().any(several) {
-            return invalid(
-                "IN on the partition key is not supported with conditional updates/deletions".replace("/", "s and "),
-            );
+            return invalid(format!("IN on the partition key is not supported with conditional {what}"));
         }
         let steps = plan.clustering.steps.iter();
         let in_clustering = |step: &super::restrictions::ClusteringStep| match step {
@@ -368,7 +367,7 @@ impl Planning<'_> {
             super::restrictions::ClusteringStep::Tuples { .. } => true,
         };
         if steps.clone().any(in_clustering) {
-            return invalid("IN on the clustering key columns is not supported with conditional updates".to_string());
+            return invalid(format!("IN on the clustering key columns is not supported with conditional {what}"));
         }
         Ok(())
     }

@@ -273,7 +273,11 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         for ((part, argument), expected) in parts.into_iter().zip(arguments).zip(&types) {
             let part = match part {
                 Some(part) if function::is_assignable(&part.cql_type, expected) => part,
-                Some(part) if as_term(argument).is_some() && part.cql_type.is_scalar() => {
+                // What was written out takes the type that is wanted, if it can.
+                Some(part)
+                    if (as_term(argument).is_some() && part.cql_type.is_scalar())
+                        || matches!((argument, expected), (Selector::List(_), CqlType::Vector(_))) =>
+                {
                     self.nested(argument, Some(expected))?
                 }
                 Some(part) => {

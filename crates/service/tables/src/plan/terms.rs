@@ -249,6 +249,20 @@ impl TermPlanner<'_> {
         })
     }
 
+    /// The type of a term that takes no other: a constant alone takes what is wanted of it.
+    fn own_type(&mut self, term: &Term) -> CqlResult<Option<CqlType>> {
+        match term {
+            Term::Literal(_) => Ok(None),
+            Term::Negate(inner) => self.own_type(inner),
+            Term::Tuple(parts) if parts.len() == 1 => self.own_type(&parts[0]),
+            Term::Arithmetic(operation) => {
+                let left = self.own_type(&operation.left)?;
+                Ok(left.or(self.own_type(&operation.right)?))
+            }
+            other => self.natural_type(other),
+        }
+    }
+
     /// A term whose type decides itself; `wanted` helps where nothing else does.
     pub fn typed(&mut self, term: &Term, wanted: Option<&CqlType>) -> CqlResult<(Expression, CqlType)> {
         match term {
@@ -270,10 +284,9 @@ impl TermPlanner<'_> {
                 Ok((Expression::Call(Box::new(call), vec![inner]), cql_type))
             }
             Term::Arithmetic(operation) => {
-                let left_hint = self.natural_type(&operation.left)?;
-                let right_hint = self.natural_type(&operation.right)?;
-                let left = self.typed(&operation.left, right_hint.as_ref().or(wanted))?;
-                let right = self.typed(&operation.right, left_hint.as_ref().or(wanted))?;
+                let (left_own, right_own) = (self.own_type(&operation.left)?, self.own_type(&operation.right)?);
+                let left = self.typed(&operation.left, right_own.as_ref().or(wanted))?;
+                let right = self.typed(&operation.right, left_own.as_ref().or(wanted))?;
                 let call =
                     Call::arithmetic(operation.operator, &left.1, &right.1, wanted).map_err(CqlError::Invalid)?;
                 let cql_type = call.return_type().clone();

@@ -69,7 +69,8 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         page_rows: page_rows.unwrap_or(u64::MAX),
         page_bytes: if page_rows.is_some() { limits::PAGE_BYTES_MAX } else { usize::MAX },
         limit,
-        per_partition,
+        // DISTINCT is one result a partition.
+        per_partition: if plan.distinct { Some(1) } else { per_partition },
     };
     let filters = row_filters(&plan.table, &plan.restrictions.filters, &environment)?;
     let writer = RowsWriter::new(parameters.version, metadata(plan, parameters));

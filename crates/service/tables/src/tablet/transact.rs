@@ -377,8 +377,10 @@ impl OperationContext<'_> {
             ReadOperation::SetIndex { column, index, value } => {
                 let elements = row.map(|row| row.elements(column)).unwrap_or_default();
                 if elements.is_empty() {
-                    let what = if value.is_some() { "set" } else { "delete" };
-                    return Err(CqlError::Invalid(format!("Attempted to {what} an element from a list which is null")));
+                    return Err(CqlError::invalid(match value {
+                        Some(_) => "Attempted to set an element on a list which is null",
+                        None => "Attempted to delete an element from a list which is null",
+                    }));
                 }
                 let found = usize::try_from(index).ok().and_then(|index| elements.get(index));
                 let found = found.ok_or_else(|| {
