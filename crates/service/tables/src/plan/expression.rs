@@ -1,5 +1,5 @@
-//! Typed expressions: what stands for a value, of a term or of a selection, ready to be evaluated with bound values and,
-//! in a selection or filter, with a row.
+//! Typed expressions: what stands for a value, of a term or of a selection, ready to be evaluated with bound values
+//! and, in a selection or filter, with a row.
 
 use crate::error::{CqlError, CqlResult};
 use crate::types::collection;

@@ -1,11 +1,13 @@
 //! Statements resolved against the schema: what is to be read or written, typed.
 //!
 //! ```text
-//!   Statement (a tree of names) + Schema ─▶ plan ─▶ Plan (columns, types, markers) ─▶ run::execute, any number of times
+//!   Statement (a tree of names) + Schema ─▶ plan ─▶ Plan (columns, types, markers) ─▶ run::execute, any number of
+//! times
 //! ```
 //!
-//! It reads no data and no values: a plan is made once for a prepared statement and executed often. It guarantees that what
-//! does not need values is checked here, with Cassandra's messages. DDL, roles and DESCRIBE are not planned here.
+//! It reads no data and no values: a plan is made once for a prepared statement and executed often. It guarantees
+//! that what does not need values is checked here, with Cassandra's messages. DDL, roles and DESCRIBE are not planned
+//! here.
 
 pub mod aggregate;
 pub mod expression;

@@ -205,7 +205,8 @@ impl Planning<'_> {
         if plan.columns_of(ColumnKind::Regular).next().is_none() && !plan.clustering.is_empty() {
             let names = restricted_names(&table, &plan.clustering);
             return invalid(format!(
-                "Invalid restrictions on clustering columns since the UPDATE statement modifies only static columns ({names})"
+                "Invalid restrictions on clustering columns since the UPDATE statement modifies only static \
+                 columns ({names})"
             ));
         }
         plan.condition = self.condition(&update.condition)?;
@@ -245,7 +246,8 @@ impl Planning<'_> {
         if !whole_rows && !regular && !plan.clustering.is_empty() {
             let names = restricted_names(&table, &plan.clustering);
             return invalid(format!(
-                "Invalid restrictions on clustering columns since the DELETE statement modifies only static columns ({names})"
+                "Invalid restrictions on clustering columns since the DELETE statement modifies only static \
+                 columns ({names})"
             ));
         }
         plan.condition = self.condition(&delete.condition)?;
@@ -259,8 +261,8 @@ impl Planning<'_> {
             };
             if !statics_only || plan.clustering.is_slice() {
                 return invalid(
-                    "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete \
-                     non static columns"
+                    "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order \
+                     to delete non static columns"
                         .to_string(),
                 );
             }

@@ -257,13 +257,14 @@ fn rest_of_clustering(
             }
             return Err(CqlError::Invalid(if taken.is_slice() {
                 format!(
-                    "Clustering column \"{}\" cannot be restricted (preceding column \"{preceding}\" is restricted by a \
-                     non-EQ relation)",
+                    "Clustering column \"{}\" cannot be restricted (preceding column \"{preceding}\" is \
+                     restricted by a non-EQ relation)",
                     column.name
                 )
             } else if column.position > taken.prefix_columns() {
                 format!(
-                    "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{preceding}\" is not restricted",
+                    "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{preceding}\" is not \
+                     restricted",
                     column.name
                 )
             } else {

@@ -253,8 +253,8 @@ fn ordering(
         }
         if column.position != expected {
             return invalid(
-                "Order by currently only supports the ordering of columns following their declared order in the PRIMARY \
-                 KEY"
+                "Order by currently only supports the ordering of columns following their declared order in the \
+                 PRIMARY KEY"
                     .to_string(),
             );
         }

@@ -201,7 +201,8 @@ async fn logged(
     }
 }
 
-/// Leaves the rest of a batch to the tablet where it began. If that cannot be told, the next start of the node finishes it.
+/// Leaves the rest of a batch to the tablet where it began. If that cannot be told, the next start of the node
+/// finishes it.
 async fn finish_later(sender: &Sender<'_>, tablet: TabletId) {
     if let Some(tablet) = sender.context.tablets.get(tablet) {
         batch_log::finish_later(&tablet);

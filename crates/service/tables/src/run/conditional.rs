@@ -1,7 +1,7 @@
 //! Conditional writes: INSERT … IF NOT EXISTS, UPDATE and DELETE … IF, and batches with such.
 //!
-//! Conditions and writes go to the tablet of the partition as one transaction. The answer is `[applied]`, and if that is false
-//! the rows as they were. A write whose answer does not come is a timeout of type CAS: unknown, not failed.
+//! Conditions and writes go to the tablet of the partition as one transaction. The answer is `[applied]`, and if that
+//! is false the rows as they were. A write whose answer does not come is a timeout of type CAS: unknown, not failed.
 
 use super::rows::MemoryRow;
 use super::send::{Sender, add_to_transaction, step_of};
@@ -43,9 +43,7 @@ pub async fn execute(
     let table = first.plan.table.clone();
     let serial = parameters.serial_consistency;
     let required = consistency::check_conditional(context, &table, serial, parameters.consistency)?;
-    if parameters.timestamp_us.is_some() && in_batch {
-        return Err(CqlError::invalid("Cannot provide custom timestamp for conditional BATCH"));
-    }
+    // The timestamp that a driver sends with every request is not one that somebody asked for: it is not used.
     let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
     // Relative: the tablet stamps it under the lock of the partition.
     let stamp = Stamp { timestamp: 0, now_seconds };
@@ -70,7 +68,7 @@ pub async fn execute(
     let sender = Sender::new(context, parameters, required, WriteType::Cas, &table);
     let answer = sender.transact(place.tablet, transaction).await?;
     let shown = shown_columns(&table, statements, in_batch);
-    result(&table, &answer, &shown, parameters, now_seconds)
+    result(&table, &answer, &shown, parameters)
 }
 
 fn target_place(target: &Target) -> Target {
@@ -233,13 +231,7 @@ impl Shown<'_> {
     }
 }
 
-fn result(
-    table: &Table,
-    answer: &TransactionAnswer,
-    shown: &[usize],
-    parameters: &Parameters,
-    _: i64,
-) -> CqlResult<Outcome> {
+fn result(table: &Table, answer: &TransactionAnswer, shown: &[usize], parameters: &Parameters) -> CqlResult<Outcome> {
     let encoding = |error: holon_cql::CqlError| CqlError::server(error.to_string());
     let (keyspace, name): (Arc<str>, Arc<str>) = ((&*table.keyspace).into(), (&*table.name).into());
     let spec = |column: &str, cql_type: CqlType| ColumnSpec {

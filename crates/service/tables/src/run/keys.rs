@@ -266,7 +266,8 @@ fn bound_values<'a>(
     Ok(Some((bound, values)))
 }
 
-/// What lies beyond a bound of one or more columns: for each of them the values beyond its own, behind equal ones before.
+/// What lies beyond a bound of one or more columns: for each of them the values beyond its own, behind equal ones
+/// before.
 fn beyond(table: &Table, prefix: &[u8], bound: &TupleBound, values: &[Bytes], is_lower: bool) -> Vec<ClusteringRange> {
     let columns = table.clustering().get(bound.first..).unwrap_or_default();
     let mut base = prefix.to_vec();
@@ -328,7 +329,8 @@ pub fn token_ranges(
         None => i128::from(i64::MIN),
     };
     let end = match upper {
-        // The smallest token stands for "the end of the ring", too: `token(k) <= -2⁶³` means everything above the start.
+        // The smallest token stands for "the end of the ring", too: `token(k) <= -2⁶³` means everything above the
+        // start.
         Some(bound) if value(bound)? == i64::MIN => i128::from(i64::MAX) + 1,
         Some(bound) => i128::from(value(bound)?) + i128::from(bound.inclusive),
         None => i128::from(i64::MAX) + 1,

@@ -1,5 +1,5 @@
-//! SELECT on virtual tables: rows from memory, through the same plan. They are few, so the key relations are tests as well, and
-//! there is one page.
+//! SELECT on virtual tables: rows from memory, through the same plan. They are few, so the key relations are tests as
+//! well, and there is one page.
 
 use super::read::{finish_memory, memory_rows};
 use super::rows::{MemoryRow, RowSink};

@@ -4,9 +4,10 @@
 //!   Plan + Parameters ─▶ execute ─▶ requests to tablets (grouped, side by side) ─▶ rows ─▶ RowsWriter ─▶ Outcome
 //! ```
 //!
-//! It is the coordinator: it runs on the shard that got the request, holds no data, and reaches tablets of this and of other
-//! shards alike. It guarantees that all writes of one statement or batch carry one timestamp, that a page ends at its rows
-//! or bytes whatever is asked, and that an outcome it does not know is reported as a timeout, never as a refusal.
+//! It is the coordinator: it runs on the shard that got the request, holds no data, and reaches tablets of this and
+//! of other shards alike. It guarantees that all writes of one statement or batch carry one timestamp, that a page
+//! ends at its rows or bytes whatever is asked, and that an outcome it does not know is reported as a timeout, never
+//! as a refusal.
 
 mod batch;
 pub mod cells;

@@ -4,8 +4,8 @@
 //! state = version:u8 crc32c:u32 table:u128 key:prefixed in_partition:varint has_limit:u8 [left:varint]
 //! ```
 //!
-//! It names the last row that was used, not a place in a file, so it holds whatever happens to the data in between, and for
-//! as long as the table exists.
+//! It names the last row that was used, not a place in a file, so it holds whatever happens to the data in between,
+//! and for as long as the table exists.
 
 use crate::error::{CqlError, CqlResult};
 use crate::schema::Table;

@@ -1,8 +1,8 @@
 //! SELECT: which tablets to ask for what, in which order, until the page is full.
 //!
-//! A read is a list of segments: one per partition that is named, or one per tablet that a range of tokens touches, in the order
-//! of the results. Segments of named partitions are asked side by side; tablets of a scan one after the other, each for a
-//! page at a time, so that a scan never holds more than a page.
+//! A read is a list of segments: one per partition that is named, or one per tablet that a range of tokens touches,
+//! in the order of the results. Segments of named partitions are asked side by side; tablets of a scan one after the
+//! other, each for a page at a time, so that a scan never holds more than a page.
 
 use super::filter::row_filters;
 use super::keys;
@@ -13,6 +13,7 @@ use super::{Context, Outcome, Parameters, consistency};
 use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::plan::expression::{Environment, Expression};
+use crate::plan::relations::ValueSet;
 use crate::plan::restrictions::PartitionRestriction;
 use crate::plan::select::SelectPlan;
 use crate::tablet::{ReadAnswer, ReadRequest};
@@ -90,7 +91,22 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         Finished::All => None,
         Finished::More { skipped } => read.next_page(&sink, state, skipped),
     };
-    finish(sink, next)
+    let mut outcome = finish(sink, next)?;
+    outcome.warnings.extend(warning(plan));
+    Ok(outcome)
+}
+
+/// Aggregates over more than one partition read all of them; Cassandra says so, too.
+fn warning(plan: &SelectPlan) -> Option<String> {
+    let aggregates = plan.is_aggregate() && !plan.selection.aggregates.is_empty();
+    match &plan.restrictions.partition {
+        _ if !aggregates => None,
+        PartitionRestriction::Tokens { .. } => Some("Aggregation query used without partition key".to_string()),
+        PartitionRestriction::Keys(sets) => {
+            let several = sets.iter().any(|set| !matches!(set, ValueSet::One(_)));
+            several.then(|| "Aggregation query used on multiple partition keys (IN restriction)".to_string())
+        }
+    }
 }
 
 fn finish(sink: RowSink<'_>, next: Option<Bytes>) -> CqlResult<Outcome> {
@@ -128,6 +144,10 @@ fn positive(expression: Option<&Expression>, environment: &Environment<'_>, what
 }
 
 fn page_rows(plan: &SelectPlan, parameters: &Parameters, limit: Option<u64>) -> CqlResult<Option<u64>> {
+    if plan.table.is_virtual() {
+        // Computed anew at each read: a second page would be of other rows.
+        return Ok(None);
+    }
     let asked = parameters.page_size.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0);
     // Aggregates over everything are one result however long it takes.
     let Some(asked) = asked.filter(|_| plan.grouping != Some(0)) else { return Ok(None) };
@@ -137,8 +157,8 @@ fn page_rows(plan: &SelectPlan, parameters: &Parameters, limit: Option<u64>) -> 
             return Ok(None);
         }
         return Err(CqlError::invalid(
-            "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the \
-             ORDER BY or the IN and sort client side, or disable paging for this query",
+            "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either \
+             remove the ORDER BY or the IN and sort client side, or disable paging for this query",
         ));
     }
     Ok(Some(asked))
@@ -290,6 +310,8 @@ impl Read<'_> {
                 for (key, row) in answer.rows {
                     examined += 1;
                     match sink.row(&key, row)? {
+                        // A static row may yet be a result of its own: the next page has to see it again.
+                        Flow::Continue if row_key::RowKey::split(&key).is_some_and(|split| split.is_static) => {}
                         Flow::Continue => last_key = Some(key),
                         Flow::PageFull => return Ok(Finished::More { skipped: None }),
                         Flow::Done => return Ok(Finished::All),
@@ -312,7 +334,8 @@ impl Read<'_> {
                 examined += 1;
             }
             self.check_unpaged(sink)?;
-            if self.page_rows.is_some() && examined >= PAGE_EXAMINED_MAX && sink.position().is_some() {
+            let may_end = self.page_rows.is_some() && self.plan.grouping.is_none() && last_key.is_some();
+            if may_end && examined >= PAGE_EXAMINED_MAX && !segments.is_empty() {
                 return Ok(Finished::More { skipped: last_key });
             }
             if !segments.is_empty() {
@@ -397,16 +420,8 @@ impl Read<'_> {
             CallError::Overloaded => {
                 CqlError::overloaded("too many reads are in flight on that shard; try again later")
             }
-            CallError::Failed(bytes) => match CqlError::decode(&bytes) {
-                CqlError::Server(_) => CqlError::ReadFailure {
-                    consistency: self.parameters.consistency,
-                    received: 0,
-                    required: self.required,
-                    failures: 1,
-                    data_present: false,
-                },
-                other => other,
-            },
+            // What a damaged file says is what the client is told: it names the file.
+            CallError::Failed(bytes) => CqlError::decode(&bytes),
         }
     }
 
@@ -414,12 +429,17 @@ impl Read<'_> {
         let position = sink.position().cloned();
         let (key, in_partition) = match (position, skipped) {
             // Rows behind the last result were looked at and are no results: the next page need not look again.
-            (Some((key, in_partition)), Some(skipped)) if self.plan.grouping.is_none() => {
-                let same = row_key::prefix_length(&key).is_some_and(|length| skipped.starts_with(&key[..length]));
-                (skipped, if same { in_partition } else { 0 })
+            (position, Some(skipped)) => {
+                let of = row_key::prefix_length(&skipped).map(|length| skipped.slice(..length)).unwrap_or_default();
+                let in_partition = match position {
+                    Some((key, in_partition)) if key.starts_with(&of) => in_partition,
+                    Some(_) => 0,
+                    None => before.filter(|state| state.key.starts_with(&of)).map_or(0, |state| state.in_partition),
+                };
+                (skipped, in_partition)
             }
-            (Some(position), _) => position,
-            (None, _) => before.map(|state| (state.key, state.in_partition))?,
+            (Some(position), None) => position,
+            (None, None) => before.map(|state| (state.key, state.in_partition))?,
         };
         Some(PagingState { key, in_partition, left: sink.limit_left() }.encode(&self.plan.table))
     }

@@ -375,7 +375,7 @@ impl<'a> RowSink<'a> {
             (0..grouping).map(|index| view.column(index).unwrap_or_default()).collect()
         };
         if self.group.as_ref().is_some_and(|group| group.key != group_key) {
-            let flow = self.end_group(in_partition)?;
+            let flow = self.end_group()?;
             if flow != Flow::Continue {
                 return Ok(flow);
             }
@@ -427,7 +427,7 @@ impl<'a> RowSink<'a> {
         places
     }
 
-    fn end_group(&mut self, _: &mut u64) -> CqlResult<Flow> {
+    fn end_group(&mut self) -> CqlResult<Flow> {
         let Some(group) = self.group.take() else { return Ok(Flow::Continue) };
         let aggregates = self.plan.selection.aggregates.iter().zip(&group.states);
         let results: Vec<Option<Bytes>> = aggregates.map(|(aggregate, state)| aggregate.result(state)).collect();
@@ -457,7 +457,7 @@ impl<'a> RowSink<'a> {
                 in_partition: 1,
             });
         }
-        self.end_group(&mut 0)
+        self.end_group()
     }
 
     /// Sorts what is to be sorted; gives the writer.

@@ -277,6 +277,22 @@ impl Writer<'_> {
                     }
                 }
             }
+            other => return self.element_operation(column, other, key, patch, writes),
+        }
+        Ok(())
+    }
+
+    /// What is done to one element, field or counter.
+    fn element_operation(
+        &self,
+        column: &Column,
+        action: &Action,
+        key: &Bytes,
+        patch: &mut RowPatch,
+        writes: &mut PartitionWrites,
+    ) -> CqlResult<()> {
+        let value = |expression: &Expression| expression.evaluate(self.environment);
+        match action {
             Action::SetKey(element, expression) => {
                 let Some(key_type) = key_type(column) else { return Ok(()) };
                 let path = path(key_type, &self.element_key(element, "map key")?);
@@ -330,6 +346,7 @@ impl Writer<'_> {
                 })?;
                 writes.operations.push((key.clone(), ReadOperation::Count { column: column.id, by }));
             }
+            _ => {}
         }
         Ok(())
     }

@@ -5,10 +5,10 @@
 //!   coordinators elsewhere ── bytes (request.rs) ──┴─▶ TableTablet ─▶ Engine
 //! ```
 //!
-//! It knows keys, rows and columns by number, not statements. It guarantees: a mutation is applied whole and answered when
-//! its keyspace's durability is reached; [`TableTablet::transact`] (conditions, list indexes, counters) reads and writes with no other
-//! transaction of the partition between, even if whoever asked goes away; a batch that began here is finished, also after
-//! a crash ([`batch_log`]).
+//! It knows keys, rows and columns by number, not statements. It guarantees: a mutation is applied whole and answered
+//! when its keyspace's durability is reached; [`TableTablet::transact`] (conditions, list indexes, counters) reads
+//! and writes with no other transaction of the partition between, even if whoever asked goes away; a batch that began
+//! here is finished, also after a crash ([`batch_log`]).
 
 pub mod batch_log;
 mod condition;
@@ -32,8 +32,8 @@ use md5::{Digest, Md5};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Rows looked at before a read answers with what it has: a stretch of tombstones is then left to the next request, so that
-/// none of them holds the shard for long.
+/// Rows looked at before a read answers with what it has: a stretch of tombstones is then left to the next request,
+/// so that none of them holds the shard for long.
 const EXAMINED_ROWS_MAX: usize = 100_000;
 
 /// The tablets of this shard by id, for coordinators on the same shard.
@@ -123,7 +123,8 @@ impl TableTablet {
         Ok(ReadAnswer { rows: page.rows, rest })
     }
 
-    /// At most `most` rows of each partition (static rows not counted): the rest of a partition is jumped over, not read.
+    /// At most `most` rows of each partition (static rows not counted): the rest of a partition is jumped over, not
+    /// read.
     async fn rows_of_partitions(&self, request: ReadRequest, most: usize) -> Result<ReadAnswer, CallError> {
         let mut ranges: std::collections::VecDeque<KeyRange> = request.ranges.iter().cloned().collect();
         let mut rows = Vec::new();

@@ -1,7 +1,7 @@
 //! Transactions: read, test, write, on rows of one partition.
 //!
-//! A condition holds of what is read under the partition's lock, and the write is stamped under it, later than everything that was
-//! read: what is applied is therefore seen by the next transaction, in the order of the locks.
+//! A condition holds of what is read under the partition's lock, and the write is stamped under it, later than
+//! everything that was read: what is applied is therefore seen by the next transaction, in the order of the locks.
 
 use super::condition::Condition;
 use super::{TableTablet, refusal, request};
@@ -19,8 +19,8 @@ use holon_store::{
 /// What is to happen if all conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
-    /// Microseconds. `None`: the tablet stamps it, and the timestamps of patches and ranges are relative to that (0, or -1
-    /// for what an overwrite deletes).
+    /// Microseconds. `None`: the tablet stamps it, and the timestamps of patches and ranges are relative to that (0,
+    /// or -1 for what an overwrite deletes).
     pub timestamp: Option<i64>,
     pub now_seconds: i64,
     /// Of cells that are written after reading.

@@ -1,4 +1,5 @@
-//! The order of serialized values, as CQL has it: of clustering columns, of set elements and map keys, of `min` and `max`.
+//! The order of serialized values, as CQL has it: of clustering columns, of set elements and map keys, of `min` and
+//! `max`.
 
 use super::number::{Decimal, compare_varint};
 use super::{collection, uuids};

@@ -1,7 +1,8 @@
-//! Literals to serialized values and back, comparison, functions, and key encodings whose byte order is the order of CQL.
+//! Literals to serialized values and back, comparison, functions, and key encodings whose byte order is the order of
+//! CQL.
 //!
-//! Everything here is a pure function of its arguments (but for `now()` and `uuid()`, which ask the shard). It knows no table
-//! but for the shape of its keys.
+//! Everything here is a pure function of its arguments (but for `now()` and `uuid()`, which ask the shard). It knows
+//! no table but for the shape of its keys.
 
 pub mod calculate;
 pub mod calendar;

@@ -5,8 +5,8 @@
 use num_bigint::BigInt;
 use std::cmp::Ordering;
 
-/// Digits of a decimal after its point (or before it, if negative) that are still calculated with. Beyond this an addition
-/// of `1e1000000000` and `1` would ask for a gigabyte.
+/// Digits of a decimal after its point (or before it, if negative) that are still calculated with. Beyond this an
+/// addition of `1e1000000000` and `1` would ask for a gigabyte.
 const SCALE_SPREAD_MAX: i64 = 10_000;
 
 pub fn varint_from_text(text: &str) -> Option<Vec<u8>> {
@@ -119,8 +119,8 @@ impl Decimal {
         Some(&self.unscaled * BigInt::from(10).pow(u32::try_from(-spread).ok()?))
     }
 
-    /// Sign (-1, 0, 1), the exponent `e` and the digits `d` of `0.d × 10^e`, with neither leading nor trailing zeros: equal
-    /// numbers have equal parts.
+    /// Sign (-1, 0, 1), the exponent `e` and the digits `d` of `0.d × 10^e`, with neither leading nor trailing zeros:
+    /// equal numbers have equal parts.
     pub fn parts(&self) -> (i8, i64, Vec<u8>) {
         let text = self.unscaled.to_string();
         let (sign, digits) = match text.strip_prefix('-') {

@@ -1,8 +1,8 @@
 //! Byte-comparable encodings: the order of the bytes is the order of CQL, and a value knows its end.
 //!
-//! A component is a header (1: an empty value, 2: a value) and a body by type; for a descending column every byte of it is
-//! inverted. No component is a prefix of another, so components can be put one after the other, and the keys that begin
-//! with some of them are the range from these to [`holon_store::prefix_end`].
+//! A component is a header (1: an empty value, 2: a value) and a body by type; for a descending column every byte of
+//! it is inverted. No component is a prefix of another, so components can be put one after the other, and the keys
+//! that begin with some of them are the range from these to [`holon_store::prefix_end`].
 //!
 //! ```text
 //! integers, date, time, timestamp   big-endian, sign flipped where there is one

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Rows lie in the order of tokens, then of clustering; kind 0 is the static row, which comes first, kind 1 a row. The
-//! partition key is as it is hashed (one column alone, several as `[length][bytes][0]` each): within one token its order
-//! means nothing, and with the length before it the prefix can be told from the key alone. Clustering columns are
+//! partition key is as it is hashed (one column alone, several as `[length][bytes][0]` each): within one token its
+//! order means nothing, and with the length before it the prefix can be told from the key alone. Clustering columns are
 //! [`super::ordered`] components.
 
 use super::ordered;

@@ -1,4 +1,5 @@
-//! A shard with an engine and tablets on a disk in memory, without a door: statements go in as text, rows come out as text.
+//! A shard with an engine and tablets on a disk in memory, without a door: statements go in as text, rows come out as
+//! text.
 
 #![allow(dead_code)] // each test binary uses its part
 
@@ -77,6 +78,7 @@ impl World {
     /// Ends the shard without a word and starts another on its disk.
     pub fn crash(&mut self) {
         self.boot += 1;
+        let stopped_at = self.test.shard.wall();
         let disk = self.disk.deep_copy();
         self.disk = disk;
         self.tablets = LocalTablets::default();
@@ -84,7 +86,8 @@ impl World {
         self.test = test;
         self.engine = engine;
         // The clock goes on while nobody runs.
-        self.test.advance(Duration::from_secs(3600 * u64::from(self.boot)));
+        let passed = (stopped_at.micros() - self.test.shard.wall_micros()).max(0).cast_unsigned();
+        self.test.advance(Duration::from_micros(passed) + Duration::from_secs(1));
         for id in self.all.clone() {
             self.open_tablet(id);
         }

@@ -1,0 +1,110 @@
+//! A batch over several tablets that a crash cuts in two is whole after the next start; conditions and counters side by side
+//! count each other.
+
+mod data_world;
+
+use data_world::{World, rows_of};
+use holon_store::{Cell, CellEntry, Durability, MutationBuilder, RowPatch};
+use holon_tables::plan::Plan;
+use holon_tables::run::{self, Parameters};
+use holon_tables::tablet::batch_log;
+use holon_tables::types::row_key;
+use std::rc::Rc;
+
+fn world() -> World {
+    let mut world = World::new(true);
+    world.ok("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
+    world.ok("USE k");
+    world.ok("CREATE TABLE t (k int PRIMARY KEY, v int, n list<int>)");
+    world
+}
+
+/// A mutation that sets `v` of a key, as a coordinator makes it, and the tablet it goes to.
+fn part(world: &World, k: i32, v: i32) -> batch_log::Part {
+    let table = world.context().schema.table("k", "t").expect("the table").clone();
+    let (prefix, token) = row_key::partition_prefix(&k.to_be_bytes());
+    let column = table.column("v").expect("the column").id;
+    let mut patch = RowPatch::default();
+    patch.put(CellEntry::new(column, Cell::live(1, v.to_be_bytes().to_vec())));
+    let mut builder = MutationBuilder::new();
+    builder.row(row_key::rows_start(&prefix), &patch);
+    let tablet = holon_base::TabletId::new(table.group, row_key::tablet_ordinal(token, table.tablets));
+    (tablet, builder.finish().expect("a mutation").bytes().clone())
+}
+
+#[test]
+fn a_batch_cut_off_after_its_first_part_is_finished_at_the_next_start() {
+    let mut world = world();
+    let parts: Vec<batch_log::Part> = (1..=8).map(|k| part(&world, k, k * 10)).collect();
+    let (first, _) = parts[0];
+    // What reached the disk before the crash: the entry, and none of the parts.
+    let (key, row) = batch_log::entry(7, &parts, 1);
+    let mut builder = MutationBuilder::new();
+    builder.row(&key, &row);
+    let (engine, mutation) = (world.engine.clone(), builder.finish().expect("a mutation"));
+    world.test.block_on(async move { engine.write(first, mutation, Durability::Sync).await }).expect("written");
+    assert_eq!(world.ok("SELECT count(*) FROM t").lines().last(), Some("0"), "the entry itself is no row");
+    world.crash();
+    let sum = world.ok("SELECT count(*), sum(v) FROM t");
+    assert_eq!(sum.lines().last(), Some("8 | 360"));
+    // It is gone from the log: what is deleted now stays deleted at the start after that.
+    world.ok("DELETE FROM t WHERE k = 1");
+    world.crash();
+    assert_eq!(world.ok("SELECT count(*), sum(v) FROM t").lines().last(), Some("7 | 350"));
+}
+
+fn together(world: &World, plan: &Rc<Plan>, times: usize) -> Vec<bool> {
+    let context = world.context();
+    let (plan, parameters) = (plan.clone(), world.parameters());
+    world.test.block_on(async move {
+        let one = || run::execute(&context, &plan, &parameters);
+        let outcomes = holon_kernel::join_all((0..times).map(|_| one())).await;
+        outcomes
+            .into_iter()
+            .map(|outcome| {
+                let rows = rows_of(&outcome.expect("an answer"));
+                rows.is_none_or(|rows| rows.rows[0][0].as_deref() == Some(&[1]))
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn of_many_at_once_one_is_applied() {
+    let mut world = world();
+    let insert = world.plan("INSERT INTO t (k, v) VALUES (1, 0) IF NOT EXISTS").expect("a plan");
+    assert_eq!(together(&world, &insert, 20).into_iter().filter(|applied| *applied).count(), 1);
+    let update = world.plan("UPDATE t SET v = 1 WHERE k = 1 IF v = 0").expect("a plan");
+    assert_eq!(together(&world, &update, 20).into_iter().filter(|applied| *applied).count(), 1);
+    world.ok("CREATE TABLE c (k int PRIMARY KEY, n counter)");
+    let count = world.plan("UPDATE c SET n = n + 3 WHERE k = 1").expect("a plan");
+    together(&world, &count, 50);
+    assert_eq!(world.ok("SELECT n FROM c").lines().last(), Some("150"));
+}
+
+#[test]
+fn a_caller_that_goes_away_does_not_break_the_order_of_transactions() {
+    let mut world = world();
+    world.ok("INSERT INTO t (k, v) VALUES (1, 0)");
+    let plan = world.plan("UPDATE t SET v = 1 WHERE k = 1 IF v = 0").expect("a plan");
+    let (context, parameters) = (world.context(), world.parameters());
+    // The client leaves at its deadline, which is now: the outcome is unknown to it, and the next one sees it or not, but
+    // never both.
+    let deadline = Some(world.test.shard.now());
+    let gone = Parameters { deadline, ..parameters.clone() };
+    let (first, second) = world.test.block_on(async move {
+        let first = run::execute(&context, &plan, &gone).await;
+        let second = run::execute(&context, &plan, &parameters).await;
+        (first, second)
+    });
+    let applied = |outcome: Result<run::Outcome, holon_tables::error::CqlError>| match outcome {
+        Ok(outcome) => rows_of(&outcome).map(|rows| rows.rows[0][0].as_deref() == Some(&[1])),
+        Err(error) => {
+            assert_eq!(error.code(), 0x1100, "{error}");
+            None
+        }
+    };
+    let (first, second) = (applied(first), applied(second));
+    assert!(!(first == Some(true) && second == Some(true)), "{first:?} {second:?}");
+    assert_eq!(world.ok("SELECT v FROM t").lines().last(), Some("1"));
+}
