@@ -1,14 +1,14 @@
 //! The file under the log: checksummed records behind one another, each synced before its entry counts.
 //!
 //! ```text
-//!   file   = "HOLONLOG" version:u32 record*
+//!   file   = "HOLONLOG" version:u32 node:u128 record*
 //!   record = length:u32 crc:u32 index:u64 service:u16 entry[length]       crc over index, service, entry
 //! ```
 //! A bad record with a good one of a later index behind it is damage, and an error. A bad record with nothing good behind
 //! it is the torn tail of an append nobody was told of, and is cut off.
 
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, ServiceId, crc32c};
+use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, crc32c};
 use holon_kernel::{DiskBuffer, DiskClient, DiskError, DiskFile, OpenOptions};
 use thiserror::Error;
 
@@ -19,7 +19,7 @@ const DIRECTORY: &str = "metadata";
 const PATH: &str = "metadata/log";
 const MAGIC: &[u8; 8] = b"HOLONLOG";
 const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 12;
+const HEADER_BYTES: usize = 28;
 const RECORD_HEADER_BYTES: usize = 18;
 
 /// Read at a time while loading, bytes.
@@ -33,6 +33,10 @@ pub enum LogError {
         "{PATH} is damaged at byte {offset}: {detail}; restore the data directory from a backup (nothing was changed)"
     )]
     Damaged { offset: usize, detail: String },
+    #[error(
+        "{PATH} belongs to another node ({found}; the file `node` beside it says {expected}): files of two data directories were mixed, put back the right ones"
+    )]
+    OtherNode { found: NodeId, expected: NodeId },
     #[error("{PATH} has format {found}, this binary knows up to {VERSION}: start a newer holon")]
     Newer { found: u32 },
 }
@@ -59,8 +63,8 @@ pub(crate) enum AppendError {
 }
 
 impl LogFile {
-    /// Opens or makes the log; gives all its entries.
-    pub(crate) async fn open(disk: &DiskClient) -> Result<(LogFile, Vec<Entry>), LogError> {
+    /// Opens or makes the log of a node; gives all its entries.
+    pub(crate) async fn open(disk: &DiskClient, node: NodeId) -> Result<(LogFile, Vec<Entry>), LogError> {
         disk.create_dir(DIRECTORY).await?;
         let file = disk.open(PATH, OpenOptions { create: true, direct: false }).await?;
         let mut content = Vec::with_capacity(file.length() as usize);
@@ -78,13 +82,14 @@ impl LogFile {
             let mut header = ByteWriter::new();
             header.put_slice(MAGIC);
             header.put_u32(VERSION);
+            header.put_u128(node.0);
             file.write_at(0, DiskBuffer::from(header.as_slice())).await?;
             file.sync().await?;
             disk.sync_dir(DIRECTORY).await?;
             disk.sync_dir("").await?;
             return Ok((LogFile { file, end: HEADER_BYTES as u64, index: 0 }, Vec::new()));
         }
-        let (entries, end) = parse(Bytes::from(content))?;
+        let (entries, end) = parse(Bytes::from(content), node)?;
         if end < file.length() {
             file.truncate(end).await?;
             file.sync().await?;
@@ -117,7 +122,7 @@ fn encode(entry: &Entry) -> Bytes {
     out.freeze()
 }
 
-fn parse(content: Bytes) -> Result<(Vec<Entry>, u64), LogError> {
+fn parse(content: Bytes, node: NodeId) -> Result<(Vec<Entry>, u64), LogError> {
     let damaged = |offset: usize, detail: &str| LogError::Damaged { offset, detail: detail.to_string() };
     let mut header = ByteReader::new(content.slice(..HEADER_BYTES));
     if header.bytes(MAGIC.len()).is_ok_and(|magic| magic != MAGIC[..]) {
@@ -127,6 +132,10 @@ fn parse(content: Bytes) -> Result<(Vec<Entry>, u64), LogError> {
         Ok(VERSION) => {}
         Ok(found) if found > VERSION => return Err(LogError::Newer { found }),
         _ => return Err(damaged(MAGIC.len(), "format 0")),
+    }
+    match header.u128().map(NodeId) {
+        Ok(found) if found == node => {}
+        found => return Err(LogError::OtherNode { found: found.unwrap_or(NodeId(0)), expected: node }),
     }
     let mut entries = Vec::new();
     let mut offset = HEADER_BYTES;

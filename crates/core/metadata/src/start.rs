@@ -34,7 +34,7 @@ pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -
     metadata.set_report(progress.clone());
     let shard = metadata.shard.clone();
     if shard.id() == ShardId(0) {
-        let (log, entries) = LogFile::open(&shard.disk()).await?;
+        let (log, entries) = LogFile::open(&shard.disk(), shard.node()).await?;
         for entry in &entries {
             metadata.clone().enqueue(entry.clone());
         }
