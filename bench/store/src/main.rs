@@ -10,16 +10,23 @@
 //! What is *not* measured: reads from a cold disk (the page cache is left as it is), several cores (one client, but for
 //! synced writes, where many share a sync).
 
+mod fjall;
 mod holon;
 mod measure;
 mod report;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod workload;
-mod yardsticks;
 
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use workload::Plan;
+
+#[cfg(feature = "rocksdb")]
+const ENGINES: &str = "holon,fjall,rocksdb";
+#[cfg(not(feature = "rocksdb"))]
+const ENGINES: &str = "holon,fjall";
 
 #[derive(Parser, Debug)]
 #[command(about = "Holon's storage engine beside fjall and RocksDB")]
@@ -32,7 +39,7 @@ struct Arguments {
     quick: bool,
     #[arg(long, default_value_t = 256)]
     cache_mib: usize,
-    #[arg(long, value_delimiter = ',', default_value = "holon,fjall,rocksdb")]
+    #[arg(long, value_delimiter = ',', default_value = ENGINES)]
     engines: Vec<String>,
     /// Bytes of the values, one table for each.
     #[arg(long, value_delimiter = ',', default_value = "100,1024")]
@@ -41,7 +48,7 @@ struct Arguments {
     #[arg(long)]
     directory: Option<PathBuf>,
     /// Bytes of a block in Holon's tables.
-    #[arg(long, default_value_t = 16384)]
+    #[arg(long, default_value_t = 4096)]
     block_bytes: usize,
     /// Run one engine and print its figures for the parent process.
     #[arg(long, hide = true)]
@@ -70,10 +77,11 @@ fn child(arguments: &Arguments, engine: &str) -> ExitCode {
     let plan = plan(arguments, arguments.values[0]);
     match engine {
         "holon" => workload::run(&holon::Holon::open(directory, &plan), &plan, directory),
-        "fjall" => workload::run(&yardsticks::Fjall::open(directory, &plan), &plan, directory),
-        "rocksdb" => workload::run(&yardsticks::Rocks::open(directory, &plan), &plan, directory),
+        "fjall" => workload::run(&fjall::Fjall::open(directory, &plan), &plan, directory),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => workload::run(&rocks::Rocks::open(directory, &plan), &plan, directory),
         other => {
-            eprintln!("unknown engine {other:?}; there is: holon, fjall, rocksdb");
+            eprintln!("unknown engine {other:?}; there is: {ENGINES}");
             return ExitCode::FAILURE;
         }
     }
