@@ -36,9 +36,6 @@ pub const CAS_TIMEOUT: Duration = Duration::from_secs(3);
 /// A truncation: Cassandra's `truncate_request_timeout`.
 pub const TRUNCATE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A change of the schema, until every shard has applied it: drivers wait 10 s for schema agreement.
-pub const SCHEMA_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Prepared statements of a shard, bytes of text and plan together. Cassandra takes 1/256 of its heap, at least 10 MiB;
 /// the least recently used go first, and clients prepare them again when told UNPREPARED.
 pub const PREPARED_BYTES_MAX: usize = 16 << 20;
@@ -53,9 +50,6 @@ pub const PLAN_CACHE_STATEMENTS_MAX: usize = 512;
 /// Longest text of a simple statement that is kept, bytes: longer ones are loads with values in them that do not come again.
 pub const PLAN_CACHE_TEXT_BYTES_MAX: usize = 1024;
 
-/// Statements of one BATCH message: its counter has 16 bits. (Cassandra warns by bytes, see the two below.)
-pub const BATCH_STATEMENTS_MAX: usize = 65_535;
-
 /// Bytes of a batch from which on a warning goes with the answer: Cassandra's `batch_size_warn_threshold`.
 pub const BATCH_WARN_BYTES: usize = 5 << 10;
 
@@ -64,10 +58,6 @@ pub const BATCH_FAIL_BYTES: usize = 50 << 10;
 
 /// Partition key as it is hashed and stored, bytes: its length is written with 16 bits, as in Cassandra.
 pub const KEY_BYTES_MAX: usize = 65_535;
-
-/// Rows of a page when the request names no page size: clients without paging get all in pages of this many inside the
-/// server, so that a scan yields.
-pub const PAGE_ROWS_DEFAULT: usize = 5_000;
 
 /// Rows of a page at most, whatever the request says.
 pub const PAGE_ROWS_MAX: usize = 100_000;

@@ -84,7 +84,31 @@ fn choose(service: &TablesService, scope: &[&str]) -> Result<Vec<Chosen>, String
         let tablets = (0..table.tablets).map(|ordinal| TabletId::new(table.group, ordinal));
         Chosen { table: table.clone(), tablets: tablets.filter(|tablet| tablet.shard(shards) == me).collect() }
     });
-    Ok(chosen.filter(|chosen| !chosen.tablets.is_empty()).collect())
+    Ok(chosen.collect())
+}
+
+/// Those that have the snapshot. Looked at before anything is changed: half a snapshot is none, but for dropping it.
+async fn with_snapshot(engine: &Engine, all: Vec<Chosen>, name: &str, whole: bool) -> Result<Vec<Chosen>, String> {
+    let is_elsewhere = all.iter().any(|chosen| chosen.tablets.is_empty());
+    let mut found = Vec::new();
+    for chosen in all.into_iter().filter(|chosen| !chosen.tablets.is_empty()) {
+        let mut kept = 0;
+        for tablet in &chosen.tablets {
+            let names = engine.snapshots(*tablet).await.map_err(|error| error.to_string())?;
+            kept += usize::from(names.iter().any(|known| known == name));
+        }
+        if kept == chosen.tablets.len() || (kept > 0 && !whole) {
+            found.push(chosen);
+        } else if kept > 0 {
+            let table = format!("{}.{}", chosen.table.keyspace, chosen.table.name);
+            return Err(format!("snapshot {name} of {table} is not whole: it was cut off while it was made"));
+        }
+    }
+    // Tablets of the other tables live on other shards, which look for themselves.
+    if found.is_empty() && !is_elsewhere {
+        return Err(format!("there is no snapshot {name}; see `holon tables snapshots`"));
+    }
+    Ok(found)
 }
 
 async fn on_tablets(
@@ -96,7 +120,12 @@ async fn on_tablets(
 ) -> Result<String, String> {
     let engine = service.engine().ok_or("the node is starting or stopping")?;
     let mut lines = Vec::new();
-    for chosen in choose(service, scope)? {
+    let mut all = choose(service, scope)?;
+    if matches!(command, "restore" | "drop-snapshot") {
+        all = with_snapshot(&engine, all, name.unwrap_or_default(), command == "restore").await?;
+    }
+    all.retain(|chosen| !chosen.tablets.is_empty());
+    for chosen in all {
         let table = format!("{}.{}", chosen.table.keyspace, chosen.table.name);
         let mut total = Total::default();
         for tablet in chosen.tablets {
