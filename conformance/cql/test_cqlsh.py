@@ -141,7 +141,7 @@ def test_copy_there_and_back(cqlsh, table, session, tmp_path):
     import uuid
     for number in range(3000):
         session.execute_async(insert, (
-            number % 10, f"c{number}, \"quoted\" 'line'", number / 7, number % 2 == 0, decimal.Decimal(number) / 4,
+            number % 10, f"c{number}, \"quoted\" 'line'", number / 8, number % 2 == 0, decimal.Decimal(number) / 4,
             uuid.UUID(int=number), datetime.datetime(2020, 1, 1) + datetime.timedelta(milliseconds=number),
             [number, 2] if number % 3 else None, {"a'b": "x"} if number % 5 else None)).result()
     file = tmp_path / "copied.csv"
