@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 
@@ -224,9 +224,32 @@ impl Connection {
         // Answers are written whole; waiting to merge them would only delay them.
         drop(self.stream.set_nodelay(true));
         match self.exchange().await {
-            Ok(()) => tracing::debug!(%peer, "connection closed"),
+            Ok(()) => {
+                self.say_goodbye().await;
+                tracing::debug!(%peer, "connection closed");
+            }
             Err(error) => tracing::debug!(%peer, %error, "connection ended"),
         }
+    }
+
+    /// A socket closed with input unread is reset, and the client may lose the error that says why. So only our half is closed, and
+    /// what still comes is thrown away for a moment.
+    async fn say_goodbye(&mut self) {
+        if self.all.draining.get() || self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let discard = async {
+            let mut left = limits::GOODBYE_BYTES_MAX;
+            while left > 0 {
+                self.input.clear();
+                self.input.reserve(limits::READ_BYTES);
+                match self.stream.read_buf(&mut self.input).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(count) => left = left.saturating_sub(count),
+                }
+            }
+        };
+        drop(tokio::time::timeout(limits::GOODBYE_TIMEOUT, discard).await);
     }
 
     async fn exchange(&mut self) -> std::io::Result<()> {

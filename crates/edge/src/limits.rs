@@ -34,6 +34,10 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that has begun a message and does not go on for so long is gone.
 pub const READ_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long, and for how many bytes, a client is listened to after its connection was closed from here.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const GOODBYE_BYTES_MAX: usize = 1 << 20;
+
 /// Silence after which the system asks whether a client is still there. Drivers send heartbeats every 30 s.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 

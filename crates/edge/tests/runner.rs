@@ -323,6 +323,20 @@ fn when_memory_is_short_large_messages_take_turns_and_all_are_answered() {
 }
 
 #[test]
+fn the_last_answer_arrives_even_if_more_was_sent_than_is_read() {
+    let node = Node::start(WIDE);
+    for _ in 0..20 {
+        let mut stream = node.connect();
+        let sent = [b"where\nquit\n".to_vec(), vec![b'z'; 300_000]].concat();
+        stream.write_all(&sent).expect("the rest is taken, too");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("no reset");
+        assert!(["0\n", "1\n"].contains(&answer.as_str()), "{answer:?}");
+    }
+    node.eventually("places are given back", || node.door.figures().connections == 0);
+}
+
+#[test]
 fn connections_beyond_the_limits_are_refused_and_places_come_back() {
     let node = Node::start(DoorLimits { connections_max: 10, connections_per_address_max: 2 });
     let mut first = node.connect();
