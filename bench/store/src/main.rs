@@ -1,5 +1,5 @@
-//! Holon's storage engine beside fjall and RocksDB: the same keys, values, cache, compression, filters and durability, one
-//! after the other on the same machine, each in a process of its own.
+//! Holon's storage engine beside fjall and RocksDB: the same keys, values, cache, compression, filters and durability,
+//! one after the other on the same machine, each in a process of its own.
 //!
 //! ```text
 //! cargo run --release                    10 M rows of 100 B, 1 M of 1 KiB

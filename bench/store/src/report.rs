@@ -20,7 +20,7 @@ pub fn table(plan: &Plan, results: &[(String, Vec<Figure>)]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "\n{} rows, 16 B keys, {} B values, {} MiB cache, LZ4, bloom filters of 10 bits; one client, synced writes from {SYNC_CLIENTS}",
+        "\n{} rows, 16 B keys, {} B values, {} MiB cache, LZ4, bloom filters; one client, synced writes from {SYNC_CLIENTS}",
         plan.rows,
         plan.value_bytes,
         plan.cache_bytes >> 20

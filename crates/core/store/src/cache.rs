@@ -1,5 +1,5 @@
-//! The block cache: unpacked blocks under a budget of bytes, replaced by CLOCK with a second chance for blocks that were
-//! hit. A block that a scan passed once is the first to go.
+//! The block cache: unpacked blocks under a budget of bytes, replaced by CLOCK with a second chance for blocks that
+//! were hit. A block that a scan passed once is the first to go.
 
 use crate::table::block::Block;
 use holon_base::Map;

@@ -1,5 +1,6 @@
-//! Group commit. Writes queue; one task takes what has gathered, gives it numbers, brings it into the log, applies it to
-//! the memtables in the order of its numbers, and answers. While a group is being written and synced the next one gathers.
+//! Group commit. Writes queue; one task takes what has gathered, gives it numbers, brings it into the log, applies it
+//! to the memtables in the order of its numbers, and answers. While a group is being written and synced the next one
+//! gathers.
 //!
 //! | group | applied and answered | on the medium |
 //! | --- | --- | --- |

@@ -162,7 +162,8 @@ impl RunCursor {
         Ok(())
     }
 
-    /// Going up, entry `at` begins after the last key of the entry before it: beyond the range there is nothing to load.
+    /// Going up, entry `at` begins after the last key of the entry before it: beyond the range there is nothing to
+    /// load.
     fn is_behind_end(&self, index: &Block, at: usize) -> bool {
         let Some(end) = self.range.end.as_ref().filter(|_| !self.reverse && at > 0) else { return false };
         index.key(at - 1) >= end.as_ref()

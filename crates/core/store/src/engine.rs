@@ -50,7 +50,8 @@ impl Engine {
     /// Opens the trees of this shard's tablets and starts a log. Nothing else is allowed before [`Engine::recover`].
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], [`StoreError::NewerFormat`], [`StoreError::Disk`]: nothing was changed on disk but unnamed files.
+    /// [`StoreError::Damaged`], [`StoreError::NewerFormat`], [`StoreError::Disk`]: nothing was changed on disk but
+    /// unnamed files.
     pub async fn open(shard: Rc<Shard>, options: EngineOptions) -> Result<Engine, StoreError> {
         let disk = shard.disk();
         disk.create_dir(TABLETS).await?;
@@ -156,7 +157,8 @@ impl Engine {
         Ok(WriteTicket { ticket })
     }
 
-    /// Writes, waiting for room first. Dropping the future before the mutation is queued writes nothing, after that changes nothing.
+    /// Writes, waiting for room first. Dropping the future before the mutation is queued writes nothing, after that
+    /// changes nothing.
     pub async fn write(&self, tablet: TabletId, mutation: Mutation, durability: Durability) -> Result<Lsn, StoreError> {
         self.inner.wait_for_room().await?;
         self.submit(tablet, mutation, durability)?.wait().await
@@ -253,7 +255,8 @@ impl Engine {
         self.inner.detached(Class::Background, work).await
     }
 
-    /// Replaces all data of the tablet by that of a snapshot, which is verified first. Writes acknowledged before are gone.
+    /// Replaces all data of the tablet by that of a snapshot, which is verified first. Writes acknowledged before are
+    /// gone.
     pub async fn restore(&self, tablet: TabletId, name: &str) -> Result<(), StoreError> {
         let tree = self.tree(tablet)?;
         let work = snapshot::restore(self.inner.clone(), tree, name.to_owned());

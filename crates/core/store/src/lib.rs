@@ -10,9 +10,9 @@
 //! It knows keys as byte strings in memcmp order and columns as numbers; what they mean, and whose clock stamps a
 //! write, is the owner's business. It does not replicate.
 //!
-//! It guarantees: a write acknowledged under [`Durability::Sync`] survives any crash; a mutation is applied whole or not at
-//! all; what is read is the merge (see [`row`]) of all acknowledged mutations and of some whose outcome is unknown; a
-//! damaged file is an error that names file and offset, never a wrong answer. Limits: [`limits`].
+//! It guarantees: a write acknowledged under [`Durability::Sync`] survives any crash; a mutation is applied whole or
+//! not at all; what is read is the merge (see [`row`]) of all acknowledged mutations and of some whose outcome is
+//! unknown; a damaged file is an error that names file and offset, never a wrong answer. Limits: [`limits`].
 
 mod bloom;
 mod cache;

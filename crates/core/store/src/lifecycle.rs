@@ -65,8 +65,8 @@ pub async fn drop_tablet(inner: Rc<Inner>, tablet: TabletId) -> Result<(), Store
     inner.frozen_bytes.set(inner.frozen_bytes.get().saturating_sub(frozen));
     inner.memtable_bytes.set(inner.memtable_bytes.get().saturating_sub(all));
     drop(gate);
-    // Background work that writes to the directory ends soon, because the tree is dropped; readers hold open files, which
-    // outlive their names. Whatever is left behind is finished off at the next start, because of the mark.
+    // Background work that writes to the directory ends soon, because the tree is dropped; readers hold open files,
+    // which outlive their names. Whatever is left behind is finished off at the next start, because of the mark.
     let _compacting = tree.compacting.enter(&inner.shard).await?;
     let _flushing = tree.flushing.enter(&inner.shard).await?;
     let entries = inner.shard.disk().list(&tree.directory).await?;

@@ -1,7 +1,8 @@
 //! Every bound of the engine, named, with its unit and its reason. What an operator may want to change is in
 //! [`crate::EngineOptions`]; these are the edges that never move.
 
-/// A key is a partition prefix and a clustering suffix: CQL allows 64 KiB a component, and memcmp encodings may double it.
+/// A key is a partition prefix and a clustering suffix: CQL allows 64 KiB a component, and memcmp encodings may double
+/// it.
 pub const KEY_BYTES_MAX: usize = 256 * 1024;
 
 /// One mutation is one log record and must fit into a segment with room to spare (half a default segment).
@@ -10,8 +11,8 @@ pub const MUTATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A row after merging. Collections are read whole, so a row must stay a thing that fits in memory many times over.
 pub const ROW_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// A block as it comes out of the decompressor: bounds what a damaged length field can make us allocate. A block holds at
-/// least one row, so this is the largest row plus its key and two lengths.
+/// A block as it comes out of the decompressor: bounds what a damaged length field can make us allocate. A block holds
+/// at least one row, so this is the largest row plus its key and two lengths.
 pub const BLOCK_BYTES_MAX: usize = ROW_BYTES_MAX + KEY_BYTES_MAX + 64;
 
 /// What background work reads, writes or merges before it lets others run.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// The place of a record in the history of a shard's log: the boot of the node, then a counter that starts at 1. Larger is
-/// later, also over restarts and over a change of the number of shards, since a tablet's records of one boot are all in one log.
+/// The place of a record in the history of a shard's log: the boot of the node, then a counter that starts at 1. Larger
+/// is later, also over restarts and over a change of the number of shards, since a tablet's records of one boot are all
+/// in one log.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 

@@ -1,5 +1,5 @@
-//! The manifest of a tablet: which tables it consists of, in which runs, and up to where the log is in them. One small file,
-//! replaced whole: written aside, synced, the directory synced, renamed, the directory synced again.
+//! The manifest of a tablet: which tables it consists of, in which runs, and up to where the log is in them. One small
+//! file, replaced whole: written aside, synced, the directory synced, renamed, the directory synced again.
 //!
 //! ```text
 //! manifest = magic:u64 version:u32 tablet:u64 sequence:u64 flushed:u64 runs:varint run* crc32c:u32

@@ -1,6 +1,6 @@
-//! What was written last, in memory, until it is flushed. Rows stay encoded, as slices of the mutation they came with; a key
-//! that is written again keeps its patches side by side and merges those of similar size, so that many small patches of one
-//! large row cost no rewriting of the large one each time.
+//! What was written last, in memory, until it is flushed. Rows stay encoded, as slices of the mutation they came with;
+//! a key that is written again keeps its patches side by side and merges those of similar size, so that many small
+//! patches of one large row cost no rewriting of the large one each time.
 
 use crate::error::StoreError;
 use crate::lsn::Lsn;

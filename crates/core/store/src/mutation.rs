@@ -1,5 +1,5 @@
-//! A mutation: patches of rows and deletions of ranges in one tablet, applied whole or not at all. Its bytes are made once
-//! (by the coordinator) and are the same in the envelope, in the log and, row by row, in the tables.
+//! A mutation: patches of rows and deletions of ranges in one tablet, applied whole or not at all. Its bytes are made
+//! once (by the coordinator) and are the same in the envelope, in the log and, row by row, in the tables.
 //!
 //! ```text
 //! mutation = version:u8 (1) rows:varint (key:prefixed row:prefixed)* ranges:varint range*

@@ -50,9 +50,9 @@ pub enum Compression {
     Zstd,
 }
 
-/// One strategy with a scaling parameter per level (Cassandra's CEP-26). `w > 0` is tiered with fan-out `w + 2`: that many
-/// sorted runs gather before they are merged (cheap writes). `w < 0` is levelled with fan-out `2 - w`: a level holds one
-/// run, merged with each that arrives (cheap reads). 0 is the middle of the two.
+/// One strategy with a scaling parameter per level (Cassandra's CEP-26). `w > 0` is tiered with fan-out `w + 2`: that
+/// many sorted runs gather before they are merged (cheap writes). `w < 0` is levelled with fan-out `2 - w`: a level
+/// holds one run, merged with each that arrives (cheap reads). 0 is the middle of the two.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompactionOptions {
     /// `w` of level 0, 1, …; the last holds for all above.
@@ -93,8 +93,8 @@ impl PurgePolicy {
 pub struct TabletOptions {
     pub prefix: KeyPrefix,
     pub compaction: CompactionOptions,
-    /// Uncompressed bytes of a block. Larger: better compression and a smaller index; smaller: cheaper point reads, which
-    /// unpack one block each. 4 KiB reads a row twice as fast as 16 KiB and scans as fast (`bench/store`).
+    /// Uncompressed bytes of a block. Larger: better compression and a smaller index; smaller: cheaper point reads,
+    /// which unpack one block each. 4 KiB reads a row twice as fast as 16 KiB and scans as fast (`bench/store`).
     pub block_bytes: usize,
     pub compression: Compression,
     /// Of the largest runs (those of the highest level in use, above level 0).

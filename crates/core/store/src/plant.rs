@@ -1,5 +1,5 @@
-//! Planted bugs, for the checkers only: each breaks a promise of the engine so that a run can show that it would be noticed.
-//! Behind the cargo feature `plant`; without it the questions below are constants and the code is gone.
+//! Planted bugs, for the checkers only: each breaks a promise of the engine so that a run can show that it would be
+//! noticed. Behind the cargo feature `plant`; without it the questions below are constants and the code is gone.
 
 #[cfg(feature = "plant")]
 use std::cell::Cell;
@@ -15,9 +15,11 @@ pub struct Plants {
     pub drop_tombstone_early: bool,
 }
 
+const NONE: Plants = Plants { skip_fsync: false, skip_checksum: false, drop_tombstone_early: false };
+
 #[cfg(feature = "plant")]
 thread_local! {
-    static PLANTS: Cell<Plants> = const { Cell::new(Plants { skip_fsync: false, skip_checksum: false, drop_tombstone_early: false }) };
+    static PLANTS: Cell<Plants> = const { Cell::new(NONE) };
 }
 
 #[cfg(feature = "plant")]
@@ -32,7 +34,7 @@ fn get() -> Plants {
 
 #[cfg(not(feature = "plant"))]
 const fn get() -> Plants {
-    Plants { skip_fsync: false, skip_checksum: false, drop_tombstone_early: false }
+    NONE
 }
 
 impl Plants {

@@ -1,7 +1,8 @@
-//! Deletions of ranges of keys: `[start, end)` up to a timestamp. A partition deletion is one over the partition's prefix.
+//! Deletions of ranges of keys: `[start, end)` up to a timestamp. A partition deletion is one over the partition's
+//! prefix.
 //!
-//! A set of them is kept fragmented: fragments are disjoint and sorted, each with the latest deletion that covers it. That
-//! loses nothing, since an older deletion under a later one changes no read and no merge.
+//! A set of them is kept fragmented: fragments are disjoint and sorted, each with the latest deletion that covers it.
+//! That loses nothing, since an older deletion under a later one changes no read and no merge.
 
 use crate::row::Deletion;
 use bytes::Bytes;
@@ -161,7 +162,11 @@ mod tests {
 
         /// Every key has the latest deletion of the ranges it lies in; fragments are disjoint, ascending and not empty.
         #[test]
-        fn fragments_say_what_the_ranges_say(ranges in prop::collection::vec((0u8..24, 0u8..24, 0i64..6, 0i64..3), 0..24), from in 0u8..24, to in 0u8..24) {
+        fn fragments_say_what_the_ranges_say(
+            ranges in prop::collection::vec((0u8..24, 0u8..24, 0i64..6, 0i64..3), 0..24),
+            from in 0u8..24,
+            to in 0u8..24,
+        ) {
             let mut set = RangeSet::default();
             let mut plain = Vec::new();
             for (start, end, timestamp, local_seconds) in ranges {

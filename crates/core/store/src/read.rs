@@ -61,8 +61,8 @@ pub struct ScanOptions {
     pub examined_max: usize,
     /// Seconds since the epoch: what expired by then is not seen.
     pub now_seconds: i64,
-    /// Give deletions, tombstones and expired cells too, and the deleted ranges, for replicas to compare and repair. Rows
-    /// are then merged but nothing is removed beyond what their own and the ranges' deletions cover.
+    /// Give deletions, tombstones and expired cells too, and the deleted ranges, for replicas to compare and repair.
+    /// Rows are then merged but nothing is removed beyond what their own and the ranges' deletions cover.
     pub keep_tombstones: bool,
     /// Read for this partition only: lets bloom filters skip tables. The range must lie within one prefix.
     pub one_prefix: bool,

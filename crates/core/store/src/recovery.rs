@@ -1,6 +1,6 @@
-//! Opening and recovery. Order: open the trees (manifests, tables; what no manifest names is removed), start a new log, replay
-//! the logs of earlier boots into memtables, flush them. Only when **all** shards of the node have done so may the old logs
-//! go, because the tablets of one old log may be spread over several shards now.
+//! Opening and recovery. Order: open the trees (manifests, tables; what no manifest names is removed), start a new log,
+//! replay the logs of earlier boots into memtables, flush them. Only when **all** shards of the node have done so may
+//! the old logs go, because the tablets of one old log may be spread over several shards now.
 
 use crate::error::{StoreError, damaged};
 use crate::flush::flush_tree;
@@ -43,8 +43,8 @@ pub async fn open_trees(inner: &Rc<Inner>) -> Result<(), StoreError> {
 /// `None`: the tablet was being created or dropped when the node went down, and is not there.
 async fn open_tree(inner: &Rc<Inner>, tablet: TabletId) -> Result<Option<Rc<Tree>>, StoreError> {
     let directory = directory(tablet);
-    // What is visible need not be durable: the process may have ended before, or because of, a sync of the directory. It is
-    // made so before anything is removed on the strength of it.
+    // What is visible need not be durable: the process may have ended before, or because of, a sync of the directory.
+    // It is made so before anything is removed on the strength of it.
     sync_dir_or_stop(&inner.shard, &directory).await?;
     let entries = inner.shard.disk().list(&directory).await?;
     let Some(manifest) = Manifest::load(&inner.shard, &directory, tablet).await? else {

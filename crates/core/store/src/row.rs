@@ -1,11 +1,12 @@
-//! Rows and their merging. A row is what one key holds: a marker (it was inserted), a deletion, deletions of whole columns
-//! (a collection was overwritten) and cells. A patch is a row that changes another by being merged with it: merging is
-//! commutative, associative and idempotent, so copies of the same patches in any order give the same row.
+//! Rows and their merging. A row is what one key holds: a marker (it was inserted), a deletion, deletions of whole
+//! columns (a collection was overwritten) and cells. A patch is a row that changes another by being merged with it:
+//! merging is commutative, associative and idempotent, so copies of the same patches in any order give the same row.
 //!
 //! Rules (those of Cassandra): the later timestamp wins; at equal timestamps, decided cell by cell, a tombstone or an
-//! expiring cell beats a live one, a tombstone beats an expiring one, then the later local deletion time, then the larger
-//! value. A deletion covers timestamps up to and including its own. An expiring cell past its expiry reads as a tombstone
-//! whose local deletion time is the expiry; it is *not* rewritten into one, since that would change how it merges.
+//! expiring cell beats a live one, a tombstone beats an expiring one, then the later local deletion time, then the
+//! larger value. A deletion covers timestamps up to and including its own. An expiring cell past its expiry reads as a
+//! tombstone whose local deletion time is the expiry; it is *not* rewritten into one, since that would change how it
+//! merges.
 
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -219,8 +220,8 @@ impl Row {
         merged
     }
 
-    /// Removes what the row's own deletions or `range` (the deletion of a range it lies in) cover. What remains of the row
-    /// says the same to every later merge as long as the covering deletions stay beside it.
+    /// Removes what the row's own deletions or `range` (the deletion of a range it lies in) cover. What remains of the
+    /// row says the same to every later merge as long as the covering deletions stay beside it.
     pub fn drop_covered(&mut self, range: Option<Deletion>) {
         if let (Some(own), Some(range)) = (self.deletion, range)
             && range >= own

@@ -1,5 +1,5 @@
-//! The bytes of a row, version 1: the same in a mutation, in the log and in a sorted table, so that a row that was written
-//! once and never changed is copied, not decoded, on its way down.
+//! The bytes of a row, version 1: the same in a mutation, in the log and in a sorted table, so that a row that was
+//! written once and never changed is copied, not decoded, on its way down.
 //!
 //! ```text
 //! row    = flags:u8 base:svarint [marker] [deletion] [columns] count:varint cell*
@@ -169,8 +169,8 @@ pub fn row_bytes(row: &Row) -> Bytes {
     out.freeze()
 }
 
-/// Whether anything in an encoded row may be purged one day (a deletion, a tombstone, something that expires). If not, a
-/// compaction that finds this one version only copies it.
+/// Whether anything in an encoded row may be purged one day (a deletion, a tombstone, something that expires). If not,
+/// a compaction that finds this one version only copies it.
 pub fn is_purgeable(row: &[u8]) -> bool {
     row.first().is_none_or(|flags| flags & PURGEABLE != 0)
 }

@@ -1,5 +1,6 @@
-//! Snapshots: hard links to the tables of a tablet, a manifest that names them, and a descriptor, which comes last: without
-//! it a snapshot is unfinished and does not count. They cost no copy, and room only as far as compaction replaces the tables.
+//! Snapshots: hard links to the tables of a tablet, a manifest that names them, and a descriptor, which comes last:
+//! without it a snapshot is unfinished and does not count. They cost no copy, and room only as far as compaction
+//! replaces the tables.
 //!
 //! ```text
 //! snapshots/<name>/<tablet>/ = tables, MANIFEST, SNAPSHOT
@@ -161,11 +162,9 @@ pub async fn restore(inner: Rc<Inner>, tree: Rc<Tree>, name: String) -> Result<(
     let protect = |id: TableId| format!("{}/{}", tree.directory, id.file_name());
     inner.protected.borrow_mut().extend(entries.iter().map(|entry| protect(entry.table)));
     let outcome = replace(&inner, &tree, &from, &manifest).await;
-    let mut protected = inner.protected.borrow_mut();
     for entry in &entries {
-        protected.remove(&protect(entry.table));
+        inner.protected.borrow_mut().remove(&protect(entry.table));
     }
-    drop(protected);
     drop(gate);
     outcome?;
     inner.after_change().await

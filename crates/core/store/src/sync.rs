@@ -1,5 +1,5 @@
-//! Syncing, and what follows when it fails: the shard stops. It is never retried, because after a failed sync nobody knows
-//! what the medium holds. Also a mutex and a signal for tasks, made of tickets.
+//! Syncing, and what follows when it fails: the shard stops. It is never retried, because after a failed sync nobody
+//! knows what the medium holds. Also a mutex and a signal for tasks, made of tickets.
 
 use crate::error::StoreError;
 use holon_kernel::{Completer, DiskFile, Shard, Ticket};
@@ -57,7 +57,8 @@ impl Signal {
     }
 }
 
-/// A mutex over awaits, first come, first served. Its guard is released by dropping it, also when its task is cancelled.
+/// A mutex over awaits, first come, first served. Its guard is released by dropping it, also when its task is
+/// cancelled.
 pub struct Gate {
     state: Rc<GateState>,
 }

@@ -1,5 +1,5 @@
-//! The tree of one tablet: an active memtable, frozen ones on their way to disk, and runs of tables. Its structure changes
-//! only behind its gate, and only in one step without awaits after the manifest that says so is durable.
+//! The tree of one tablet: an active memtable, frozen ones on their way to disk, and runs of tables. Its structure
+//! changes only behind its gate, and only in one step without awaits after the manifest that says so is durable.
 
 use crate::error::StoreError;
 use crate::lsn::Lsn;
@@ -164,8 +164,8 @@ impl Tree {
         }
     }
 
-    /// Takes over what a durable manifest says, forgets the memtables that it makes superfluous, and marks the tables that
-    /// are no longer named.
+    /// Takes over what a durable manifest says, forgets the memtables that it makes superfluous, and marks the tables
+    /// that are no longer named.
     pub fn install(&self, manifest: &Manifest, runs: Vec<Rc<Run>>, flushed: &[Rc<Memtable>]) {
         let before = self.version.replace(Rc::new(Version { runs }));
         let version = self.version.borrow();

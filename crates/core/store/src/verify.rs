@@ -1,5 +1,6 @@
-//! Reading everything a tablet has on disk and checking it against itself: checksums of blocks and files, that blocks follow
-//! each other without gaps, order of keys, that filters let every key through, counts and bounds against the properties.
+//! Reading everything a tablet has on disk and checking it against itself: checksums of blocks and files, that blocks
+//! follow each other without gaps, order of keys, that filters let every key through, counts and bounds against the
+//! properties.
 
 use crate::bloom;
 use crate::error::{StoreError, damaged};

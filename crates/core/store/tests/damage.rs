@@ -1,5 +1,5 @@
-//! Every kind of file cut off, with a bit flipped, zeroed, and in the place of another: an error that names the file and an
-//! offset within it, or the right answer where the bytes carry nothing. Never a wrong answer, never a panic.
+//! Every kind of file cut off, with a bit flipped, zeroed, and in the place of another: an error that names the file
+//! and an offset within it, or the right answer where the bytes carry nothing. Never a wrong answer, never a panic.
 
 mod common;
 

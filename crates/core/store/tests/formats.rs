@@ -1,7 +1,8 @@
-//! Bytes that released versions wrote stay readable. `tests/fixtures/v1` is a data directory as version 1 of every format
-//! made it; new code reads it, and as long as the versions are the same, writes it byte for byte.
+//! Bytes that released versions wrote stay readable. `tests/fixtures/v1` is a data directory as version 1 of every
+//! format made it; new code reads it, and as long as the versions are the same, writes it byte for byte.
 //!
-//! `HOLON_WRITE_FIXTURES=1 cargo test -p holon-store --test formats` makes it anew: only ever for a new version, beside the old.
+//! `HOLON_WRITE_FIXTURES=1 cargo test -p holon-store --test formats` makes it anew: only ever for a new version, beside
+//! the old.
 
 mod common;
 

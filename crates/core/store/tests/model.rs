@@ -45,11 +45,15 @@ fn change() -> impl Strategy<Value = Change> {
     let (key, column, time) = (0u8..48, 0u8..3, 0u8..8);
     prop_oneof![
         8 => (key.clone(), column.clone(), 0u8..3, time.clone(), any::<u8>(), any::<bool>())
-            .prop_map(|(key, column, path, time, value, marker)| Change::Put { key, column, path, time, value, marker }),
+            .prop_map(|(key, column, path, time, value, marker)| {
+                Change::Put { key, column, path, time, value, marker }
+            }),
         2 => (key.clone(), column.clone(), time.clone(), 0u8..50)
             .prop_map(|(key, column, time, ttl)| Change::Expiring { key, column, time, ttl }),
-        2 => (key.clone(), column.clone(), time.clone()).prop_map(|(key, column, time)| Change::Tombstone { key, column, time }),
-        1 => (key.clone(), column, time.clone()).prop_map(|(key, column, time)| Change::DeleteColumn { key, column, time }),
+        2 => (key.clone(), column.clone(), time.clone())
+            .prop_map(|(key, column, time)| Change::Tombstone { key, column, time }),
+        1 => (key.clone(), column, time.clone())
+            .prop_map(|(key, column, time)| Change::DeleteColumn { key, column, time }),
         1 => (key.clone(), time.clone()).prop_map(|(key, time)| Change::DeleteRow { key, time }),
         1 => (key.clone(), key, time).prop_map(|(start, end, time)| Change::DeleteRange { start, end, time }),
     ]
@@ -57,7 +61,8 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        16 => (prop::collection::vec(change(), 1..6), any::<bool>()).prop_map(|(changes, sync)| Operation::Write(changes, sync)),
+        16 => (prop::collection::vec(change(), 1..6), any::<bool>())
+            .prop_map(|(changes, sync)| Operation::Write(changes, sync)),
         3 => Just(Operation::Flush),
         1 => Just(Operation::Compact),
         2 => Just(Operation::CompactSome),
@@ -128,7 +133,8 @@ fn run(operations: Vec<Operation>) {
     let mut world = World::new();
     let mut model = Model::default();
     let mut now = NOW;
-    // A purge must not be overtaken by an older write: then timestamps grow with each step. Otherwise they collide a lot.
+    // A purge must not be overtaken by an older write: then timestamps grow with each step. Otherwise they collide a
+    // lot.
     let purges = operations.iter().any(|operation| matches!(operation, Operation::Purge));
     for (step, operation) in operations.into_iter().enumerate() {
         match operation {
@@ -177,7 +183,7 @@ fn run(operations: Vec<Operation>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: std::env::var("CASES").map_or(96, |n| n.parse().unwrap()), max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn behaves_like_an_ordered_map(operations in prop::collection::vec(operation(), 1..120)) {

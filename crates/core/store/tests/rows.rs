@@ -153,7 +153,12 @@ proptest! {
 
     /// The encoding is canonical: whatever decodes encodes to the same bytes, so a changed byte is another row or none.
     #[test]
-    fn garbage_is_refused_or_canonical(bytes in prop::collection::vec(any::<u8>(), 0..24), row in row(), at in any::<usize>(), bit in 0u8..8) {
+    fn garbage_is_refused_or_canonical(
+        bytes in prop::collection::vec(any::<u8>(), 0..24),
+        row in row(),
+        at in any::<usize>(),
+        bit in 0u8..8,
+    ) {
         let mut flipped = row_bytes(&row).to_vec();
         let at = at % flipped.len();
         flipped[at] ^= 1 << bit;
@@ -165,7 +170,10 @@ proptest! {
     }
 
     #[test]
-    fn mutations_are_read_as_they_were_written(rows in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..5), row()), 0..4), deletion in deletion()) {
+    fn mutations_are_read_as_they_were_written(
+        rows in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..5), row()), 0..4),
+        deletion in deletion(),
+    ) {
         let mut builder = MutationBuilder::new();
         for (key, row) in &rows {
             builder.row(key, row);

@@ -1,5 +1,5 @@
-//! Compaction: runs are merged into fewer. [`strategy`] says which, [`purge`] what may be forgotten on the way, [`task`]
-//! does it, one at a time on a shard.
+//! Compaction: runs are merged into fewer. [`strategy`] says which, [`purge`] what may be forgotten on the way,
+//! [`task`] does it, one at a time on a shard.
 
 pub mod purge;
 pub mod strategy;

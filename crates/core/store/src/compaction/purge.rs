@@ -16,8 +16,8 @@ use crate::tree::Tree;
 use bytes::Bytes;
 use std::rc::Rc;
 
-/// How long after its expiry a cell keeps its value, seconds: longer than a read takes, pages and all, because a read that
-/// began before the expiry still shows it.
+/// How long after its expiry a cell keeps its value, seconds: longer than a read takes, pages and all, because a read
+/// that began before the expiry still shows it.
 const EXPIRED_VALUE_KEPT_SECONDS: i64 = 600;
 
 pub struct Purge<'a> {

@@ -1,5 +1,5 @@
-//! Which runs to merge: unified compaction (Cassandra's CEP-26; Dayan, Idreos: *Dostoevsky*, 2018), where one number per
-//! level, `w`, reaches from levelled to tiered:
+//! Which runs to merge: unified compaction (Cassandra's CEP-26; Dayan, Idreos: *Dostoevsky*, 2018), where one number
+//! per level, `w`, reaches from levelled to tiered:
 //!
 //! | `w` | fan-out | runs of a level that are merged |
 //! | --- | --- | --- |
@@ -7,7 +7,8 @@
 //! | 0 | 2 | 2 |
 //! | −1, −2, … (levelled) | `2 − w` | 2 |
 //!
-//! The level of a run follows from its size alone, so nothing about it is stored and the options may change at any time.
+//! The level of a run follows from its size alone, so nothing about it is stored and the options may change at any
+//! time.
 
 use crate::limits::{COMPACTION_RUNS_MAX, LEVELS_MAX};
 use crate::options::CompactionOptions;

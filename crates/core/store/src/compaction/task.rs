@@ -1,5 +1,5 @@
-//! Doing it. Input is read in slices past the cache, output is written in slices; after each, others run. The result counts
-//! when the manifest names it: until then a crash, an error or a truncation leaves files that nobody knows.
+//! Doing it. Input is read in slices past the cache, output is written in slices; after each, others run. The result
+//! counts when the manifest names it: until then a crash, an error or a truncation leaves files that nobody knows.
 
 use crate::compaction::purge::Purge;
 use crate::compaction::strategy;
@@ -22,7 +22,8 @@ use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A table holds no more rows than this, so that the hashes for its filter fit in memory (8 bytes each, twice with prefixes).
+/// A table holds no more rows than this, so that the hashes for its filter fit in memory (8 bytes each, twice with
+/// prefixes).
 const TABLE_ROWS_MAX: u64 = 8 << 20;
 /// Between attempts when the disk is full.
 const RETRY: Duration = Duration::from_secs(1);

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The checksum also covers the table's id and the block's offset, so a block of another table, or of another place in
-//! this one, is not taken for the one asked for. In memory a block knows where each of its entries is, so any entry is a
-//! restart point: search is binary over whole keys, and keys and rows are slices without copying.
+//! this one, is not taken for the one asked for. In memory a block knows where each of its entries is, so any entry is
+//! a restart point: search is binary over whole keys, and keys and rows are slices without copying.
 
 use crate::error::{Malformed, StoreError, damaged};
 use crate::limits::BLOCK_BYTES_MAX;

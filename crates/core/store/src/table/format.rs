@@ -4,10 +4,10 @@
 //! data block* index block* filter ranges top properties footer
 //! ```
 //!
-//! Everything before the footer is a stored block (see [`super::block`]). Entries of an index block: the last key of a data
-//! block → its handle; of the top block: the last key of an index block → its handle. The filter is a bloom filter, ranges
-//! and properties are below. The footer is 128 bytes: it names the tablet and the table, so that a file in the wrong place is
-//! found out, and holds the checksum of all bytes before it.
+//! Everything before the footer is a stored block (see [`super::block`]). Entries of an index block: the last key of a
+//! data block → its handle; of the top block: the last key of an index block → its handle. The filter is a bloom
+//! filter, ranges and properties are below. The footer is 128 bytes: it names the tablet and the table, so that a file
+//! in the wrong place is found out, and holds the checksum of all bytes before it.
 
 use crate::error::{Malformed, StoreError, damaged};
 use crate::lsn::Lsn;

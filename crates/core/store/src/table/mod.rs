@@ -1,4 +1,5 @@
-//! Sorted tables: immutable files of rows in key order. [`format`] is the bytes, [`writer`] makes them, [`reader`] reads.
+//! Sorted tables: immutable files of rows in key order. [`format`] is the bytes, [`writer`] makes them, [`reader`]
+//! reads.
 
 pub mod block;
 pub mod format;

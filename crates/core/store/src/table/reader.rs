@@ -1,5 +1,5 @@
-//! Reads a table. Filter, deleted ranges, top index and properties stay in memory while it is open; index and data blocks
-//! come through the cache. Every block is checked when it is read from disk.
+//! Reads a table. Filter, deleted ranges, top index and properties stay in memory while it is open; index and data
+//! blocks come through the cache. Every block is checked when it is read from disk.
 
 use crate::bloom::Bloom;
 use crate::cache::BlockCache;
@@ -148,7 +148,7 @@ impl Table {
 
     /// Memory held while the table is open.
     pub fn memory_bytes(&self) -> usize {
-        let ranges = self.ranges.fragments().len() * size_of::<crate::range::RangeTombstone>();
+        let ranges = size_of_val(self.ranges.fragments());
         self.filter.bytes() + ranges + self.top.as_ref().map_or(0, Block::bytes) + size_of::<Table>()
     }
 

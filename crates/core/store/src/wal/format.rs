@@ -8,15 +8,15 @@
 //! ```
 //!
 //! A chunk names the log (a random number), the segment and its own place, so that neither stale chunks of a recycled
-//! segment nor bytes that a client chose are taken for one. It says up to where the log was synced when it was written: a
-//! missing or broken chunk below that mark is damage; one above it was being written when the node went down.
+//! segment nor bytes that a client chose are taken for one. It says up to where the log was synced when it was written:
+//! a missing or broken chunk below that mark is damage; one above it was being written when the node went down.
 //!
 //! | what is found | what it means |
 //! | --- | --- |
 //! | a chunk that follows the last one | more of the log |
 //! | no valid chunk, none valid after it | the end; the last group was torn or is not there |
 //! | no valid chunk, a later one says it was synced | damage, an error |
-//! | no valid chunk, a later one says it was not | groups acknowledged before their sync (`Periodic`) landed out of order: the missing one is gone, the later one is used |
+//! | no valid chunk, a later one says it was not | unsynced groups (`Periodic`) landed out of order: the later one is used |
 
 use crate::error::{StoreError, damaged};
 use crate::lsn::Lsn;
@@ -162,7 +162,8 @@ impl ChunkHeader {
         buffer.as_mut_slice()[68..72].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// The header at the start of a block, if it is one of this log, segment and place. Its checksum is not checked yet.
+    /// The header at the start of a block, if it is one of this log, segment and place. Its checksum is not checked
+    /// yet.
     pub fn peek(bytes: &Bytes, log: u64, sequence: u32, block: u32) -> Option<ChunkHeader> {
         if bytes.len() < CHUNK_HEADER_BYTES || bytes[..4] != CHUNK_MAGIC.to_le_bytes() {
             return None;

@@ -128,8 +128,8 @@ impl Log {
         Ok(())
     }
 
-    /// Writes what is gathered as one chunk (even if it is empty: then the chunk is a mark that proves the ones before it).
-    /// [`Log::reserve`] comes first. An error stops the shard.
+    /// Writes what is gathered as one chunk (even if it is empty: then the chunk is a mark that proves the ones before
+    /// it). [`Log::reserve`] comes first. An error stops the shard.
     pub async fn write(&mut self) -> Result<(), StoreError> {
         let Some(open) = &mut self.open else {
             return Err(stop(&self.shard, "the log was written to without a segment".into()));

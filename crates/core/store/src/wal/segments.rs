@@ -1,8 +1,9 @@
-//! Where segments come from and where they go. One is always being made ready ahead of need, from a file whose records are all
-//! in tables if there is one (its blocks are allocated: syncing it costs the file system nothing), else a new one.
+//! Where segments come from and where they go. One is always being made ready ahead of need, from a file whose records
+//! are all in tables if there is one (its blocks are allocated: syncing it costs the file system nothing), else a new
+//! one.
 //!
-//! A file gets the name of a segment only when it has, durably, the header and the length of that segment. On the way it is
-//! called `spare-…`, which recovery ignores:
+//! A file gets the name of a segment only when it has, durably, the header and the length of that segment. On the way
+//! it is called `spare-…`, which recovery ignores:
 //!
 //! ```text
 //! new:      create spare, allocate, write header, sync, rename, sync directory
@@ -183,7 +184,7 @@ impl Segments {
         loop {
             let oldest = {
                 let mut sealed = self.sealed.borrow_mut();
-                if !sealed.front().is_some_and(|oldest| oldest.last < needed) {
+                if sealed.front().is_none_or(|oldest| oldest.last >= needed) {
                     return Ok(());
                 }
                 sealed.pop_front()
