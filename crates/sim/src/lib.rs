@@ -11,6 +11,7 @@ pub mod runner;
 pub mod store_model;
 pub mod store_run;
 pub mod store_service;
+pub mod tables_run;
 pub mod toy;
 pub mod toy_run;
 pub mod world;

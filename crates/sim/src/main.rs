@@ -70,6 +70,25 @@ const WORLDS: &[WorldKind] = &[
             "damage refused with file and offset",
         ],
     },
+    WorldKind {
+        name: "tables",
+        about: "CQL sessions on a whole node against the workload's model",
+        run: holon_sim::tables_run::run,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::TornWrite,
+            Fault::LostName,
+            Fault::ReadError,
+            Fault::WriteError,
+            Fault::SyncError,
+            Fault::SlowDisk,
+            Fault::SessionLost,
+            Fault::ShardCountChange,
+        ],
+        points: &["writes", "batches", "reads", "pages", "scans", "conditional statements", "restarts"],
+    },
 ];
 
 /// Bugs the engine can be told to have, and the world whose checkers must notice.

@@ -172,8 +172,12 @@ impl Model {
         let certain = history.keys().rev().copied().find(|timestamp| self.known_before(*timestamp, began));
         let certain_effect = certain.and_then(|timestamp| history.get(&timestamp));
         let wrong = |what: String| {
-            let tail: Vec<_> =
-                history.iter().rev().take(6).map(|(t, e)| (t, e, self.mutations.get(t).map(|m| (m.state, m.durability)))).collect();
+            let tail: Vec<_> = history
+                .iter()
+                .rev()
+                .take(6)
+                .map(|(t, e)| (t, e, self.mutations.get(t).map(|m| (m.state, m.durability))))
+                .collect();
             Err(format!(
                 "tablet {} key {:?} column {}: {what}; certain: {certain:?}; began {began} at second {now_seconds}; history: {tail:?}",
                 name.0, name.1, name.2
