@@ -7,9 +7,10 @@
 use super::cells;
 use super::filter::RowFilter;
 use crate::error::{CqlError, CqlResult};
-use crate::plan::aggregate::AggregateState;
+use crate::plan::aggregate::{AggregatePlan, AggregateState};
 use crate::plan::expression::{Environment, RowValues};
 use crate::plan::select::SelectPlan;
+use crate::plan::selection::columns_used;
 use crate::schema::{ColumnKind, Table};
 use crate::types::{compare::compare, json, row_key};
 use bytes::Bytes;
@@ -120,6 +121,18 @@ pub struct RowSink<'a> {
     decodes_clustering: bool,
 }
 
+/// Whether anything looks at clustering columns: a count, for one, does not.
+fn uses_clustering(plan: &SelectPlan) -> bool {
+    let mut places = Vec::new();
+    plan.selection.outputs.iter().for_each(|output| columns_used(&output.expression, &mut places));
+    let arguments = plan.selection.aggregates.iter().filter_map(AggregatePlan::argument);
+    arguments.for_each(|argument| columns_used(argument, &mut places));
+    places.extend(plan.restrictions.filters.iter().map(|filter| filter.column));
+    let grouped = plan.grouping.is_some_and(|columns| columns > plan.table.partition_key().len());
+    let used = |place: &usize| plan.table.columns.get(*place).is_some_and(|c| c.kind == ColumnKind::Clustering);
+    grouped || !plan.sort.is_empty() || places.iter().any(used)
+}
+
 impl<'a> RowSink<'a> {
     pub fn new(
         plan: &'a SelectPlan,
@@ -144,10 +157,7 @@ impl<'a> RowSink<'a> {
             results: 0,
             position: None,
             json_keys,
-            decodes_clustering: plan.plain.as_ref().is_none_or(|plain| {
-                plain.iter().any(|index| plan.table.columns[*index].kind == ColumnKind::Clustering)
-            }) || !plan.restrictions.filters.is_empty()
-                || !plan.sort.is_empty(),
+            decodes_clustering: uses_clustering(plan),
         }
     }
 
@@ -221,7 +231,7 @@ impl<'a> RowSink<'a> {
         if self.budget.per_partition.is_some_and(|most| reached(partition.results, most)) && !self.is_in_group() {
             return Ok(Flow::Continue);
         }
-        let clustering = if self.decodes_clustering || self.plan.grouping.is_some() {
+        let clustering = if self.decodes_clustering {
             let values = row_key::clustering_columns(&self.plan.table, split.clustering);
             Some(values.ok_or_else(|| CqlError::server("a row has an unreadable clustering"))?)
         } else {
@@ -392,7 +402,7 @@ impl<'a> RowSink<'a> {
             let aggregates = &self.plan.selection.aggregates;
             self.group = Some(Group {
                 key: group_key,
-                states: aggregates.iter().map(crate::plan::aggregate::AggregatePlan::start).collect(),
+                states: aggregates.iter().map(AggregatePlan::start).collect(),
                 first: (0..self.plan.table.columns.len()).map(|_| None).collect(),
                 last_key: Bytes::new(),
                 in_partition: *in_partition + 1,
@@ -422,7 +432,7 @@ impl<'a> RowSink<'a> {
     fn columns_shown(&self) -> Vec<usize> {
         let mut places = Vec::new();
         for output in &self.plan.selection.outputs {
-            crate::plan::selection::columns_used(&output.expression, &mut places);
+            columns_used(&output.expression, &mut places);
         }
         places
     }
