@@ -187,3 +187,78 @@ fn read_ranges(input: &mut ByteReader) -> Result<Vec<KeyRange>, ShortInput> {
     }
     Ok(ranges)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tablet::{Condition, ConditionTest, ReadOperation, Step, StepCondition, TransactionAnswer};
+    use holon_store::{Cell, CellEntry, Deletion, Expiry, RangeTombstone, RowPatch};
+
+    fn patch() -> RowPatch {
+        let mut patch = RowPatch::default();
+        patch.put(CellEntry::new(3, Cell::live(-1, &b"value"[..])));
+        patch.delete_column(4, Deletion { timestamp: -1, local_seconds: 7 });
+        patch
+    }
+
+    fn transaction() -> Transaction {
+        let test = |test| Condition { column: 3, element: Some(Bytes::from_static(b"k")), test, values: vec![None] };
+        let operations = vec![
+            ReadOperation::SetIndex { column: 1, index: -2, value: None },
+            ReadOperation::Discard { column: 1, values: vec![Bytes::from_static(b"x")] },
+            ReadOperation::Count { column: 2, by: i64::MIN },
+        ];
+        let conditions = StepCondition::Columns(vec![test(ConditionTest::In), test(ConditionTest::ContainsKey)]);
+        let step = |condition| Step { key: Bytes::from_static(b"key"), condition, patch: patch(), operations: vec![] };
+        let mut steps: Vec<Step> =
+            [StepCondition::None, StepCondition::Show, StepCondition::NotExists, StepCondition::Exists, conditions]
+                .into_iter()
+                .map(step)
+                .collect();
+        steps[0].operations = operations;
+        let deletion = Deletion { timestamp: 0, local_seconds: 9 };
+        let range = RangeTombstone { start: Bytes::from_static(b"a"), end: Bytes::from_static(b"b"), deletion };
+        let expiry = Some(Expiry { ttl_seconds: 5, expires_at_seconds: 1 << 40 });
+        Transaction { timestamp: Some(-5), now_seconds: 1, expiry, steps, ranges: vec![range] }
+    }
+
+    #[test]
+    fn what_is_sent_is_what_arrives_and_what_is_cut_is_refused() {
+        let sent = transaction();
+        let bytes = encode_transaction(&sent);
+        match decode_apply(bytes.clone()) {
+            Ok(Apply::Transact(arrived)) => assert_eq!(arrived, sent),
+            _ => panic!("a transaction arrives as something else"),
+        }
+        let range = KeyRange { start: Bytes::from_static(b"a"), end: None };
+        let request = ReadRequest {
+            ranges: vec![range.clone(), KeyRange::one(&b"z"[..])],
+            reverse: true,
+            one_partition: true,
+            rows_max: 7,
+            bytes_max: u32::MAX,
+            examined_max: 0,
+            per_partition_max: Some(3),
+            now_seconds: -1,
+        };
+        assert_eq!(ReadRequest::decode(request.encode()).as_ref(), Ok(&request));
+        let rows = vec![(Bytes::from_static(b"k"), patch())];
+        let answer = ReadAnswer { rows: rows.clone(), rest: vec![range] };
+        assert_eq!(ReadAnswer::decode(answer.encode()).as_ref(), Ok(&answer));
+        let row = rows.into_iter().next().map(|(key, row)| (key, Some(row)));
+        let outcome = TransactionAnswer { applied: true, rows: vec![row.expect("one"), (Bytes::new(), None)] };
+        assert_eq!(TransactionAnswer::decode(outcome.encode()).as_ref(), Ok(&outcome));
+        for cut in 0..bytes.len() {
+            assert!(decode_apply(bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        for cut in 0..request.encode().len() {
+            assert!(ReadRequest::decode(request.encode().slice(..cut)).is_err(), "cut at {cut}");
+        }
+        for cut in 0..answer.encode().len() {
+            assert!(ReadAnswer::decode(answer.encode().slice(..cut)).is_err(), "cut at {cut}");
+        }
+        for cut in 0..outcome.encode().len() {
+            assert!(TransactionAnswer::decode(outcome.encode().slice(..cut)).is_err(), "cut at {cut}");
+        }
+    }
+}
