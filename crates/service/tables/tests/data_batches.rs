@@ -152,3 +152,38 @@ fn equal_data_has_equal_digests_however_it_came() {
     backwards.ok("UPDATE t USING TIMESTAMP 200 SET v = 0 WHERE k = 3");
     assert_ne!(digests(&forwards), digests(&backwards));
 }
+
+#[test]
+fn reads_that_take_many_requests_lose_and_double_nothing() {
+    let mut world = world();
+    world.ok("CREATE TABLE big (k int, c int, s int static, PRIMARY KEY (k, c))");
+    world.ok("CREATE TABLE plain (k int, c int, PRIMARY KEY (k, c))");
+    for (k, rows) in [(1, 5_300), (2, 5_100), (3, 10)] {
+        for table in ["big", "plain"] {
+            for start in (0..rows).step_by(100) {
+                let one = |c: i32| format!("INSERT INTO {table} (k, c) VALUES ({k}, {c});");
+                let inserts: String = (start..(start + 100).min(rows)).map(one).collect();
+                world.ok(&format!("BEGIN BATCH {inserts} APPLY BATCH"));
+            }
+        }
+        world.ok(&format!("UPDATE big SET s = {k} WHERE k = {k}"));
+    }
+    world.ok("UPDATE big SET s = 4 WHERE k = 4");
+    let last = |answer: String| answer.lines().last().unwrap_or_default().to_string();
+    let rows = |answer: String| answer.lines().count() - 1;
+    assert_eq!(last(world.ok("SELECT count(*), max(c), sum(s) FROM big")), "10411 | 5299 | 15534");
+    assert_eq!(last(world.ok("SELECT count(*), max(c), min(k) FROM plain")), "10410 | 5299 | 1");
+    assert_eq!(last(world.ok("SELECT count(*) FROM plain WHERE k IN (1, 2, 3)")), "10410");
+    assert_eq!(rows(world.ok("SELECT k, c FROM plain WHERE k IN (2, 1, 9)")), 10_400);
+    assert_eq!(rows(world.ok("SELECT k, c FROM big")), 10_411);
+    assert_eq!(last(world.ok("SELECT c FROM big WHERE k = 1 ORDER BY c DESC")), "0");
+    assert_eq!(rows(world.ok("SELECT DISTINCT k, s FROM big")), 4);
+    assert_eq!(rows(world.ok("SELECT k, c FROM big PER PARTITION LIMIT 2")), 7);
+    assert_eq!(last(world.ok("SELECT k, count(*) FROM big WHERE k = 2 GROUP BY k")), "2 | 5100");
+    let paged = world.ok("PAGES 5150 SELECT k, c FROM big");
+    assert_eq!(paged.lines().filter(|line| line.contains(" | ") && !line.starts_with('[')).count(), 10_411);
+    // Nothing but tombstones for a while.
+    world.ok("DELETE FROM plain WHERE k = 1 AND c < 5290");
+    assert_eq!(last(world.ok("SELECT count(*) FROM plain")), "5120");
+    assert_eq!(rows(world.ok("SELECT c FROM plain WHERE k = 1")), 10);
+}

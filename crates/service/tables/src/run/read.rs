@@ -16,6 +16,7 @@ use crate::plan::expression::{Environment, Expression};
 use crate::plan::relations::ValueSet;
 use crate::plan::restrictions::PartitionRestriction;
 use crate::plan::select::SelectPlan;
+use crate::plan::selection::columns_used;
 use crate::tablet::{ReadAnswer, ReadRequest};
 use crate::types::row_key;
 use bytes::Bytes;
@@ -294,7 +295,9 @@ impl Read<'_> {
         let mut examined = 0u64;
         let mut last_key: Option<Bytes> = None;
         while let Some(first) = segments.pop_front() {
-            let together = if first.one_partition { SIDE_BY_SIDE.min(segments.len() + 1) } else { 1 };
+            let unordered = self.is_unordered();
+            let side_by_side = first.one_partition || unordered;
+            let together = if side_by_side { SIDE_BY_SIDE.min(segments.len() + 1) } else { 1 };
             let wanted = self.rows_wanted(sink);
             let mut batch = vec![first];
             batch.extend(segments.drain(..together - 1));
@@ -317,10 +320,16 @@ impl Read<'_> {
                         Flow::Done => return Ok(Finished::All),
                     }
                 }
-                if !answer.rest.is_empty() {
+                if answer.rest.is_empty() {
+                    continue;
+                }
+                if !unordered {
                     unread = Some((index, answer.rest));
                     break;
                 }
+                // Whatever comes next, it is added up: the rest of every tablet waits for its next turn.
+                let Segment { tablet, one_partition, .. } = batch[index];
+                segments.push_back(Segment { tablet, ranges: answer.rest, one_partition });
             }
             if let Some((index, rest)) = unread {
                 // What lies behind it was read in vain, and is read again in its turn.
@@ -346,6 +355,15 @@ impl Read<'_> {
             Flow::PageFull => Ok(Finished::More { skipped: None }),
             _ => Ok(Finished::All),
         }
+    }
+
+    /// Whether the order of rows means nothing to the result: aggregates over everything and nothing beside them. Tablets are
+    /// then read side by side, on all cores. (Static rows and limits belong to partitions, which have to come whole.)
+    fn is_unordered(&self) -> bool {
+        let plan = self.plan;
+        let mut shown = Vec::new();
+        plan.selection.outputs.iter().for_each(|output| columns_used(&output.expression, &mut shown));
+        plan.grouping == Some(0) && shown.is_empty() && !self.reads_static() && self.per_partition.is_none()
     }
 
     /// One more than there is room for tells whether there is another page.
