@@ -447,6 +447,15 @@ impl SimDiskState {
                 self.faults.fired(Fault::LostName);
             }
         }
+        // A name in a directory that was synced, while the directory's own name was not, is out of reach.
+        let Names { files, directories } = &mut self.durable;
+        while let Some(lost) =
+            directories.iter().find(|path| !parent(path).is_empty() && !directories.contains(parent(path)))
+        {
+            let lost = lost.clone();
+            directories.remove(&lost);
+        }
+        files.retain(|path, _| parent(path).is_empty() || directories.contains(parent(path)));
         self.visible = self.durable.clone();
         let named: BTreeSet<InodeId> = self.visible.files.values().copied().collect();
         self.inodes.retain(|id, _| named.contains(id));
@@ -535,9 +544,7 @@ fn apply_torn(content: &mut Vec<u8>, change: &Unsynced, random: &mut Random) {
 fn change_names(names: &mut Names, change: &NameChange) {
     match change {
         NameChange::Put { path, inode } => {
-            if parent(path).is_empty() || names.directories.contains(parent(path)) {
-                names.files.insert(path.clone(), *inode);
-            }
+            names.files.insert(path.clone(), *inode);
         }
         NameChange::Rename { from, to } => {
             if let Some(inode) = names.files.remove(from) {

@@ -113,6 +113,9 @@ impl Run {
         world.faults.sometimes("node up", true);
         let Some(live) = world.up(NODE).map(|live| live[0].clone()) else { return };
         if live.metadata.groups().is_empty() {
+            if self.operations > 0 {
+                self.errors.push("the tablets are gone from the metadata log".to_string());
+            }
             live.shard.spawn(Scope::Node, Class::Foreground, async move {
                 let _ = live.metadata.propose(STORE, Bytes::new()).await; // asked again after the next start
             });

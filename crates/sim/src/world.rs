@@ -273,6 +273,8 @@ impl World {
     }
 
     fn start_shards(&mut self, node: usize, identity: Identity) {
+        // What the shard that read the identity has in flight is not for those that follow, whose operations count anew.
+        self.nodes[node].disk.borrow_mut().process_ended();
         let shards = self.nodes[node].shards;
         let outcomes: Rc<RefCell<Vec<Result<(), String>>>> = Rc::default();
         let mut live = Vec::new();
