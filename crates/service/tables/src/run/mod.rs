@@ -11,6 +11,7 @@
 
 mod batch;
 pub mod cells;
+pub mod condition;
 mod conditional;
 mod consistency;
 mod filter;
@@ -43,6 +44,9 @@ use write::Stamp;
 /// Rows of a virtual table, in clustering order, columns as in [`crate::schema::Table::columns`].
 pub type VirtualRows = Vec<Vec<Option<Bytes>>>;
 
+/// The rows of a virtual table by keyspace and name.
+pub type VirtualRowsOf = Rc<dyn Fn(&str, &str) -> Option<VirtualRows>>;
+
 /// What execution stands on. One a shard; cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -52,7 +56,7 @@ pub struct Context {
     /// Tablets of this shard, to be reached without the detour over bytes.
     pub tablets: crate::tablet::LocalTablets,
     /// The rows of a virtual table (keyspace, table), computed at each read; `None` if there is no such table.
-    pub virtual_rows: Rc<dyn Fn(&str, &str) -> Option<VirtualRows>>,
+    pub virtual_rows: VirtualRowsOf,
     /// The data centre of this node: what LOCAL_… counts.
     pub data_center: Rc<str>,
 }

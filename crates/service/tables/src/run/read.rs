@@ -281,9 +281,10 @@ impl Read<'_> {
             } else {
                 KeyRange { start: range.start.max(after.clone()), end: range.end }
             };
-            if !left.is_empty()
-                && !(self.plan.reversed && row_key::RowKey::split(&left.start).is_some_and(|key| key.is_static))
-            {
+            let is_static = |key: &[u8]| row_key::RowKey::split(key).is_some_and(|key| key.is_static);
+            // Read backwards, the static row comes first nevertheless; it is in the list already.
+            let again = self.plan.reversed && is_static(&left.start);
+            if !again && !left.is_empty() {
                 ranges.push(left);
             }
         }

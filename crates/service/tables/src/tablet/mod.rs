@@ -11,12 +11,11 @@
 //! here is finished, also after a crash ([`batch_log`]).
 
 pub mod batch_log;
-mod condition;
 mod locks;
 pub mod request;
 mod transact;
 
-pub use condition::{Condition, ConditionTest, contains};
+pub use crate::run::condition::{Condition, ConditionTest, contains};
 pub use request::{ReadAnswer, ReadRequest};
 pub use transact::{ReadOperation, Step, StepCondition, Transaction, TransactionAnswer};
 

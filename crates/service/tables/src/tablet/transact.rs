@@ -3,9 +3,9 @@
 //! A condition holds of what is read under the partition's lock, and the write is stamped under it, later than
 //! everything that was read: what is applied is therefore seen by the next transaction, in the order of the locks.
 
-use super::condition::Condition;
 use super::{TableTablet, refusal, request};
 use crate::error::CqlError;
+use crate::run::condition::Condition;
 use crate::schema::Table;
 use crate::types::row_key;
 use bytes::Bytes;

@@ -126,7 +126,7 @@ pub fn timestamp_from_text(text: &str) -> Option<i64> {
     let days = input.date()?;
     let mut nanos = 0;
     let mut offset = 0;
-    if input.eat('T') || input.eat('t') || input.rest.starts_with(|c: char| c == ' ') {
+    if input.eat('T') || input.eat('t') || input.rest.starts_with(' ') {
         input.rest = input.rest.trim_start_matches(' ');
         nanos = input.clock(9)?;
         offset = input.zone()?;

@@ -1,4 +1,4 @@
-//! The tests of conditional writes, on a row as it is.
+//! The tests of conditional writes, on a row as it is: made by coordinators, carried out by tablets.
 
 use crate::schema::Table;
 use crate::types::{collection, compare::compare};
@@ -46,7 +46,7 @@ impl ConditionTest {
 }
 
 impl Condition {
-    pub(super) fn encode(&self, out: &mut ByteWriter) {
+    pub(crate) fn encode(&self, out: &mut ByteWriter) {
         out.put_varint(self.column.into());
         out.put_u8(self.element.is_some().into());
         if let Some(element) = &self.element {
@@ -62,7 +62,7 @@ impl Condition {
         }
     }
 
-    pub(super) fn decode(input: &mut ByteReader) -> Result<Condition, ShortInput> {
+    pub(crate) fn decode(input: &mut ByteReader) -> Result<Condition, ShortInput> {
         let offset = input.offset();
         let column = u32::try_from(input.varint()?).map_err(|_| ShortInput { offset })?;
         let element = if input.u8()? == 0 { None } else { Some(input.prefixed()?) };
@@ -78,7 +78,7 @@ impl Condition {
     /// Whether it holds of a row (`None`: there is no such row: all its columns are null).
     pub fn holds(&self, table: &Table, row: Option<&Row>) -> bool {
         let Some(column) = table.column_by_id(self.column) else { return false };
-        let whole = row.and_then(|row| crate::run::cells::column_value(column, row));
+        let whole = row.and_then(|row| super::cells::column_value(column, row));
         let (value, cql_type) = match &self.element {
             None => (whole, column.column_type.unfrozen().clone()),
             Some(element) => element_of(&column.column_type, whole, element),
