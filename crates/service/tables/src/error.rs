@@ -1,7 +1,8 @@
-//! What a client is told when its request fails: one enum, and the one table from it to the ERROR bodies of the protocol.
+//! What a client is told when its request fails: one enum, and the one table from it to the ERROR bodies of the
+//! protocol.
 //!
-//! It is not a log of what went wrong inside: an error of a disk or of another shard becomes one of these where the request
-//! ends. Texts are Cassandra's where drivers or people match on them.
+//! It is not a log of what went wrong inside: an error of a disk or of another shard becomes one of these where the
+//! request ends. Texts are Cassandra's where drivers or people match on them.
 //!
 //! An error crosses shards as bytes ([`CqlError::encode`]), inside [`holon_kernel::CallError::Failed`].
 

@@ -5,13 +5,14 @@
 //!                                                   └─ the others: a task each ─▶ plan, run ─▶ answer, in any order
 //! ```
 //!
-//! One file a request. It is not a planner and reads no data; it keeps the state of connections, the statements that were
-//! prepared, and the accounts. It guarantees that each message is answered exactly once, on its stream, and that what a client
-//! can make it hold is bounded: requests in flight, memory of requests ([`Pool`](holon_kernel::Pool) `requests`), answers
-//! that are not read. Beyond that it stops reading ([`Flow::Pause`]), then refuses with OVERLOADED.
+//! One file a request. It is not a planner and reads no data; it keeps the state of connections, the statements that
+//! were prepared, and the accounts. It guarantees that each message is answered exactly once, on its stream, and that
+//! what a client can make it hold is bounded: requests in flight, memory of requests ([`Pool`](holon_kernel::Pool)
+//! `requests`), answers that are not read. Beyond that it stops reading ([`Flow::Pause`]), then refuses with
+//! OVERLOADED.
 //!
-//! A request that is traced is answered without a tracing id and with a warning: there are no traces yet. Custom payloads are
-//! taken and not answered, as Cassandra's own handler does.
+//! A request that is traced is answered without a tracing id and with a warning: there are no traces yet. Custom
+//! payloads are taken and not answered, as Cassandra's own handler does.
 
 pub mod accounts;
 mod auth_response;

@@ -9,8 +9,8 @@
 //! It is not a storage engine (`holon-store`), not a protocol codec (`holon-cql`) and not a parser
 //! (`holon-cql-language`); it knows no socket, file, thread or clock.
 //!
-//! It guarantees what Cassandra 4.1 guarantees of one statement at a consistency level, and that an acknowledged write is
-//! durable as its keyspace asks (`sync`, the default, or `periodic`). Its limits are in [`limits`].
+//! It guarantees what Cassandra 4.1 guarantees of one statement at a consistency level, and that an acknowledged write
+//! is durable as its keyspace asks (`sync`, the default, or `periodic`). Its limits are in [`limits`].
 
 pub mod ddl;
 pub mod describe;

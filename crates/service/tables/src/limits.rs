@@ -7,15 +7,15 @@ use std::time::Duration;
 /// drivers keep open per connection by default, so a well-behaved one never notices.
 pub const REQUESTS_PER_CONNECTION_MAX: usize = 1024;
 
-/// Requests of one shard that are being worked on, of all connections together. Each is a task of a few KiB; beyond this
-/// the queue only adds latency.
+/// Requests of one shard that are being worked on, of all connections together. Each is a task of a few KiB; beyond
+/// this the queue only adds latency.
 pub const REQUESTS_PER_SHARD_MAX: usize = 16 * 1024;
 
 /// What a request is counted with besides its body, bytes: its task, its plan's working state, the head of its answer.
 pub const REQUEST_OVERHEAD_BYTES: usize = 4 * 1024;
 
-/// Responses waiting for a slow client, bytes a connection; beyond it no further requests of this connection are taken up.
-/// One full page of the default size (5,000 rows) fits several times.
+/// Responses waiting for a slow client, bytes a connection; beyond it no further requests of this connection are taken
+/// up. One full page of the default size (5,000 rows) fits several times.
 pub const OUTBOX_BYTES_MAX: usize = 8 << 20;
 
 /// Between a connection and its STARTUP, or its last AUTH_RESPONSE. Drivers send them at once.
@@ -40,14 +40,15 @@ pub const TRUNCATE_TIMEOUT: Duration = Duration::from_secs(60);
 /// the least recently used go first, and clients prepare them again when told UNPREPARED.
 pub const PREPARED_BYTES_MAX: usize = 16 << 20;
 
-/// Prepared statements of a shard. Clients that put values into the text of prepared statements fill any cache; this keeps
-/// `system.prepared_statements` readable.
+/// Prepared statements of a shard. Clients that put values into the text of prepared statements fill any cache; this
+/// keeps `system.prepared_statements` readable.
 pub const PREPARED_STATEMENTS_MAX: usize = 10_000;
 
 /// Parsed and planned simple statements of a shard that are kept in case the same text comes again.
 pub const PLAN_CACHE_STATEMENTS_MAX: usize = 512;
 
-/// Longest text of a simple statement that is kept, bytes: longer ones are loads with values in them that do not come again.
+/// Longest text of a simple statement that is kept, bytes: longer ones are loads with values in them that do not come
+/// again.
 pub const PLAN_CACHE_TEXT_BYTES_MAX: usize = 1024;
 
 /// Bytes of a batch from which on a warning goes with the answer: Cassandra's `batch_size_warn_threshold`.
@@ -69,7 +70,8 @@ pub const PAGE_BYTES_MAX: usize = 4 << 20;
 pub const UNPAGED_RESULT_BYTES_MAX: usize = 64 << 20;
 
 /// Combinations that the IN relations of one statement may make (partitions times clusterings): each is a read.
-/// Cassandra has no limit unless a guardrail is set; without one a 16 MiB frame could ask for millions of reads at once.
+/// Cassandra has no limit unless a guardrail is set; without one a 16 MiB frame could ask for millions of reads at
+/// once.
 pub const IN_COMBINATIONS_MAX: usize = 10_000;
 
 /// Tablets of a table. A power of two so that a split later halves; with more shards than this some hold none of a

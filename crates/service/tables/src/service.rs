@@ -7,8 +7,8 @@
 //!                  Engine (one a shard) ◀─ tablets
 //! ```
 //!
-//! It holds no logic of the language. Every shard of a node has one, and they share nothing: what one must tell the others
-//! goes through the metadata log or as a message.
+//! It holds no logic of the language. Every shard of a node has one, and they share nothing: what one must tell the
+//! others goes through the metadata log or as a message.
 
 mod commands;
 pub mod config;
@@ -234,8 +234,8 @@ impl Service for TablesService {
 
     fn recovered_everywhere(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
-            // Logs of all shards: they may name tablets that lived elsewhere before, so one shard retires them, when all
-            // have read them.
+            // Logs of all shards: they may name tablets that lived elsewhere before, so one shard retires them, when
+            // all have read them.
             if self.shard.id().0 == 0 {
                 let engine = self.engine().ok_or("the engine is not open")?;
                 engine.retire_old_logs().await.map_err(|error| error.to_string())?;

@@ -5,15 +5,15 @@
 //!             ◀─ received, disconnected, restarted ─ what became of it
 //! ```
 //!
-//! [`Workload`] is what a simulator drives; it does no IO and reads no clock, so equal calls give equal bytes. A connection has
-//! one request in flight. Partitions belong to connections, so that what happens to one is in an order; timestamps are the
-//! workload's own, so that even late writes merge as they must. What was acknowledged has to be there; what was not
-//! answered may be there, whole or not at all; what was seen stays.
+//! [`Workload`] is what a simulator drives; it does no IO and reads no clock, so equal calls give equal bytes. A
+//! connection has one request in flight. Partitions belong to connections, so that what happens to one is in an order;
+//! timestamps are the workload's own, so that even late writes merge as they must. What was acknowledged has to be
+//! there; what was not answered may be there, whole or not at all; what was seen stays.
 //!
-//! It covers: rows of simple and composite keys, both clustering orders, static columns, collections, times to live, batches of
-//! one and of several partitions, simple and prepared statements, deletions of cells, rows, ranges and partitions, reads by
-//! key, slice and range with and without pages, in both orders, full scans in token order, conditional statements, and
-//! tables that come, change and go.
+//! It covers: rows of simple and composite keys, both clustering orders, static columns, collections, times to live,
+//! batches of one and of several partitions, simple and prepared statements, deletions of cells, rows, ranges and
+//! partitions, reads by key, slice and range with and without pages, in both orders, full scans in token order,
+//! conditional statements, and tables that come, change and go.
 
 mod check;
 pub mod client;

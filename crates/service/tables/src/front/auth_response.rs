@@ -1,4 +1,5 @@
-//! AUTH_RESPONSE: SASL PLAIN. The hash is computed in slices of a task of its own; meanwhile the connection takes nothing else.
+//! AUTH_RESPONSE: SASL PLAIN. The hash is computed in slices of a task of its own; meanwhile the connection takes
+//! nothing else.
 
 use super::connection::{Answer, Connection, Stage};
 use crate::error::CqlError;

@@ -1,8 +1,8 @@
 //! Password hashes (bcrypt: Provos, Mazières 1999), computed in slices.
 //!
-//! A hash of cost 10 is 2,048 key expansions, tens of milliseconds. It runs as a background task of the shard and gives up
-//! its turn every few expansions, so that a login, or a thousand of them, never holds up a request by more than a slice.
-//! It is not for anything but passwords of accounts.
+//! A hash of cost 10 is 2,048 key expansions, tens of milliseconds. It runs as a background task of the shard and gives
+//! up its turn every few expansions, so that a login, or a thousand of them, never holds up a request by more than a
+//! slice. It is not for anything but passwords of accounts.
 
 use blowfish::Blowfish;
 use holon_kernel::Shard;

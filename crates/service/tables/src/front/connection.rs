@@ -1,6 +1,7 @@
 //! What the requests of one connection share: its encoder and outbox, how far its handshake is, and what it has set.
 //!
-//! Every answer is appended whole, in whatever order the requests end: the stream number tells the client which is which.
+//! Every answer is appended whole, in whatever order the requests end: the stream number tells the client which is
+//! which.
 
 use crate::error::CqlError;
 use crate::limits::{EVENT_OUTBOX_BYTES_MAX, OUTBOX_BYTES_MAX};

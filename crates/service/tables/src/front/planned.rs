@@ -1,5 +1,5 @@
-//! From a tree to what is done with it: a plan for data, or the tree itself for everything that is carried out once (USE,
-//! DESCRIBE, changes of the schema, accounts).
+//! From a tree to what is done with it: a plan for data, or the tree itself for everything that is carried out once
+//! (USE, DESCRIBE, changes of the schema, accounts).
 
 use super::statements::StatementId;
 use crate::error::{CqlError, CqlResult};

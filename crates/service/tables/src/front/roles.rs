@@ -1,5 +1,5 @@
-//! Statements on roles, as far as accounts go: a role with a password is an account. What a role may do is not told apart
-//! yet, so superusers, permissions and grants are refused rather than taken and not enforced.
+//! Statements on roles, as far as accounts go: a role with a password is an account. What a role may do is not told
+//! apart yet, so superusers, permissions and grants are refused rather than taken and not enforced.
 
 use super::accounts::AccountChange;
 use super::connection::{Answer, Connection};

@@ -13,8 +13,8 @@ pub const AUTHENTICATOR: &str = "org.apache.cassandra.auth.PasswordAuthenticator
 const OPTIONS_KEPT_MAX: usize = 32;
 const OPTION_CHARACTERS_MAX: usize = 128;
 
-/// Checks STARTUP and changes the connection. The caller tells its decoder what was negotiated, after the answer has been
-/// written (the answer itself is not in segments).
+/// Checks STARTUP and changes the connection. The caller tells its decoder what was negotiated, after the answer has
+/// been written (the answer itself is not in segments).
 pub fn startup(connection: &Connection, startup: &Startup, with_password: bool) -> CqlResult<Option<Compression>> {
     let version = connection.version();
     check_cql_version(startup)?;

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   PREPARE on shard A ─▶ kept on A ─▶ text to all other shards (STORE_PREPARED)
-//!   EXECUTE on shard B ─▶ kept on B? ─▶ else ask the others (FIND_PREPARED) ─▶ else UNPREPARED, and the driver prepares again
+//!   EXECUTE on shard B ─▶ kept on B? ─▶ else ask the others (FIND_PREPARED) ─▶ else UNPREPARED: the driver prepares again
 //! ```
 //!
-//! A statement is kept as text and tree; its plan is made when it is first needed and again after each change of the schema.
-//! Nothing here survives a restart: drivers know how to prepare again.
+//! A statement is kept as text and tree; its plan is made when it is first needed and again after each change of the
+//! schema. Nothing here survives a restart: drivers know how to prepare again.
 
 use super::planned::{Planned, is_planned, plan};
 use crate::error::{CqlError, CqlResult};
@@ -39,7 +39,8 @@ pub struct KeptStatement {
     pub text: Rc<str>,
     pub parsed: SharedStatement,
     planned: RefCell<Option<(Rc<Schema>, Rc<Planned>)>>,
-    /// The first result metadata that was told to anybody. A client without v5's metadata ids that has these skips them.
+    /// The first result metadata that was told to anybody. A client without v5's metadata ids that has these skips
+    /// them.
     first_result_id: Cell<Option<StatementId>>,
     last_used: Cell<u64>,
 }
@@ -103,7 +104,8 @@ pub(crate) fn count(cell: &Cell<u64>) {
 }
 
 impl Statements {
-    /// The statement to prepare and its id. Not kept yet: that is for [`Statements::keep`], when it is known to be good.
+    /// The statement to prepare and its id. Not kept yet: that is for [`Statements::keep`], when it is known to be
+    /// good.
     pub fn prepare(&self, keyspace: Option<&str>, text: &str) -> CqlResult<(StatementId, Rc<KeptStatement>)> {
         let parsed = parse(text)?;
         let keyspace = if is_qualified(&parsed.statement) { None } else { keyspace };

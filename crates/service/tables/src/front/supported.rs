@@ -5,8 +5,8 @@ use crate::system::CQL_VERSION;
 use holon_cql::response::Supported;
 use holon_cql::{Response, Version};
 
-/// What a client may choose from in STARTUP. No Scylla keys: our tablets are not dealt to shards by that algorithm, and a
-/// driver that believed it would only open connections in the wrong places.
+/// What a client may choose from in STARTUP. No Scylla keys: our tablets are not dealt to shards by that algorithm, and
+/// a driver that believed it would only open connections in the wrong places.
 pub fn options() -> Answer {
     let versions = Version::EVERY.iter().map(|version| format!("{version}/v{version}"));
     let options = [

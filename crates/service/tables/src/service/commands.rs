@@ -1,5 +1,5 @@
-//! Commands of the administrator. Each runs on every shard and does what concerns the tablets that live there; the answer is
-//! text for people.
+//! Commands of the administrator. Each runs on every shard and does what concerns the tablets that live there; the
+//! answer is text for people.
 //!
 //! | words | what |
 //! | --- | --- |

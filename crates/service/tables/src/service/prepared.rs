@@ -13,8 +13,8 @@ pub const STORE_PREPARED: Verb = Verb(Verb::SERVICE_FIRST);
 /// Answers with keyspace and text of an id; empty if it is not known.
 pub const FIND_PREPARED: Verb = Verb(Verb::SERVICE_FIRST + 1);
 
-/// Another shard of the node answers within microseconds. One that does not is not waited for: a statement it has not heard
-/// of is asked for when it is needed.
+/// Another shard of the node answers within microseconds. One that does not is not waited for: a statement it has not
+/// heard of is asked for when it is needed.
 const SHARE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl TablesService {

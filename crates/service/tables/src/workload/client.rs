@@ -1,5 +1,5 @@
-//! The client's end of a connection, for the workload and for tests: requests to bytes, bytes to responses. No driver: it
-//! does one thing at a time and retries nothing.
+//! The client's end of a connection, for the workload and for tests: requests to bytes, bytes to responses. No driver:
+//! it does one thing at a time and retries nothing.
 
 use bytes::Bytes;
 use holon_cql::notation::BytesMap;

@@ -1,17 +1,18 @@
 //! What a partition may look like, given what was asked of it and what was answered.
 //!
-//! A mutation is acknowledged, or its outcome is unknown (a timeout, a crash, a lost connection). Every mutation carries a
-//! timestamp of its own, so that the state is the merge of those that happened, in whatever order they did: all that were
-//! acknowledged, and any of the unknown ones, each whole or not at all. What a read shows must be one of these states.
+//! A mutation is acknowledged, or its outcome is unknown (a timeout, a crash, a lost connection). Every mutation
+//! carries a timestamp of its own, so that the state is the merge of those that happened, in whatever order they did:
+//! all that were acknowledged, and any of the unknown ones, each whole or not at all. What a read shows must be one of
+//! these states.
 //!
-//! Two more things are not known exactly: when a cell with a time to live ends (the server's clock decides), and that only
-//! for a few seconds around the moment.
+//! Two more things are not known exactly: when a cell with a time to live ends (the server's clock decides), and that
+//! only for a few seconds around the moment.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Unknown mutations, and cells about to expire, of one partition that are told apart; beyond it the partition is left alone.
-/// Each doubles the states to compare with.
+/// Unknown mutations, and cells about to expire, of one partition that are told apart; beyond it the partition is left
+/// alone. Each doubles the states to compare with.
 pub const UNCERTAIN_MAX: usize = 6;
 
 /// Clustering values, in the order of the table's columns.
@@ -151,8 +152,8 @@ impl History {
         self.guesses(now).into_iter().map(|(guess, _)| guess.view(now)).collect()
     }
 
-    /// A read has shown `found`. What happened in all explanations of it has happened, and stays. What happened in none may
-    /// still happen, unless it was asked before the node last started (`settled_before`, a timestamp).
+    /// A read has shown `found`. What happened in all explanations of it has happened, and stays. What happened in none
+    /// may still happen, unless it was asked before the node last started (`settled_before`, a timestamp).
     pub fn learn(&mut self, found: &View, now: i64, settled_before: i64) {
         let explanations: Vec<BTreeSet<i64>> = self
             .guesses(now)

@@ -10,8 +10,8 @@ pub const KEYSPACE: &str = "workload";
 /// Values of a clustering column: few, so that rows are hit again and ranges hold some.
 const CLUSTERING_VALUES: u64 = 6;
 
-/// The server may begin to work on a request, and read its clock, so much later than it was sent; and its clock may differ
-/// so much from the workload's, seconds.
+/// The server may begin to work on a request, and read its clock, so much later than it was sent; and its clock may
+/// differ so much from the workload's, seconds.
 const CLOCK_SLACK_SECONDS: i64 = 15;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

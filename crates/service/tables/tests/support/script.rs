@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   OPTIONS   STARTUP   AUTH name password   REGISTER SCHEMA_CHANGE …
-//!   QUERY [words:] text            words: one, all, quorum, serial, page=N, next (the next page), skip, at=TIMESTAMP, now=S, in=KS
+//!   QUERY [words:] text            words: one, all, quorum, serial, page=N, next (the next page), skip,
+//!                                  at=TIMESTAMP, now=S, in=KEYSPACE
 //!   PREPARE label: text            EXECUTE label [words:] values
 //!   BATCH LOGGED|UNLOGGED|COUNTER; text; label values; …
 //! ```
