@@ -50,8 +50,8 @@ def throw(address, port, data, limit_s=3):
             connection.shutdown(socket.SHUT_WR)
             while len(answer) < 1_000_000 and (more := connection.recv(65536)):
                 answer += more
-    except (ConnectionError, TimeoutError, BrokenPipeError):
-        pass
+    except OSError:
+        pass  # closed on us, which is an answer
     return answer
 
 
@@ -182,7 +182,8 @@ def test_metrics_follow_the_conventions(shared):
 
 def test_metrics_move(node):
     def requests():
-        lines = [line for line in fetch(node, "/metrics")[2].splitlines() if re.match(r"holon_\w*requests\w*_total", line)]
+        lines = [line for line in fetch(node, "/metrics")[2].splitlines()
+                 if line.startswith("holon_cql_request_duration_seconds_count")]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     before = requests()

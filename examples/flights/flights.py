@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "conformanc
 import holon_node  # noqa: E402
 
 KEYSPACE = "flights"
-COPY_LIMIT_S = 600
+COPY_LIMIT_S = 300
+#: How long cqlsh may go on after its node was killed.
+AFTER_KILL_S = 5
 #: A statement may walk the whole table.
 REQUEST_LIMIT_S = 120
 #: (year, month, day, carrier, flight, origin) is unique in the data, so each key below ends with what is left of it.
@@ -109,8 +112,16 @@ class Shell:
         cqlsh = pathlib.Path(sys.executable).parent / "cqlsh"
         shell = subprocess.Popen(
             [sys.executable, cqlsh, "--no-color", "-e", statement, self.host, str(self.port)], env=environment,
-            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        limit = threading.Timer(COPY_LIMIT_S if at is None else 90, shell.kill)
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+
+        def end():
+            """Ends cqlsh with its workers, which would wait for the node for ever."""
+            try:
+                os.killpg(shell.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+        limit = threading.Timer(COPY_LIMIT_S, end)
         limit.start()
         self.reported, text, shown = 0, b"", time.monotonic()
         while piece := os.read(shell.stdout.fileno(), 65536):
@@ -123,9 +134,12 @@ class Shell:
             if at is not None and self.reported >= at[0]:
                 at[1]()
                 at = None
+                limit.cancel()
+                limit = threading.Timer(AFTER_KILL_S, end)
+                limit.start()
         limit.cancel()
         words = re.split(r"[\r\n]+", text.decode(errors="replace").strip())
-        return words[-1], shell.wait() == 0
+        return words[-1][:200], shell.wait() == 0
 
 
 def make_tables(session):
