@@ -183,6 +183,18 @@ pub fn dependencies_have_reasons() -> Vec<String> {
     complaints
 }
 
+/// `cargo run -- start` of the README must find one binary: holon is the only default member.
+pub fn one_default_member() -> Vec<String> {
+    let manifest: Table = workspace::text("Cargo.toml").parse().unwrap_or_default();
+    let members = manifest.get("workspace").and_then(|table| table.get("default-members")).and_then(Value::as_array);
+    let names: Vec<&str> = members.into_iter().flatten().filter_map(Value::as_str).collect();
+    if names == ["crates/holon"] {
+        Vec::new()
+    } else {
+        vec![format!("default-members are {names:?}, not crates/holon alone")]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{allowed, names};

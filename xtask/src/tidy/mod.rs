@@ -22,6 +22,7 @@ const RULES: &[(&str, Rule)] = &[
     ("arrows between crates", arrows::between_crates),
     ("wire crates only under front", arrows::wire_only_under_front),
     ("dependencies have reasons", arrows::dependencies_have_reasons),
+    ("cargo run finds its binary", arrows::one_default_member),
     ("the core does no IO", bans::core_does_no_io),
     ("modules say what they are", documents::modules_open_with_a_comment),
     ("no dead files", documents::no_dead_files),
