@@ -67,6 +67,9 @@ impl LogFile {
     pub(crate) async fn open(disk: &DiskClient, node: NodeId) -> Result<(LogFile, Vec<Entry>), LogError> {
         disk.create_dir(DIRECTORY).await?;
         let file = disk.open(PATH, OpenOptions { create: true, direct: false }).await?;
+        // At each start: the last one may have ended before these names were durable.
+        disk.sync_dir("").await?;
+        disk.sync_dir(DIRECTORY).await?;
         let mut content = Vec::with_capacity(file.length() as usize);
         loop {
             let piece = file.read_at(content.len() as u64, READ_BYTES).await?;
@@ -85,8 +88,6 @@ impl LogFile {
             header.put_u128(node.0);
             file.write_at(0, DiskBuffer::from(header.as_slice())).await?;
             file.sync().await?;
-            disk.sync_dir(DIRECTORY).await?;
-            disk.sync_dir("").await?;
             return Ok((LogFile { file, end: HEADER_BYTES as u64, index: 0 }, Vec::new()));
         }
         let (entries, end) = parse(Bytes::from(content), node)?;

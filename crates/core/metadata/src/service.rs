@@ -30,6 +30,7 @@ const PROPOSE: Verb = Verb(Verb::SERVICE_FIRST);
 const APPLY_ENTRY: Verb = Verb(Verb::SERVICE_FIRST + 1);
 pub(crate) const FETCH: Verb = Verb(Verb::SERVICE_FIRST + 2);
 pub(crate) const BARRIER: Verb = Verb(Verb::SERVICE_FIRST + 3);
+const WAIT: Verb = Verb(Verb::SERVICE_FIRST + 4);
 
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Metadata {
     pub(crate) shard: Rc<Shard>,
     pub(crate) boot: u32,
     applied: Cell<u64>,
+    /// The last entry whose effect services on this shard show already; its tablets may still be opening.
+    shown: Cell<u64>,
     map: RefCell<TabletMap>,
     pending: RefCell<BTreeMap<u64, Entry>>,
     pumping: Cell<bool>,
@@ -78,6 +81,7 @@ impl Metadata {
             shard: shard.clone(),
             boot,
             applied: Cell::new(0),
+            shown: Cell::new(0),
             map: RefCell::default(),
             pending: RefCell::default(),
             pumping: Cell::new(false),
@@ -123,6 +127,21 @@ impl Metadata {
             }
             Err(_) => Err(ProposeError::Unknown),
         }
+    }
+
+    /// Waits until every shard of this node has applied all that this one shows: whoever is told "it exists already" may
+    /// go to any of them.
+    pub async fn settle(&self) -> Result<(), ProposeError> {
+        let mut index = ByteWriter::new();
+        index.put_u64(self.shown.get());
+        let (payload, deadline) = (index.freeze(), self.shard.now() + PROPOSE_TIMEOUT);
+        let node = self.shard.node();
+        let everyone = (0..self.shard.shards()).map(|shard| {
+            let to = Address { node, shard: ShardId(shard) };
+            self.shard.call(to, Target::Service(METADATA_SERVICE), WAIT, payload.clone(), deadline)
+        });
+        let answers = join_all(everyone).await;
+        if answers.iter().all(Result::is_ok) { Ok(()) } else { Err(ProposeError::Unknown) }
     }
 
     pub(crate) fn leader(&self) -> Address {
@@ -201,6 +220,7 @@ impl Metadata {
             let next = self.pending.borrow_mut().remove(&(self.applied() + 1));
             let Some(entry) = next else { break };
             let (added, removed) = self.apply(&entry);
+            self.shown.set(entry.index);
             if self.running.get() {
                 for group in removed {
                     self.clone().remove_group(group).await;
@@ -376,6 +396,10 @@ impl Service for Metadata {
                 FETCH => Ok(self.fetch(input.u64().map_err(bad)?).await),
                 BARRIER => {
                     self.barrier(input.u8().map_err(bad)?).await;
+                    Ok(Bytes::new())
+                }
+                WAIT => {
+                    self.wait_applied(input.u64().map_err(bad)?).await;
                     Ok(Bytes::new())
                 }
                 Verb(_) => Err(CallError::NotHere),

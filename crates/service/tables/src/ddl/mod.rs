@@ -128,6 +128,8 @@ pub async fn execute(
     planned: &PlannedChange,
 ) -> CqlResult<Option<SchemaChange>> {
     if planned.is_without_effect {
+        // What is there already may still be on its way to another shard, and the client may go there next.
+        metadata.settle().await.map_err(|error| CqlError::Server(error.to_string()))?;
         return Ok(None);
     }
     let committed = metadata.propose(service, encode_change(&planned.change)).await.map_err(|error| match error {
