@@ -26,7 +26,6 @@ const WORLDS: &[WorldKind] = &[
             Fault::CleanStop,
             Fault::LostWrite,
             Fault::TornWrite,
-            Fault::LostName,
             Fault::ReadError,
             Fault::WriteError,
             Fault::SyncError,
