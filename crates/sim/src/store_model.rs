@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub const COLUMNS: u32 = 3;
 
 /// tablet number, key, column
-type CellName = (u32, Vec<u8>, u32);
+pub type CellName = (u32, Vec<u8>, u32);
 
 #[derive(Clone, PartialEq, Eq)]
 pub enum Effect {

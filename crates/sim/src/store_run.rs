@@ -3,7 +3,7 @@
 
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::report::{Outcome, RunOptions};
-use crate::store_model::{COLUMNS, Effect, Model};
+use crate::store_model::{COLUMNS, CellName, Effect, Model};
 use crate::store_service::{PREFIX_BYTES, Registry, STORE, StoreOptions, StoreService, TABLETS};
 use crate::world::{NodeEvent, World};
 use bytes::Bytes;
@@ -272,7 +272,7 @@ impl Run {
         } else {
             for _ in 0..1 + self.random.below(3) {
                 let key = self.key();
-                if effects.iter().any(|((_, other, _), _): &((u32, Vec<u8>, u32), Effect)| *other == key) {
+                if effects.iter().any(|((_, other, _), _): &(CellName, Effect)| *other == key) {
                     continue;
                 }
                 let patch = self.patch(number, &key, timestamp, seconds, &mut effects);
@@ -290,7 +290,7 @@ impl Run {
         key: &[u8],
         timestamp: i64,
         seconds: i64,
-        effects: &mut Vec<((u32, Vec<u8>, u32), Effect)>,
+        effects: &mut Vec<(CellName, Effect)>,
     ) -> RowPatch {
         let mut patch = RowPatch::default();
         if self.random.chance(1, 12) {

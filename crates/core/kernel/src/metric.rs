@@ -13,7 +13,7 @@ pub struct Metric {
 pub enum MetricValue {
     Counter(u64),
     Gauge(f64),
-    Histogram(Histogram),
+    Histogram(Box<Histogram>),
 }
 
 impl Metric {
@@ -26,7 +26,7 @@ impl Metric {
     }
 
     pub fn histogram(name: &'static str, help: &'static str, value: Histogram) -> Self {
-        Metric { name, help, labels: Vec::new(), value: MetricValue::Histogram(value) }
+        Metric { name, help, labels: Vec::new(), value: MetricValue::Histogram(Box::new(value)) }
     }
 
     pub fn label(mut self, key: &'static str, value: impl Into<String>) -> Self {
