@@ -122,7 +122,7 @@ pub fn assignment(column: &Column, operation: &ast::Operation, terms: &mut TermP
 }
 
 fn counter(column: &Column) -> Receiver<'_> {
-    Receiver { name: &column.name, cql_type: &CqlType::BigInt }
+    Receiver { name: &column.name, cql_type: &CqlType::Counter }
 }
 
 fn refused(column: &Column, cql_type: &CqlType, operator: &str) -> String {
