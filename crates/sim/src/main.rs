@@ -184,19 +184,22 @@ fn range(text: &str) -> Option<(u64, u64)> {
     (first < end).then(|| (first, end - first))
 }
 
-/// A multiple of a million, so that a set of seeds reads well and its tenth seeds are the repeated ones.
+/// Fresh for each state of the code, and the same for everybody who runs that state: from the hash of the committed tree
+/// of crates/. A multiple of a million, so that a set of seeds reads well and its tenth seeds are the repeated ones.
 fn fresh_seed() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    since.as_secs() * 1_000_000
+    let tree = git(&["rev-parse", "HEAD:crates"]).and_then(|hash| u64::from_str_radix(hash.get(..8)?, 16).ok());
+    let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    tree.unwrap_or_else(clock) * 1_000_000
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
 /// The commit, for a failure's report.
 fn commit() -> String {
-    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    output
-        .ok()
-        .filter(|o| o.status.success())
-        .map_or("unknown".to_string(), |o| String::from_utf8_lossy(&o.stdout).trim().to_string())
+    git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_string())
 }
 
 enum Limit {

@@ -378,7 +378,7 @@ impl Run {
                         let found = row.as_ref();
                         world.faults.sometimes("read found a row", found.is_some());
                         if let Err(error) = self.model.borrow_mut().check(tablet, &key, found, began, now_seconds) {
-                            self.errors.push(error);
+                            self.errors.push(format!("{error}; the row: {found:?}"));
                         }
                     }
                     self.model.borrow_mut().read_ended(began);

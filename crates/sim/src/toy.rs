@@ -147,6 +147,13 @@ impl ToyTablet {
             counters.entry(key).or_default().insert(id, amount);
             end += RECORD_BYTES;
         }
+        if end > 0 {
+            // What was read may be in the page cache only, when the last start ended with a failed sync: written again,
+            // it is synced before anything rests on it.
+            let content = log.read_at(0, end as usize).await?;
+            log.write_at(0, DiskBuffer::from(&content[..])).await?;
+            log.sync().await?;
+        }
         let turn = shard.pool("toy log", 1);
         Ok(ToyTablet { shard, log, end: Cell::new(end), turn, counters: RefCell::new(counters) })
     }

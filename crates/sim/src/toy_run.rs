@@ -230,7 +230,8 @@ impl Run {
             let (id, amount) = item.split_once('=').unwrap_or((item, ""));
             let (id, amount) = (id.parse::<u64>().unwrap_or(0), amount.parse::<i64>().ok());
             if self.issued.get(&id).copied() != amount.map(|amount| (key, amount)) {
-                self.errors.push(format!("counter {key} shows {item}, which nobody issued"));
+                self.errors
+                    .push(format!("counter {key} shows {item}, which nobody issued: {:?}", self.issued.get(&id)));
             }
             found.insert(id);
         }

@@ -58,6 +58,10 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(options: ShardOptions) -> Rc<Shard> {
+        let mut random = Random::new(options.seed);
+        // Ids begin elsewhere at each start: a reply that is still under way to the last incarnation must not find a
+        // question of this one under its number.
+        let first_id = random.next_u64() >> 8;
         Rc::new_cyclic(|me| Shard {
             me: me.clone(),
             address: Address { node: options.node, shard: options.shard },
@@ -67,13 +71,13 @@ impl Shard {
             now: Cell::new(options.now),
             wall: Cell::new(options.wall),
             timestamp_last: Cell::new(0),
-            random: RefCell::new(Random::new(options.seed)),
+            random: RefCell::new(random),
             disk: RefCell::new(options.disk),
             disk_waiting: RefCell::default(),
             router: RefCell::new(options.router),
             replies: RefCell::default(),
             credits: RefCell::default(),
-            next_id: Cell::new(1),
+            next_id: Cell::new(first_id),
             services: RefCell::default(),
             tablets: RefCell::default(),
             stopped: RefCell::new(None),

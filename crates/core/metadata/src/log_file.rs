@@ -17,6 +17,7 @@ pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 const DIRECTORY: &str = "metadata";
 const PATH: &str = "metadata/log";
+const PATH_NEW: &str = "metadata/log.new";
 const MAGIC: &[u8; 8] = b"HOLONLOG";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 28;
@@ -90,11 +91,17 @@ impl LogFile {
             file.sync().await?;
             return Ok((LogFile { file, end: HEADER_BYTES as u64, index: 0 }, Vec::new()));
         }
-        let (entries, end) = parse(Bytes::from(content), node)?;
-        if end < file.length() {
-            file.truncate(end).await?;
-            file.sync().await?;
-        }
+        let content = Bytes::from(content);
+        let (entries, end) = parse(content.clone(), node)?;
+        drop(file);
+        // Written anew and synced, without the torn tail: what was read may be in the page cache only, when the last start
+        // ended with a failed sync, and the next entry must not rest on that.
+        let file = disk.open(PATH_NEW, OpenOptions { create: true, direct: false }).await?;
+        file.truncate(0).await?;
+        file.write_at(0, DiskBuffer::from(&content[..end as usize])).await?;
+        file.sync().await?;
+        disk.rename(PATH_NEW, PATH).await?;
+        disk.sync_dir(DIRECTORY).await?;
         let index = entries.len() as u64;
         Ok((LogFile { file, end, index }, entries))
     }

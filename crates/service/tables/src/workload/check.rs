@@ -11,14 +11,16 @@ use holon_cql::token;
 /// # Errors
 /// What cannot be.
 pub fn read(shape: &Shape, history: &mut History, read: &Read, now: i64, settled_before: i64) -> Result<(), String> {
-    let (found, order) = view_of(shape, &read.rows)?;
+    let (found, order, statics) = view_of(shape, &read.rows)?;
     check_order(shape, &order, read.is_reversed)?;
     let narrow = |view: &View| narrowed(shape, view, read);
     let views = history.views(now);
     let expected: Vec<View> = views.iter().map(&narrow).collect();
     // Between pages something unknown may come to pass: then each row on its own must be one of those that may be.
     let fits = if read.pages > 1 && expected.len() > 1 {
-        fits_row_by_row(&found, &expected)
+        fits_row_by_row(&found, &statics, &expected)
+    } else if statics.len() > 1 {
+        return Err("the static columns differ between rows of one partition".to_string());
     } else {
         expected.contains(&found)
     };
@@ -39,11 +41,12 @@ pub fn read(shape: &Shape, history: &mut History, read: &Read, now: i64, settled
     Ok(())
 }
 
-fn fits_row_by_row(found: &View, expected: &[View]) -> bool {
+fn fits_row_by_row(found: &View, statics: &[Row], expected: &[View]) -> bool {
     let keys: std::collections::BTreeSet<&Clustering> =
         expected.iter().flat_map(|view| view.rows.keys()).chain(found.rows.keys()).collect();
-    let statics = found.rows.is_empty() || expected.iter().any(|view| view.static_row == found.static_row);
-    statics && keys.into_iter().all(|key| expected.iter().any(|view| view.rows.get(key) == found.rows.get(key)))
+    let may_be = |statics: &Row| expected.iter().any(|view| view.static_row == *statics);
+    (found.rows.is_empty() || statics.iter().all(may_be))
+        && keys.into_iter().all(|key| expected.iter().any(|view| view.rows.get(key) == found.rows.get(key)))
 }
 
 /// What a read shows of a state.
@@ -62,16 +65,15 @@ fn narrowed(shape: &Shape, view: &View, read: &Read) -> View {
     view
 }
 
-/// The rows of a result as a state, and the clusterings in the order they came.
-fn view_of(shape: &Shape, rows: &[NamedRow]) -> Result<(View, Vec<Clustering>), String> {
+/// The rows of a result as a state, the clusterings in the order they came, and the static columns each time they changed.
+fn view_of(shape: &Shape, rows: &[NamedRow]) -> Result<(View, Vec<Clustering>, Vec<Row>), String> {
     let mut view = View::default();
-    let mut order = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let static_row = cells(row, shape.statics);
-        if index > 0 && static_row != view.static_row {
-            return Err("the static columns differ between rows of one partition".to_string());
+    let (mut order, mut statics) = (Vec::new(), Vec::new());
+    for row in rows {
+        view.static_row = cells(row, shape.statics);
+        if statics.last() != Some(&view.static_row) {
+            statics.push(view.static_row.clone());
         }
-        view.static_row = static_row;
         let Some(clustering) = clustering_of(shape, row)? else {
             if rows.len() > 1 {
                 return Err("a row without clustering stands beside others".to_string());
@@ -83,7 +85,7 @@ fn view_of(shape: &Shape, rows: &[NamedRow]) -> Result<(View, Vec<Clustering>), 
         }
         order.push(clustering);
     }
-    Ok((view, order))
+    Ok((view, order, statics))
 }
 
 fn value<'a>(row: &'a NamedRow, name: &str) -> Option<&'a Bytes> {
