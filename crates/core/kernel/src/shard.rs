@@ -58,10 +58,10 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(options: ShardOptions) -> Rc<Shard> {
-        let mut random = Random::new(options.seed);
+        let random = Random::new(options.seed);
         // Ids begin elsewhere at each start: a reply that is still under way to the last incarnation must not find a
         // question of this one under its number.
-        let first_id = random.next_u64() >> 8;
+        let first_id = random.clone().fork().next_u64() >> 8;
         Rc::new_cyclic(|me| Shard {
             me: me.clone(),
             address: Address { node: options.node, shard: options.shard },
