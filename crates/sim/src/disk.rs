@@ -169,7 +169,9 @@ impl SimDiskState {
                 Ok(DiskOutput::Done)
             }
             DiskOperation::ReadAt { file, offset, length } => self.read(file, offset as usize, length),
-            DiskOperation::WriteAt { file, offset, buffer } => self.write(file, offset as usize, buffer),
+            DiskOperation::WriteAt { file, offset, buffer, durable } => {
+                self.write(file, offset as usize, buffer, durable)
+            }
             DiskOperation::Sync { file } => self.sync(file),
             DiskOperation::Allocate { file, length } => self.set_length(file, length as usize, false),
             DiskOperation::Truncate { file, length } => self.set_length(file, length as usize, true),
@@ -228,7 +230,7 @@ impl SimDiskState {
         Ok(DiskOutput::Read(Bytes::copy_from_slice(&content[start..end])))
     }
 
-    fn write(&mut self, file: FileId, offset: usize, buffer: DiskBuffer) -> DiskResult {
+    fn write(&mut self, file: FileId, offset: usize, buffer: DiskBuffer, durable: bool) -> DiskResult {
         let (path, id) = self.inode(file, "write")?;
         let what = format!("write at {offset}");
         if self.io_error(self.options.write_error_per_million, Fault::WriteError) {
@@ -249,7 +251,36 @@ impl SimDiskState {
         if !misdirected {
             self.apply_write(id, offset, buffer.as_slice(), false);
         }
+        if durable {
+            self.sync_write(id, offset, &buffer, &path)?;
+        }
         Ok(DiskOutput::Written(buffer))
+    }
+
+    /// The sync of a durable write: its own bytes only. What was written to the same place before and not synced cannot
+    /// come after it any more.
+    fn sync_write(&mut self, id: InodeId, offset: usize, buffer: &DiskBuffer, path: &str) -> Result<(), DiskError> {
+        let failed = self.io_error(self.options.sync_error_per_million, Fault::SyncError);
+        let random = &mut self.random;
+        let Some(inode) = self.inodes.get_mut(&id) else { return Ok(()) };
+        if failed {
+            inode.poisoned = true;
+            for change in std::mem::take(&mut inode.unsynced) {
+                apply_torn(&mut inode.durable, &change, random);
+            }
+            return Err(error(DiskErrorKind::Io, "write durably", path, "input/output error"));
+        }
+        let end = offset + buffer.len();
+        // A changed length becomes durable with the bytes, and whatever was done before it may as well.
+        let whole = inode.unsynced.iter().any(|change| matches!(change, Unsynced::Length(_)));
+        let touches = |change: &mut Unsynced| match change {
+            Unsynced::Write { offset: at, content } => whole || (*at < end && *at + content.len() > offset),
+            Unsynced::Length(_) => true,
+        };
+        for change in inode.unsynced.extract_if(.., touches) {
+            apply(&mut inode.durable, &change);
+        }
+        Ok(())
     }
 
     /// The write lands elsewhere: in another place of the same file. What it should have changed stays as it was.
@@ -413,7 +444,7 @@ impl SimDiskState {
     /// The power goes. Durable things stay, and a random part of what was not synced or was in flight.
     pub fn crash(&mut self) {
         for (_, submitted) in std::mem::take(&mut self.queue) {
-            if let DiskOperation::WriteAt { file, offset, buffer } = submitted.operation
+            if let DiskOperation::WriteAt { file, offset, buffer, .. } = submitted.operation
                 && let Some((_, id)) = self.open.get(&file).cloned()
                 && let Some(inode) = self.inodes.get_mut(&id)
             {

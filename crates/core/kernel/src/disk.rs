@@ -11,9 +11,10 @@
 //! | operation | before its sync | after |
 //! | --- | --- | --- |
 //! | `WriteAt` | may vanish, may be reordered with every other write, may tear at 512 B boundaries (4 KiB on most disks) | stays, until the medium rots |
+//! | `WriteAt` with `durable` | the same until its completion, which is its sync: for these bytes only, and not for writes before it | stays |
 //! | `Allocate`, `Truncate` | the new length may vanish | stays after `Sync` of the file |
 //! | `Open` with `create`, `Rename`, `Remove`, `Link`, `CreateDir` | may vanish, may be reordered; a rename is never torn | stays after `SyncDir` of the directory (both, if it moved between two) |
-//! | `Sync` that failed | everything since the last good sync is lost or not: nobody knows | the file is poisoned: each later operation on it fails; the shard stops; it is never retried |
+//! | `Sync`, or a durable write, that failed | everything since the last good sync is lost or not: nobody knows | the file is poisoned: each later operation on it fails; the shard stops; it is never retried |
 //!
 //! Operations on one file that are in flight together may run in any order. Reads see completed writes.
 //!
@@ -60,6 +61,8 @@ pub enum DiskOperation {
         file: FileId,
         offset: u64,
         buffer: DiskBuffer,
+        /// Complete only when these bytes, and a length they changed, are on the medium: a write and its sync in one.
+        durable: bool,
     },
     /// Make the content and the length of the file durable.
     Sync {
@@ -209,9 +212,13 @@ impl DiskBuffer {
 
     /// Appends zeroes until the length is a multiple of `alignment`.
     pub fn pad_to(&mut self, alignment: usize) {
-        let target = self.len().next_multiple_of(alignment);
-        self.reserve(target - self.len());
-        self.bytes.resize(self.start + target, 0);
+        self.pad_with_zeroes(self.len().next_multiple_of(alignment) - self.len());
+    }
+
+    /// Appends so many zeroes.
+    pub fn pad_with_zeroes(&mut self, more: usize) {
+        self.reserve(more);
+        self.bytes.resize(self.bytes.len() + more, 0);
     }
 
     fn reserve(&mut self, more: usize) {

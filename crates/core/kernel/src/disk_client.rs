@@ -115,7 +115,17 @@ impl DiskFile {
 
     /// Writes the whole buffer and hands it back for reuse.
     pub async fn write_at(&self, offset: u64, buffer: DiskBuffer) -> Result<DiskBuffer, DiskError> {
-        match self.run("write", DiskOperation::WriteAt { file: self.inner.file, offset, buffer }).await? {
+        self.write(offset, buffer, false).await
+    }
+
+    /// Writes the whole buffer and makes it durable; other writes to the file are not covered. After an error it is as
+    /// after a failed [`DiskFile::sync`].
+    pub async fn write_durably_at(&self, offset: u64, buffer: DiskBuffer) -> Result<DiskBuffer, DiskError> {
+        self.write(offset, buffer, true).await
+    }
+
+    async fn write(&self, offset: u64, buffer: DiskBuffer, durable: bool) -> Result<DiskBuffer, DiskError> {
+        match self.run("write", DiskOperation::WriteAt { file: self.inner.file, offset, buffer, durable }).await? {
             DiskOutput::Written(buffer) => Ok(buffer),
             other => Err(unexpected("write", &self.inner.path, &other)),
         }

@@ -29,7 +29,7 @@ async fn files_hold_what_was_written(disk: &DiskClient) {
     assert_eq!(file.length(), 0);
     let back = file.write_at(0, buffer(b"hello world")).await.expect("write");
     assert_eq!(back.as_slice(), b"hello world", "the buffer comes back as it was");
-    file.write_at(6, buffer(b"there")).await.expect("overwrite");
+    file.write_durably_at(6, buffer(b"there")).await.expect("a durable overwrite needs no alignment in a plain file");
     file.sync().await.expect("sync");
     disk.sync_dir("suite").await.expect("sync_dir");
     assert_eq!(&file.read_at(0, 64).await.expect("read")[..], b"hello there", "a read ends at the end of the file");
@@ -49,8 +49,12 @@ async fn direct_files_take_aligned_writes(disk: &DiskClient) {
         file.write_at(u64::from(block) * DISK_ALIGNMENT_BYTES as u64, buffer(&content)).await.expect("write");
     }
     file.sync().await.expect("sync");
-    let read = file.read_at(2 * DISK_ALIGNMENT_BYTES as u64 - 1, 2).await.expect("unaligned reads are allowed");
-    assert_eq!(&read[..], [2, 3]);
+    let content = vec![9; DISK_ALIGNMENT_BYTES];
+    let back = file.write_durably_at(DISK_ALIGNMENT_BYTES as u64, buffer(&content)).await.expect("durable write");
+    assert_eq!(back.as_slice(), content, "the buffer comes back as it was");
+    assert_eq!(file.read_at(2 * DISK_ALIGNMENT_BYTES as u64 - 1, 2).await.expect("read")[..], [9, 3]);
+    let read = file.read_at(3 * DISK_ALIGNMENT_BYTES as u64 - 1, 2).await.expect("unaligned reads are allowed");
+    assert_eq!(&read[..], [3, 4]);
 }
 
 async fn lengths_change_by_allocate_and_truncate(disk: &DiskClient) {

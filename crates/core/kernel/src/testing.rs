@@ -101,7 +101,7 @@ impl State {
                 let end = start.saturating_add(length).min(content.len());
                 Ok(DiskOutput::Read(Bytes::copy_from_slice(&content[start..end])))
             }
-            DiskOperation::WriteAt { file, offset, buffer } => {
+            DiskOperation::WriteAt { file, offset, buffer, .. } => {
                 let content = self.file(file, "write")?;
                 write_at(&mut content.borrow_mut(), offset as usize, buffer.as_slice());
                 Ok(DiskOutput::Written(buffer))

@@ -174,8 +174,7 @@ impl Committer {
         }
         self.inner.lsn_last.set(self.log.last());
         if group.iter().any(|pending| pending.durability == Durability::Sync) {
-            self.log.write().await?;
-            self.log.sync().await?;
+            self.log.write_and_sync().await?;
             self.write_due = None;
             self.sync_due = None;
         } else {
@@ -249,8 +248,7 @@ impl Committer {
             self.log.sync().await?;
         }
         if self.log.is_unproven() && self.log.reserve(0).await.is_ok() {
-            self.log.write().await?;
-            self.log.sync().await?;
+            self.log.write_and_sync().await?;
         }
         self.publish();
         self.inner.committed_all.set(true);

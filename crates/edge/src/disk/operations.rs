@@ -6,8 +6,9 @@ use bytes::Bytes;
 use holon_kernel::disk::{DISK_ALIGNMENT_BYTES, DirectoryEntry};
 use holon_kernel::{DiskBuffer, DiskError, DiskErrorKind, DiskOperation, DiskOutput, DiskResult, OpenOptions};
 use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
+use std::io::IoSlice;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ pub(super) fn run(files: &Files, operation: DiskOperation) -> DiskResult {
         // Answered where it was submitted.
         DiskOperation::Close { .. } => Ok(DiskOutput::Done),
         DiskOperation::ReadAt { file, offset, length } => files.get(file, "read")?.read(offset, length),
-        DiskOperation::WriteAt { file, offset, buffer } => files.get(file, "write")?.write(offset, buffer),
+        DiskOperation::WriteAt { file, offset, buffer, durable } => files.get(file, "write")?.write(offset, buffer, durable),
         DiskOperation::Sync { file } => files.get(file, "sync")?.sync(),
         DiskOperation::Allocate { file, length } => files.get(file, "allocate")?.allocate(length),
         DiskOperation::Truncate { file, length } => {
@@ -101,10 +102,21 @@ impl OpenFile {
         Ok(DiskOutput::Read(Bytes::from(content)))
     }
 
-    fn write(&self, offset: u64, buffer: DiskBuffer) -> DiskResult {
+    fn write(&self, offset: u64, buffer: DiskBuffer, durable: bool) -> DiskResult {
         self.check_not_poisoned("write")?;
+        let written = self.write_content(offset, buffer.as_slice(), durable);
+        if durable && written.is_err() {
+            // Whether it was the write that failed or its sync nobody can tell.
+            self.poisoned.store(true, Ordering::Release);
+        }
+        written.map(|()| DiskOutput::Written(buffer))
+    }
+
+    fn write_content(&self, offset: u64, content: &[u8], durable: bool) -> Result<(), DiskError> {
         let failed = |error: std::io::Error| failure_io(&error, &format!("write at {offset}"), &self.path);
-        let content = buffer.as_slice();
+        // With direct IO to blocks that were written before, the whole of it is one write to the device past its cache;
+        // a sync after it would be a second wait, for a flush.
+        let flags = if durable { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
         let mut written = 0;
         if let Some(direct) = self.direct.as_ref().filter(|_| self.direct_works.load(Ordering::Relaxed)) {
             let alignment = DISK_ALIGNMENT_BYTES as u64;
@@ -112,17 +124,20 @@ impl OpenFile {
                 let detail = format!("{} bytes at {offset} of a direct file are not aligned", content.len());
                 return Err(refused("write", &self.path, detail));
             }
-            match direct.write_at(content, offset) {
+            match rustix::io::pwritev2(direct, &[IoSlice::new(content)], offset, flags) {
                 Ok(count) => written = count, // if short, the rest goes through the page cache below
-                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                    self.direct_works.store(false, Ordering::Relaxed);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
+                Err(Errno::INVAL) => self.direct_works.store(false, Ordering::Relaxed),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {}
+                Err(errno) => return Err(failed(errno.into())),
             }
         }
-        self.plain.write_all_at(&content[written..], offset + written as u64).map_err(failed)?;
-        Ok(DiskOutput::Written(buffer))
+        if written < content.len() {
+            self.plain.write_all_at(&content[written..], offset + written as u64).map_err(failed)?;
+            if durable {
+                rustix::fs::fdatasync(&self.plain).map_err(|errno| failed(errno.into()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Never retried: after a failed sync the kernel may have dropped the dirty pages and marked them clean.

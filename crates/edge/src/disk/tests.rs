@@ -129,7 +129,7 @@ fn a_failed_sync_poisons_the_file_for_good() {
     for operation in [
         DiskOperation::Sync { file },
         DiskOperation::ReadAt { file, offset: 0, length: 1 },
-        DiskOperation::WriteAt { file, offset: 0, buffer },
+        DiskOperation::WriteAt { file, offset: 0, buffer, durable: true },
         DiskOperation::Truncate { file, length: 0 },
         DiskOperation::Allocate { file, length: 1 },
     ] {

@@ -7,17 +7,60 @@ use crate::sync::{stop, sync_or_stop};
 use crate::wal::format::{BLOCK_BYTES, CHUNK_HEADER_BYTES, ChunkHeader, RECORD_HEADER_BYTES};
 use crate::wal::segments::{Segment, Segments};
 use holon_base::TabletId;
-use holon_kernel::{DiskBuffer, Shard, disk::DISK_ALIGNMENT_BYTES};
+use holon_kernel::{Class, DiskBuffer, Scope, Shard, Ticket, disk::DISK_ALIGNMENT_BYTES};
 use std::rc::Rc;
 
 /// Room of the buffer at first; it grows with the groups.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// Durable writes into blocks that were never written make the file system log a change of its own each time, which
+/// takes several times as long. So zeroes are written ahead of them: when less than this is left …
+const ZEROED_BYTES_MIN: u64 = 512 << 10;
+/// … so much at a time. A log without durable writes, and a recycled segment, need none.
+const ZERO_BYTES: u64 = 1 << 20;
 
 struct Open {
     segment: Segment,
     /// Where the next chunk goes.
     offset: u64,
     first: Lsn,
+    /// Up to here blocks were written before (or need not be).
+    zeroed: u64,
+    /// Zeroes on their way to the file, and up to where. No chunk is written there, and the segment is not let go,
+    /// before they are down.
+    zeroing: Option<Ticket<u64>>,
+}
+
+impl Open {
+    fn new(segment: Segment, first: Lsn, length: u64) -> Self {
+        let zeroed = if segment.recycled { length } else { BLOCK_BYTES };
+        Open { segment, offset: BLOCK_BYTES, first, zeroed, zeroing: None }
+    }
+
+    async fn await_zeroes(&mut self) {
+        if let Some(zeroing) = self.zeroing.take()
+            && let Ok(zeroed) = zeroing.await
+        {
+            self.zeroed = self.zeroed.max(zeroed);
+        }
+    }
+
+    fn zero_ahead(&mut self, shard: &Rc<Shard>, length: u64) {
+        if self.zeroing.is_some() || self.zeroed >= length || self.zeroed >= self.offset + ZEROED_BYTES_MIN {
+            return;
+        }
+        let (start, end) = (self.zeroed.max(self.offset), (self.zeroed.max(self.offset) + ZERO_BYTES).min(length));
+        let mut zeroes = DiskBuffer::with_capacity((end - start) as usize);
+        zeroes.pad_with_zeroes((end - start) as usize);
+        let (completer, ticket) = shard.ticket();
+        let file = self.segment.file.clone();
+        shard.spawn(Scope::Node, Class::Replication, async move {
+            // It is about speed only: where zeroes cannot be written, chunks will find out for themselves.
+            let written = file.write_at(start, zeroes).await;
+            completer.complete(if written.is_ok() { end } else { length });
+        });
+        self.zeroing = Some(ticket);
+    }
 }
 
 pub struct Log {
@@ -121,8 +164,9 @@ impl Log {
             self.sync().await?;
         }
         let segment = self.segments.take().await?;
-        let next = Open { segment, offset: BLOCK_BYTES, first };
-        if let Some(full) = self.open.replace(next) {
+        let next = Open::new(segment, first, self.segments.length);
+        if let Some(mut full) = self.open.replace(next) {
+            full.await_zeroes().await;
             self.segments.seal(full.segment, self.written);
         }
         Ok(())
@@ -131,6 +175,23 @@ impl Log {
     /// Writes what is gathered as one chunk (even if it is empty: then the chunk is a mark that proves the ones before
     /// it). [`Log::reserve`] comes first. An error stops the shard.
     pub async fn write(&mut self) -> Result<(), StoreError> {
+        self.write_chunk(false).await
+    }
+
+    /// Writes what is gathered and makes it durable: one operation of the disk, unless something before it was written
+    /// and not synced, which a durable write would not cover.
+    pub async fn write_and_sync(&mut self) -> Result<(), StoreError> {
+        if self.written > self.synced || plant::skip_fsync() {
+            self.write_chunk(false).await?;
+            return self.sync().await;
+        }
+        self.write_chunk(true).await?;
+        self.synced = self.written;
+        self.syncs += 1;
+        Ok(())
+    }
+
+    async fn write_chunk(&mut self, durable: bool) -> Result<(), StoreError> {
         let Some(open) = &mut self.open else {
             return Err(stop(&self.shard, "the log was written to without a segment".into()));
         };
@@ -148,11 +209,23 @@ impl Log {
         buffer.pad_to(DISK_ALIGNMENT_BYTES);
         header.seal(&mut buffer);
         let length = buffer.len() as u64;
-        match open.segment.file.write_at(open.offset, buffer).await {
+        if open.offset + length > open.zeroed {
+            open.await_zeroes().await;
+        }
+        let file = &open.segment.file;
+        let outcome = match durable {
+            true => file.write_durably_at(open.offset, buffer).await,
+            false => file.write_at(open.offset, buffer).await,
+        };
+        match outcome {
             Ok(buffer) => self.buffer = buffer,
             Err(error) => return Err(stop(&self.shard, format!("the log could not be written: {error}"))),
         }
         open.offset += length;
+        open.zeroed = open.zeroed.max(open.offset);
+        if durable {
+            open.zero_ahead(&self.shard, self.segments.length);
+        }
         self.written = self.last;
         self.proven = self.proven.max(header.synced);
         self.bytes += length;

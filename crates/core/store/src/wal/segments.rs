@@ -25,6 +25,8 @@ const SPARES_MAX: usize = 4;
 pub struct Segment {
     pub file: DiskFile,
     pub sequence: u32,
+    /// All of its blocks were written before, by an earlier segment in the same file.
+    pub recycled: bool,
 }
 
 struct Sealed {
@@ -126,6 +128,7 @@ impl Segments {
         let directory = self.name.directory();
         let sequence = self.next_sequence.get();
         let spare = self.spares.borrow_mut().pop();
+        let recycled = spare.is_some();
         let (path, file) = match spare {
             Some(spare) => {
                 self.recycled.set(self.recycled.get() + 1);
@@ -150,7 +153,7 @@ impl Segments {
         self.shard.disk().rename(&path, &target).await?;
         sync_dir_or_stop(&self.shard, &directory).await?;
         self.next_sequence.set(sequence + 1);
-        Ok(Segment { file, sequence })
+        Ok(Segment { file, sequence, recycled })
     }
 
     fn spare_path(&self) -> String {
