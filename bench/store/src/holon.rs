@@ -156,6 +156,11 @@ impl Store for Holon {
         });
     }
 
+    fn rest(&self, time: Duration) {
+        let shard = self.shard.clone();
+        self.run(|_| async move { shard.sleep(time).await });
+    }
+
     fn settle(&self) {
         self.run(|engine| async move { engine.compact(TABLET, |_| ()).await.expect(EXPECT) });
     }

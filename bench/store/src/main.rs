@@ -23,6 +23,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use workload::Plan;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[cfg(feature = "rocksdb")]
 const ENGINES: &str = "holon,fjall,rocksdb";
 #[cfg(not(feature = "rocksdb"))]

@@ -14,7 +14,7 @@ pub struct Rocks {
 impl Rocks {
     pub fn open(directory: &Path, plan: &Plan) -> Self {
         let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(plan.cache_bytes));
+        blocks.set_block_cache(&Cache::new_lru_cache(plan.cache_bytes).expect(EXPECT));
         blocks.set_bloom_filter(10.0, false);
         let mut options = Options::default();
         options.create_if_missing(true);

@@ -3,6 +3,7 @@
 use crate::measure::{Figure, directory_bytes, phase};
 use holon_base::Random;
 use std::path::Path;
+use std::time::Duration;
 
 /// Clients that write with sync side by side, so that they can share one.
 pub const SYNC_CLIENTS: u64 = 16;
@@ -48,6 +49,26 @@ pub trait Store {
     fn scan(&self, numbers: &mut dyn Iterator<Item = u64>) -> u64;
     /// Four overwrites, one read, and so on, without sync.
     fn mix(&self, numbers: &mut dyn Iterator<Item = u64>);
+    /// Nothing is asked of it for so long.
+    fn rest(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// What is on disk when it has stopped shrinking: all three remove files behind one's back.
+fn settled_bytes(store: &dyn Store, directory: &Path) -> u64 {
+    let mut least = directory_bytes(directory);
+    let mut unchanged = 0;
+    for _ in 0..20 {
+        store.rest(Duration::from_secs(1));
+        let now = directory_bytes(directory);
+        unchanged = if now < least { 0 } else { unchanged + 1 };
+        least = least.min(now);
+        if unchanged >= 7 {
+            break;
+        }
+    }
+    least
 }
 
 pub fn run(store: &dyn Store, plan: &Plan, directory: &Path) {
@@ -57,7 +78,7 @@ pub fn run(store: &dyn Store, plan: &Plan, directory: &Path) {
     let synced = (rows / 100).clamp(2_000, 20_000);
     let load = phase("write", rows, || store.load(&mut (0..rows)));
     let settle = phase("settle", rows, || store.settle());
-    let stored = directory_bytes(directory);
+    let stored = settled_bytes(store, directory);
     let user_bytes = rows as f64 * (16 + plan.value_bytes) as f64;
     let ratio = (load.written_bytes + settle.written_bytes) / user_bytes;
     let mut random = Random::new(1);

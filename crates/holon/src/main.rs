@@ -18,6 +18,9 @@ mod size;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // The first thing, so that `ready in` counts everything.
     let clock = holon_edge::Clock::start();

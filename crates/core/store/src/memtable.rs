@@ -1,6 +1,7 @@
-//! What was written last, in memory, until it is flushed. Rows stay encoded, as slices of the mutation they came with;
-//! a key that is written again keeps its patches side by side and merges those of similar size, so that many small
-//! patches of one large row cost no rewriting of the large one each time.
+//! What was written last, in memory, until it is flushed. Rows stay encoded, copied side by side into chunks, so that a
+//! million rows are a few hundred allocations and not a million. A key that is written again keeps its patches side by side
+//! and merges those of similar size, so that many small patches of one large row cost no rewriting of the large one each
+//! time.
 
 use crate::error::StoreError;
 use crate::lsn::Lsn;
@@ -8,7 +9,7 @@ use crate::mutation::Mutation;
 use crate::range::RangeSet;
 use crate::row::Deletion;
 use crate::row_codec::{decode_row, row_bytes};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
@@ -21,6 +22,11 @@ pub type Patches = SmallVec<[Bytes; 2]>;
 
 /// Memory of an entry beside its payload: key, slot, its share of a node, the counter of its bytes.
 const ENTRY_BYTES: usize = 144;
+
+/// Keys and rows are copied into chunks of this size …
+const CHUNK_BYTES: usize = 128 << 10;
+/// … unless they are larger than this: then they stay where they came.
+const COPIED_BYTES_MAX: usize = 8 << 10;
 
 /// A key with its first bytes at hand, so that most comparisons touch no other memory.
 struct MemoryKey {
@@ -93,6 +99,8 @@ impl Ord for MemoryKey {
 }
 
 enum Slot {
+    /// In a chunk, whose bytes were counted when it came and stay there with the chunk.
+    First(Bytes),
     One(Bytes),
     /// Ever smaller towards the end.
     Many(Vec<Bytes>),
@@ -101,21 +109,22 @@ enum Slot {
 impl Slot {
     fn patches(&self) -> Patches {
         match self {
-            Slot::One(row) => SmallVec::from_iter([row.clone()]),
+            Slot::First(row) | Slot::One(row) => SmallVec::from_iter([row.clone()]),
             Slot::Many(rows) => rows.iter().cloned().collect(),
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Slot::One(row) => row.len(),
+            Slot::First(_) => 0,
+            Slot::One(row) => row.len() + 48,
             Slot::Many(rows) => rows.iter().map(|row| row.len() + 48).sum(),
         }
     }
 
     fn add(&mut self, patch: Bytes) -> Result<(), StoreError> {
         let mut rows = match std::mem::replace(self, Slot::Many(Vec::new())) {
-            Slot::One(row) => vec![row],
+            Slot::First(row) | Slot::One(row) => vec![row],
             Slot::Many(rows) => rows,
         };
         let mut patch = patch;
@@ -137,6 +146,8 @@ impl Slot {
 }
 
 pub struct Memtable {
+    /// The chunk that is being filled.
+    chunk: RefCell<BytesMut>,
     rows: RefCell<BTreeMap<MemoryKey, Slot>>,
     ranges: RefCell<RangeSet>,
     bytes: Cell<usize>,
@@ -148,6 +159,7 @@ pub struct Memtable {
 impl Memtable {
     pub fn new() -> Self {
         Memtable {
+            chunk: RefCell::default(),
             rows: RefCell::default(),
             ranges: RefCell::default(),
             bytes: Cell::new(0),
@@ -184,19 +196,16 @@ impl Memtable {
         let mut rows = self.rows.borrow_mut();
         let mut bytes = self.bytes.get();
         for (key, row) in mutation.encoded_rows() {
-            let key = MemoryKey { head: head(key), bytes: key.clone() };
-            match rows.entry(key) {
-                std::collections::btree_map::Entry::Vacant(vacant) => {
-                    bytes += vacant.key().bytes.len() + row.len() + ENTRY_BYTES;
-                    vacant.insert(Slot::One(row.clone()));
-                }
-                std::collections::btree_map::Entry::Occupied(mut occupied) => {
-                    let slot = occupied.get_mut();
-                    let before = slot.bytes();
-                    slot.add(row.clone())?;
-                    bytes = (bytes + slot.bytes()).saturating_sub(before);
-                }
+            let probe = (head(key), key.as_ref());
+            if let Some(slot) = rows.get_mut(&probe as &dyn KeyView) {
+                let before = slot.bytes();
+                slot.add(row.clone())?;
+                bytes = (bytes + slot.bytes()).saturating_sub(before);
+                continue;
             }
+            bytes += key.len() + row.len() + ENTRY_BYTES;
+            let (key, row) = self.keep(key, row);
+            rows.insert(MemoryKey { head: head(&key), bytes: key }, Slot::First(row));
         }
         let mut ranges = self.ranges.borrow_mut();
         for range in mutation.ranges() {
@@ -207,6 +216,23 @@ impl Memtable {
         self.lsn_first.set(self.lsn_first.get().min(lsn));
         self.lsn_last.set(self.lsn_last.get().max(lsn));
         Ok(())
+    }
+
+    /// Copies a key and its row into the chunk.
+    fn keep(&self, key: &Bytes, row: &Bytes) -> (Bytes, Bytes) {
+        let length = key.len() + row.len();
+        if length > COPIED_BYTES_MAX {
+            return (key.clone(), row.clone());
+        }
+        let mut chunk = self.chunk.borrow_mut();
+        if chunk.capacity() < length {
+            *chunk = BytesMut::with_capacity(CHUNK_BYTES);
+        }
+        chunk.extend_from_slice(key);
+        chunk.extend_from_slice(row);
+        let mut both = chunk.split().freeze();
+        let key = both.split_to(key.len());
+        (key, both)
     }
 
     pub fn get(&self, key: &[u8]) -> Option<Patches> {

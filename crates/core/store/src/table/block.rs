@@ -43,8 +43,9 @@ pub fn store_block(raw: &[u8], compression: Compression, table: TableId, base: u
     let kind = match compression {
         Compression::None => 0,
         Compression::Lz4 => {
-            out.resize(start + lz4_flex::block::get_maximum_output_size(raw.len()), 0);
-            let length = lz4_flex::block::compress_into(raw, &mut out[start..]).unwrap_or(usize::MAX);
+            // Beyond the longest input that LZ4 takes there is no bound, and the block is stored as it is.
+            out.resize(start + lz4::block::compress_bound(raw.len()).unwrap_or(0), 0);
+            let length = lz4::block::compress_to_buffer(raw, None, false, &mut out[start..]).unwrap_or(usize::MAX);
             kept(out, start, length, raw, 1)
         }
         Compression::Zstd => {
@@ -94,7 +95,8 @@ pub fn load_raw(stored: Bytes, table: TableId, offset: u64, file: &str) -> Resul
         0 => payload,
         1 => {
             let mut raw = vec![0u8; raw_length];
-            let length = lz4_flex::block::decompress_into(&payload, &mut raw).unwrap_or(usize::MAX);
+            let expected = i32::try_from(raw_length).unwrap_or(-1);
+            let length = lz4::block::decompress_to_buffer(&payload, Some(expected), &mut raw).unwrap_or(usize::MAX);
             raw.truncate(length);
             raw.into()
         }

@@ -223,6 +223,9 @@ impl Log {
         }
         open.offset += length;
         open.zeroed = open.zeroed.max(open.offset);
+        if open.offset > self.segments.length / 2 {
+            self.segments.prepare();
+        }
         if durable {
             open.zero_ahead(&self.shard, self.segments.length);
         }

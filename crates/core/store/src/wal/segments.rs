@@ -1,6 +1,6 @@
-//! Where segments come from and where they go. One is always being made ready ahead of need, from a file whose records
-//! are all in tables if there is one (its blocks are allocated: syncing it costs the file system nothing), else a new
-//! one.
+//! Where segments come from and where they go. The next one is made ready when the open one is half full, from a file
+//! whose records are all in tables if there is one (its blocks are allocated: syncing it costs the file system nothing),
+//! else a new one. Files that wait for reuse are let go when the log has rested.
 //!
 //! A file gets the name of a segment only when it has, durably, the header and the length of that segment. On the way
 //! it is called `spare-…`, which recovery ignores:
@@ -14,13 +14,17 @@ use crate::error::StoreError;
 use crate::lsn::Lsn;
 use crate::sync::{Gate, Signal, stop, sync_dir_or_stop, sync_or_stop};
 use crate::wal::format::{LogName, ROOT, SegmentHeader, segment_name};
+use holon_base::Instant;
 use holon_kernel::{DiskFile, OpenOptions, Shard};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Files kept for reuse. More than the log needs at once are removed, so that a burst does not hold its room for ever.
 const SPARES_MAX: usize = 4;
+/// When no segment was asked for in so long, the spare files go too.
+const SPARES_KEPT: Duration = Duration::from_secs(5);
 
 pub struct Segment {
     pub file: DiskFile,
@@ -42,6 +46,9 @@ pub struct Segments {
     pub length: u64,
     next_sequence: Cell<u32>,
     ready: RefCell<Option<Segment>>,
+    /// One is to be made ready.
+    needed: Cell<bool>,
+    last_needed: Cell<Instant>,
     /// Why there is none ready.
     failed: RefCell<Option<StoreError>>,
     /// Full segments, oldest first.
@@ -68,6 +75,7 @@ impl Segments {
         shard.disk().create_dir(&directory).await?;
         sync_dir_or_stop(&shard, ROOT).await?;
         sync_dir_or_stop(&shard, "").await?;
+        let now = shard.now();
         Ok(Rc::new(Segments {
             shard,
             name,
@@ -75,6 +83,8 @@ impl Segments {
             length,
             next_sequence: Cell::new(0),
             ready: RefCell::new(None),
+            needed: Cell::new(true),
+            last_needed: Cell::new(now),
             failed: RefCell::new(None),
             sealed: RefCell::default(),
             spares: RefCell::default(),
@@ -91,20 +101,47 @@ impl Segments {
         self.log
     }
 
-    /// Keeps one segment ready; a task for as long as the engine runs.
+    /// Makes segments ready; a task for as long as the engine runs.
     pub async fn keep_ready(self: Rc<Self>) {
         loop {
-            if self.ready.borrow().is_some() || self.failed.borrow().is_some() {
-                if self.wanted.wait(&self.shard).await.is_err() {
-                    return;
+            if !self.needed.get() || self.ready.borrow().is_some() || self.failed.borrow().is_some() {
+                let wanted = self.wanted.wait(&self.shard);
+                let rested = self.last_needed.get() + SPARES_KEPT;
+                let none = self.spares.borrow().is_empty();
+                let woken = if none { Ok(wanted.await) } else { self.shard.timeout(rested, wanted).await };
+                match woken {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => self.drop_spares().await,
                 }
                 continue;
             }
             match self.make().await {
-                Ok(segment) => *self.ready.borrow_mut() = Some(segment),
+                Ok(segment) => {
+                    *self.ready.borrow_mut() = Some(segment);
+                    self.needed.set(false);
+                }
                 Err(error) => *self.failed.borrow_mut() = Some(error),
             }
             self.provided.notify();
+        }
+    }
+
+    /// The open segment is half full: the next one will be asked for.
+    pub fn prepare(&self) {
+        self.last_needed.set(self.shard.now());
+        if self.ready.borrow().is_none() && !self.needed.replace(true) {
+            self.wanted.notify();
+        }
+    }
+
+    async fn drop_spares(&self) {
+        loop {
+            let Some((path, file)) = self.spares.borrow_mut().pop() else { return };
+            drop(file);
+            if self.shard.disk().remove(&path).await.is_err() {
+                return; // found and removed at the next start, as every spare
+            }
         }
     }
 
@@ -113,7 +150,10 @@ impl Segments {
         loop {
             let ready = self.ready.borrow_mut().take();
             let failed = self.failed.borrow_mut().take();
-            self.wanted.notify();
+            if ready.is_none() {
+                self.prepare();
+                self.wanted.notify();
+            }
             match (ready, failed) {
                 (Some(segment), _) => return Ok(segment),
                 (None, Some(error)) => return Err(error),
@@ -205,6 +245,7 @@ impl Segments {
                 // Strictly one after the other: a later segment never goes before an earlier one.
                 sync_dir_or_stop(&self.shard, &directory).await?;
                 self.spares.borrow_mut().push((spare, oldest.file));
+                self.wanted.notify();
                 continue;
             }
             sync_dir_or_stop(&self.shard, &directory).await?;
