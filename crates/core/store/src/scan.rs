@@ -138,12 +138,16 @@ pub async fn scan(inner: &Inner, tree: &Tree, range: KeyRange, options: &ScanOpt
         } else {
             row.visible(deletion, options.now_seconds)
         };
-        if let Some(row) = kept {
-            bytes += size;
-            page.rows.push((key.clone(), row));
-        }
-        if page.rows.len() >= options.rows_max || bytes >= options.bytes_max || examined >= options.examined_max {
+        let taken = usize::from(kept.is_some());
+        bytes += size * taken;
+        let full = page.rows.len() + taken >= options.rows_max
+            || bytes >= options.bytes_max
+            || examined >= options.examined_max;
+        if full {
             page.rest = Some(split(&mut scanned, &key, options.reverse)).filter(|rest| !rest.is_empty());
+        }
+        page.rows.extend(kept.map(|row| (key, row)));
+        if full {
             break;
         }
         if examined % SLICE_ROWS < patches.len() {
