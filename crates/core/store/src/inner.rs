@@ -79,6 +79,8 @@ pub struct Inner {
     pub behind: Cell<bool>,
     /// The last record that was given a number.
     pub lsn_last: Cell<Lsn>,
+    /// The last record of this boot that is in a memtable, or in tables by now.
+    pub lsn_applied: Cell<Lsn>,
     /// Set by the owner's recovery: before it, a write could hide what the old logs still hold.
     pub recovered: Cell<bool>,
     /// One tablet is created or dropped at a time.
@@ -110,6 +112,7 @@ impl Inner {
             flush_failures: Cell::new(0),
             behind: Cell::new(false),
             lsn_last: Cell::new(Lsn::new(options.boot, 0)),
+            lsn_applied: Cell::new(Lsn::new(options.boot, 0)),
             recovered: Cell::new(false),
             making: Gate::new(),
             protected: RefCell::default(),
@@ -216,9 +219,11 @@ impl Inner {
         }
     }
 
-    /// The oldest record that is not in a table yet.
+    /// Below this every record is in a table, now and for ever: also when memory is empty, what is written next is
+    /// needed, and whoever asked may wait for a disk before acting on the answer.
     pub fn lsn_needed(&self) -> Lsn {
-        self.trees.borrow().values().map(|tree| tree.lsn_needed()).min().unwrap_or(Lsn(u64::MAX))
+        let next = self.lsn_applied.get().plus(1);
+        self.trees.borrow().values().map(|tree| tree.lsn_needed()).fold(next, Lsn::min)
     }
 
     pub fn note_background_error(&self, error: &StoreError) {
