@@ -87,6 +87,8 @@ pub struct Inner {
     pub making: Gate,
     /// Paths that are being restored: they are not garbage, whatever was said before.
     pub protected: RefCell<Set<String>>,
+    /// Held while a file is removed: who protects a path and then enters finds it removed or kept, not on its way out.
+    pub removing: Gate,
     pub closing: Cell<bool>,
     pub committed_all: Cell<bool>,
     next_table: Cell<u64>,
@@ -116,6 +118,7 @@ impl Inner {
             recovered: Cell::new(false),
             making: Gate::new(),
             protected: RefCell::default(),
+            removing: Gate::new(),
             closing: Cell::new(false),
             committed_all: Cell::new(false),
             next_table: Cell::new(1),
@@ -249,6 +252,7 @@ impl Inner {
     /// Removes files that nobody reads and no manifest names.
     pub async fn remove_garbage(&self) {
         loop {
+            let Ok(_removing) = self.removing.enter(&self.shard).await else { return };
             let Some(path) = self.garbage.borrow_mut().pop() else { return };
             if self.protected.borrow().contains(&path) || self.is_named(&path) {
                 continue;

@@ -1,11 +1,11 @@
-//! What was decided before a wait must still be right after it: operations of the disk that take long while the
+//! What was decided before a wait must still be right after it: operations of the disk that take long, or fail, while the
 //! engine goes on.
 
 mod common;
 
 use common::{NOW, TABLET, options, try_open};
 use holon_kernel::testing::{MemoryDisk, TestShard};
-use holon_kernel::{Class, Disk, DiskOperation, DiskResult, OperationId, Scope};
+use holon_kernel::{Class, Disk, DiskError, DiskErrorKind, DiskOperation, DiskResult, OperationId, Scope};
 use holon_store::{
     Cell, CellEntry, Durability, Engine, EngineOptions, KeyRange, Mutation, RecoveryReport, Row, ScanOptions,
     StoreError,
@@ -20,11 +20,14 @@ enum Mischief {
     None,
     /// The next one that fits does not complete before [`World::let_go`].
     Hold(fn(&DiskOperation) -> bool),
+    /// The next one that fits fails and does nothing.
+    Fail(fn(&DiskOperation) -> bool),
 }
 
 struct State {
     mischief: Mischief,
     held: Option<(OperationId, DiskOperation)>,
+    failed: u32,
 }
 
 struct SlowDisk {
@@ -40,6 +43,16 @@ impl Disk for SlowDisk {
                 state.mischief = Mischief::None;
                 state.held = Some((id, operation));
                 None
+            }
+            Mischief::Fail(fits) if fits(&operation) => {
+                state.mischief = Mischief::None;
+                state.failed += 1;
+                Some(Err(DiskError {
+                    kind: DiskErrorKind::Io,
+                    operation: "remove".to_string(),
+                    path: format!("{operation:?}"),
+                    detail: "input/output error".to_string(),
+                }))
             }
             _ => self.disk.submit(id, operation),
         }
@@ -64,7 +77,7 @@ fn roomy(boot: u32) -> EngineOptions {
 impl World {
     fn new() -> World {
         let disk = MemoryDisk::new();
-        let state = Rc::new(RefCell::new(State { mischief: Mischief::None, held: None }));
+        let state = Rc::new(RefCell::new(State { mischief: Mischief::None, held: None, failed: 0 }));
         let shard = TestShard::with_disk(Box::new(SlowDisk { disk: disk.clone(), state: state.clone() }));
         let handle = shard.shard.clone();
         let engine = shard.block_on(async move {
@@ -129,6 +142,14 @@ fn takes_a_segment_back(operation: &DiskOperation) -> bool {
     matches!(operation, DiskOperation::Rename { from, to } if from.ends_with(".log") && to.contains("/spare-"))
 }
 
+fn removes_a_segment(operation: &DiskOperation) -> bool {
+    matches!(operation, DiskOperation::Remove { path } if path.ends_with(".log"))
+}
+
+fn removes_a_table(operation: &DiskOperation) -> bool {
+    matches!(operation, DiskOperation::Remove { path } if path.ends_with(".table"))
+}
+
 /// Store seed 1795458119000362 at commit 748fd78: everything was flushed, so the whole log was let go; while the disk took
 /// its time over the first segment, others were filled, and went with it.
 #[test]
@@ -148,4 +169,33 @@ fn segments_that_are_filled_while_others_are_let_go_stay() {
     let (found, report) = world.survivors().expect("recovers");
     assert_eq!(found.len(), 60);
     assert_eq!((report.replayed, report.segments), (0, 2), "the open segment and the one that is ready");
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_does_not_leave_a_hole_behind_it() {
+    let world = World::new();
+    world.write(0..200); // more segments than are kept for reuse
+    world.mischief(Mischief::Fail(removes_a_segment));
+    world.flush();
+    assert_eq!(world.state.borrow().failed, 1, "a segment could not be removed");
+    world.write(200..220);
+    world.flush();
+    world.write(220..224);
+    let (found, report) = world.survivors().expect("recovers");
+    assert_eq!(found, (0..224).collect::<Vec<u32>>());
+    assert_eq!(report.segments, 2, "the open segment and the one that is ready");
+}
+
+#[test]
+fn a_table_that_is_being_removed_can_be_restored() {
+    let world = World::new();
+    world.write(0..20);
+    world.run(|engine| async move { engine.snapshot(TABLET, "kept").await }).expect("takes a snapshot");
+    world.mischief(Mischief::Hold(removes_a_table));
+    world.begin(|engine| async move { engine.truncate(TABLET).await });
+    assert!(world.state.borrow().held.is_some(), "the table is being removed");
+    world.begin(|engine| async move { engine.restore(TABLET, "kept").await });
+    world.let_go();
+    let (found, _) = world.survivors().expect("recovers");
+    assert_eq!(found, (0..20).collect::<Vec<u32>>());
 }

@@ -238,7 +238,10 @@ impl Segments {
             let path = format!("{directory}/{}", segment_name(oldest.sequence));
             // Strictly one after the other: a later segment never goes before an earlier one.
             if self.spares.borrow().len() >= SPARES_MAX {
-                self.shard.disk().remove(&path).await?;
+                if let Err(error) = self.shard.disk().remove(&path).await {
+                    self.sealed.borrow_mut().push_front(oldest);
+                    return Err(error.into());
+                }
                 sync_dir_or_stop(&self.shard, &directory).await?;
             } else {
                 let spare = self.spare_path();
