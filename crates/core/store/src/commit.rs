@@ -189,6 +189,7 @@ impl Committer {
     fn apply(&self, group: Vec<Pending>, first: Lsn) {
         let inner = &self.inner;
         inner.queue.taken(&group);
+        inner.lsn_applied.set(self.log.last());
         for (index, pending) in group.into_iter().enumerate() {
             let lsn = first.plus(index as u64);
             let outcome = inner.tree(pending.tablet).and_then(|tree| {

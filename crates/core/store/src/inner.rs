@@ -79,12 +79,16 @@ pub struct Inner {
     pub behind: Cell<bool>,
     /// The last record that was given a number.
     pub lsn_last: Cell<Lsn>,
+    /// The last record of this boot that is in a memtable, or in tables by now.
+    pub lsn_applied: Cell<Lsn>,
     /// Set by the owner's recovery: before it, a write could hide what the old logs still hold.
     pub recovered: Cell<bool>,
     /// One tablet is created or dropped at a time.
     pub making: Gate,
     /// Paths that are being restored: they are not garbage, whatever was said before.
     pub protected: RefCell<Set<String>>,
+    /// Held while a file is removed: who protects a path and then enters finds it removed or kept, not on its way out.
+    pub removing: Gate,
     pub closing: Cell<bool>,
     pub committed_all: Cell<bool>,
     next_table: Cell<u64>,
@@ -110,9 +114,11 @@ impl Inner {
             flush_failures: Cell::new(0),
             behind: Cell::new(false),
             lsn_last: Cell::new(Lsn::new(options.boot, 0)),
+            lsn_applied: Cell::new(Lsn::new(options.boot, 0)),
             recovered: Cell::new(false),
             making: Gate::new(),
             protected: RefCell::default(),
+            removing: Gate::new(),
             closing: Cell::new(false),
             committed_all: Cell::new(false),
             next_table: Cell::new(1),
@@ -216,9 +222,11 @@ impl Inner {
         }
     }
 
-    /// The oldest record that is not in a table yet.
+    /// Below this every record is in a table, now and for ever: also when memory is empty, what is written next is
+    /// needed, and whoever asked may wait for a disk before acting on the answer.
     pub fn lsn_needed(&self) -> Lsn {
-        self.trees.borrow().values().map(|tree| tree.lsn_needed()).min().unwrap_or(Lsn(u64::MAX))
+        let next = self.lsn_applied.get().plus(1);
+        self.trees.borrow().values().map(|tree| tree.lsn_needed()).fold(next, Lsn::min)
     }
 
     pub fn note_background_error(&self, error: &StoreError) {
@@ -244,6 +252,7 @@ impl Inner {
     /// Removes files that nobody reads and no manifest names.
     pub async fn remove_garbage(&self) {
         loop {
+            let Ok(_removing) = self.removing.enter(&self.shard).await else { return };
             let Some(path) = self.garbage.borrow_mut().pop() else { return };
             if self.protected.borrow().contains(&path) || self.is_named(&path) {
                 continue;

@@ -171,6 +171,8 @@ pub async fn restore(inner: Rc<Inner>, tree: Rc<Tree>, name: String) -> Result<(
 }
 
 async fn replace(inner: &Rc<Inner>, tree: &Tree, from: &str, snapshot: &Manifest) -> Result<(), StoreError> {
+    // One of the files may be on its way out since before it was protected: it must be gone before it is linked anew.
+    drop(inner.removing.enter(&inner.shard).await?);
     let disk = inner.shard.disk();
     let mut runs = Vec::with_capacity(snapshot.runs.len());
     for run in &snapshot.runs {

@@ -138,7 +138,7 @@ impl Tree {
         self.view().memtables
     }
 
-    /// The oldest record that is only in memory and in the log.
+    /// The oldest record that is only in memory and in the log; larger than any if there is none.
     pub fn lsn_needed(&self) -> Lsn {
         self.memtables().iter().map(|memtable| memtable.lsn_first()).min().unwrap_or(Lsn(u64::MAX))
     }

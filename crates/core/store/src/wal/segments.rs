@@ -221,7 +221,8 @@ impl Segments {
         self.sealed.borrow().front().map(|sealed| sealed.last)
     }
 
-    /// Takes back segments, oldest first, all of whose records are below `needed`.
+    /// Takes back segments, oldest first, all of whose records are below `needed`. This waits for the disk, and segments
+    /// are filled meanwhile: `needed` must hold for them too.
     pub async fn retire_below(&self, needed: Lsn) -> Result<(), StoreError> {
         let _retiring = self.retiring.enter(&self.shard).await?;
         loop {
@@ -235,20 +236,22 @@ impl Segments {
             let Some(oldest) = oldest else { return Ok(()) };
             let directory = self.name.directory();
             let path = format!("{directory}/{}", segment_name(oldest.sequence));
+            // Strictly one after the other: a later segment never goes before an earlier one.
             if self.spares.borrow().len() >= SPARES_MAX {
-                self.shard.disk().remove(&path).await?;
+                if let Err(error) = self.shard.disk().remove(&path).await {
+                    self.sealed.borrow_mut().push_front(oldest);
+                    return Err(error.into());
+                }
+                sync_dir_or_stop(&self.shard, &directory).await?;
             } else {
                 let spare = self.spare_path();
                 if let Err(error) = self.shard.disk().rename(&path, &spare).await {
                     return Err(stop(&self.shard, format!("a log segment could not be taken back: {error}")));
                 }
-                // Strictly one after the other: a later segment never goes before an earlier one.
                 sync_dir_or_stop(&self.shard, &directory).await?;
                 self.spares.borrow_mut().push((spare, oldest.file));
                 self.wanted.notify();
-                continue;
             }
-            sync_dir_or_stop(&self.shard, &directory).await?;
         }
     }
 }
