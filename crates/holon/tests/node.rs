@@ -274,6 +274,12 @@ fn sigterm_is_a_clean_stop() {
     let place = Place::new();
     let mut node = Node::start(&place.data(), &[]);
     let mut client = TcpStream::connect(node.address("cql")).expect("connect");
+    // OPTIONS, answered with SUPPORTED: from here on the connection is the node's, not only the system's.
+    client.write_all(b"\x04\0\0\0\x05\0\0\0\0").expect("write");
+    let mut head = [0; 9];
+    client.read_exact(&mut head).expect("an answer");
+    let length = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    client.read_exact(&mut vec![0; length as usize]).expect("its body");
     let kill = Command::new("kill").arg(node.child.id().to_string()).status().expect("kill");
     assert!(kill.success());
     assert_eq!(node.child.wait().expect("wait").code(), Some(0));
