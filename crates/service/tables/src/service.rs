@@ -18,9 +18,11 @@ mod schema_change;
 mod storage;
 mod system_state;
 mod truncate;
+mod virtual_rows;
 
 pub use config::{Authentication, TablesConfig};
 
+use crate::error::CqlError;
 use crate::front::CqlSession;
 use crate::front::accounts::{ACCOUNT_ENTRY_TAG, Accounts};
 use crate::front::connection::Connection;
@@ -30,6 +32,7 @@ use crate::run::Context;
 use crate::schema::{Schema, SchemaMachine};
 use crate::system;
 use crate::tablet::LocalTablets;
+use crate::trace::TraceStore;
 use bytes::Bytes;
 use holon_base::{ServiceId, TabletId};
 use holon_kernel::metric::Metric;
@@ -66,6 +69,7 @@ pub struct TablesService {
     request_metrics: RequestMetrics,
     connections_opened: Cell<u64>,
     progress: RefCell<Rc<dyn Fn(String)>>,
+    traces: TraceStore,
     /// Which start of the node this is.
     boot: Cell<u32>,
 }
@@ -83,7 +87,13 @@ impl TablesService {
                 shard: shard.clone(),
                 schema: machine.schema(),
                 tablets: tablets.clone(),
-                virtual_rows: Rc::new(move |keyspace, table| rows_of.upgrade()?.virtual_rows(keyspace, table)),
+                virtual_rows: Rc::new(move |keyspace, table| {
+                    let (service, keyspace, table) = (rows_of.upgrade(), keyspace.to_string(), table.to_string());
+                    Box::pin(async move {
+                        let service = service.ok_or_else(|| CqlError::server("the node is stopping"))?;
+                        service.virtual_rows(keyspace, table).await
+                    })
+                }),
                 data_center: config.data_center.as_str().into(),
             };
             TablesService {
@@ -104,6 +114,7 @@ impl TablesService {
                 request_metrics: RequestMetrics::default(),
                 connections_opened: Cell::new(0),
                 progress: RefCell::new(Rc::new(|_| ())),
+                traces: TraceStore::default(),
                 boot: Cell::new(0),
             }
         })
@@ -148,6 +159,10 @@ impl TablesService {
 
     pub(crate) fn requests_metrics(&self) -> &RequestMetrics {
         &self.request_metrics
+    }
+
+    pub(crate) fn traces(&self) -> &TraceStore {
+        &self.traces
     }
 
     pub(crate) fn requests_in_flight(&self) -> usize {
@@ -263,6 +278,7 @@ impl Service for TablesService {
         Box::pin(async move {
             match verb {
                 truncate::TRUNCATE => self.truncate_here(payload).await,
+                virtual_rows::VIRTUAL_ROWS => self.answer_virtual_rows(payload),
                 _ => self.prepared_message(verb, payload),
             }
         })

@@ -78,6 +78,11 @@ pub async fn execute(
         targets.into_iter().partition(|target| !target.writes.operations.is_empty());
     let mutations = by_tablet(&plain)?;
     check_size(&plain, &mutations, &first.plan.table.name, &mut outcome)?;
+    parameters.tracing.note(|| {
+        let (statements, tablets) = (statements.len(), mutations.len());
+        let log = if kind == BatchKind::Logged && tablets > 1 { ", through the batch log" } else { "" };
+        format!("Writing a batch of {statements} statements to {tablets} tablets{log}")
+    });
     match kind {
         BatchKind::Logged if mutations.len() > 1 => logged(&sender, mutations, common, now_seconds).await?,
         _ => {

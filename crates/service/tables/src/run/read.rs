@@ -78,7 +78,7 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
     let writer = RowsWriter::new(parameters.version, metadata(plan, parameters));
     let mut sink = RowSink::new(plan, environment, filters, writer, budget, now_seconds);
     if plan.table.is_virtual() {
-        return super::memory::select(context, plan, &environment, sink);
+        return super::memory::select(context, plan, &environment, &parameters.tracing, sink).await;
     }
     let required = consistency::check_read(context, &plan.table, parameters.consistency)?;
     let read = Read { context, plan, parameters, required, now_seconds, page_rows, per_partition };
@@ -87,7 +87,12 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         read.resume(&mut segments, state)?;
         sink.resume(&state.key, state.in_partition);
     }
+    read.trace_start(&segments);
     let finished = read.run(segments, &mut sink).await?;
+    parameters.tracing.note(|| match &finished {
+        Finished::All => format!("Read everything that was asked for: {} results", sink.results()),
+        Finished::More { .. } => format!("The page ends after {} results; there is more", sink.results()),
+    });
     let next = match finished {
         Finished::All => None,
         Finished::More { skipped } => read.next_page(&sink, state, skipped),
@@ -413,18 +418,46 @@ impl Read<'_> {
             examined_max: u32::try_from(PAGE_EXAMINED_MAX / 2).unwrap_or(u32::MAX),
             per_partition_max: per_partition.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             now_seconds: self.now_seconds,
+            traced: self.parameters.tracing.is_on(),
         };
         let timeout = if segment.one_partition { limits::READ_TIMEOUT } else { limits::RANGE_READ_TIMEOUT };
         let deadline = self.deadline(timeout);
-        let shard = &self.context.shard;
+        let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         let answer = match self.context.tablets.get(segment.tablet) {
-            Some(tablet) => shard.timeout(deadline, tablet.rows(request)).await.unwrap_or(Err(CallError::Timeout)),
-            None => shard
-                .call_tablet(segment.tablet, Verb::READ, request.encode(), deadline)
-                .await
-                .and_then(|bytes| ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())),
+            Some(tablet) => {
+                let reading = tablet.rows(request, tracing);
+                shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout))
+            }
+            None => {
+                let to = segment.tablet.shard(shard.shards()).0;
+                tracing.note(|| format!("Sending a read of tablet {} to shard {to}", segment.tablet));
+                let answer = shard.call_tablet(segment.tablet, Verb::READ, request.encode(), deadline).await;
+                answer.and_then(|bytes| {
+                    let (answer, events) = ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())?;
+                    tracing.take_in(events);
+                    tracing.note(|| format!("Shard {to} has answered with {} rows", answer.rows.len()));
+                    Ok(answer)
+                })
+            }
         };
         answer.map_err(|error| self.failure(error))
+    }
+
+    fn trace_start(&self, segments: &VecDeque<Segment>) {
+        self.parameters.tracing.note(|| {
+            let partitions = segments.iter().filter(|segment| segment.one_partition).count();
+            let ranges: usize = segments.iter().map(|segment| segment.ranges.len()).sum();
+            let what = match partitions {
+                0 => "a scan of".to_string(),
+                1 => "one partition in".to_string(),
+                many => format!("{many} partitions in"),
+            };
+            let mut tablets: Vec<TabletId> = segments.iter().map(|segment| segment.tablet).collect();
+            tablets.sort_unstable();
+            tablets.dedup();
+            let name = format!("{}.{}", self.plan.table.keyspace, self.plan.table.name);
+            format!("Reading {name}: {what} {} tablets, {ranges} ranges of rows", tablets.len())
+        });
     }
 
     fn failure(&self, error: CallError) -> CqlError {
