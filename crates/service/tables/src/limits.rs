@@ -57,6 +57,10 @@ pub const BATCH_WARN_BYTES: usize = 5 << 10;
 /// Bytes of a batch that is refused: Cassandra's `batch_size_fail_threshold`.
 pub const BATCH_FAIL_BYTES: usize = 50 << 10;
 
+/// Partitions of an unlogged batch beyond which a warning goes with the answer: Cassandra's
+/// `unlogged_batch_across_partitions_warn_threshold`.
+pub const UNLOGGED_BATCH_WARN_PARTITIONS: usize = 10;
+
 /// Partition key as it is hashed and stored, bytes: its length is written with 16 bits, as in Cassandra.
 pub const KEY_BYTES_MAX: usize = 65_535;
 

@@ -10,6 +10,7 @@
 //! as a refusal.
 
 mod batch;
+mod batch_size;
 pub mod cells;
 pub mod condition;
 mod conditional;

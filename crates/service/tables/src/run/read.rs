@@ -78,7 +78,9 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
     let writer = RowsWriter::new(parameters.version, metadata(plan, parameters));
     let mut sink = RowSink::new(plan, environment, filters, writer, budget, now_seconds);
     if plan.table.is_virtual() {
-        return super::memory::select(context, plan, &environment, &parameters.tracing, sink).await;
+        let mut outcome = super::memory::select(context, plan, &environment, &parameters.tracing, sink).await?;
+        outcome.warnings.extend(warning(plan));
+        return Ok(outcome);
     }
     let required = consistency::check_read(context, &plan.table, parameters.consistency)?;
     let read = Read { context, plan, parameters, required, now_seconds, page_rows, per_partition };
@@ -102,12 +104,17 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
     Ok(outcome)
 }
 
-/// Aggregates over more than one partition read all of them; Cassandra says so, too.
+/// Aggregates over more than one partition read all of them; Cassandra says so, too, whenever nothing at all is said of the
+/// partition key.
 fn warning(plan: &SelectPlan) -> Option<String> {
-    let aggregates = plan.is_aggregate() && !plan.selection.aggregates.is_empty();
+    let of_key = |column: usize| plan.table.partition_key().iter().any(|part| part.index == column);
     match &plan.restrictions.partition {
-        _ if !aggregates => None,
-        PartitionRestriction::Tokens { .. } => Some("Aggregation query used without partition key".to_string()),
+        _ if !plan.is_aggregate() => None,
+        PartitionRestriction::Tokens { lower: None, upper: None } => {
+            let filtered = plan.restrictions.filters.iter().any(|filter| of_key(filter.column));
+            (!filtered).then(|| "Aggregation query used without partition key".to_string())
+        }
+        PartitionRestriction::Tokens { .. } => None,
         PartitionRestriction::Keys(sets) => {
             let several = sets.iter().any(|set| !matches!(set, ValueSet::One(_)));
             several.then(|| "Aggregation query used on multiple partition keys (IN restriction)".to_string())
