@@ -12,6 +12,7 @@
 
 mod commands;
 pub mod config;
+mod holdings;
 mod prepared;
 mod report;
 mod schema_change;
@@ -35,6 +36,7 @@ use crate::tablet::LocalTablets;
 use crate::trace::TraceStore;
 use bytes::Bytes;
 use holon_base::{ServiceId, TabletId};
+use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
     CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext, Tablet,
@@ -298,6 +300,14 @@ impl Service for TablesService {
 
     fn status(&self) -> Vec<(String, String)> {
         report::status(self)
+    }
+
+    fn holdings(&self) -> Vec<Holding> {
+        holdings::holdings(self)
+    }
+
+    fn work(&self) -> Vec<Work> {
+        holdings::work(self)
     }
 }
 

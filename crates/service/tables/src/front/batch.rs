@@ -32,7 +32,9 @@ pub async fn batch(
     tracing.note(|| format!("Planned the {} statements of the batch", items.len()));
     let (context, started) = (service.context(), service.shard().now());
     let outcome = crate::run::execute_batch(&context, batch.kind, &items, &parameters).await;
-    service.requests_metrics().operation(Operation::Write, service.shard().now().since(started));
+    let (metrics, took) = (service.requests_metrics(), service.shard().now().since(started));
+    metrics.operation(Operation::Write, took);
+    items.iter().for_each(|item| metrics.on_tables(item.plan.accesses(), Operation::Write, took));
     outcome.map(run::answer)
 }
 

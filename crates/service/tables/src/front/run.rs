@@ -46,7 +46,9 @@ pub async fn run(run: Run<'_>, mut request: QueryParameters) -> CqlResult<Answer
     let (context, started) = (run.service.context(), run.service.shard().now());
     let outcome = crate::run::execute(&context, plan, &parameters).await;
     let operation = if run.planned.is_read() { Operation::Read } else { Operation::Write };
-    run.service.requests_metrics().operation(operation, run.service.shard().now().since(started));
+    let (metrics, took) = (run.service.requests_metrics(), run.service.shard().now().since(started));
+    metrics.operation(operation, took);
+    metrics.on_tables(plan.accesses(), operation, took);
     let outcome = outcome?;
     if let Some(rows) = &outcome.rows {
         run.planned.note_answer(rows.len_bytes());

@@ -1,10 +1,10 @@
 //! What the system tables tell of this node, put together from the service's own state.
 
-use super::TablesService;
+use super::{TablesService, holdings};
 use crate::front::connection::{Connection, Stage};
 use crate::front::statements::StatementId;
 use crate::run::VirtualRows;
-use crate::system::{self, Client, LiveState, Node, PreparedStatement, Role, SystemContext};
+use crate::system::{self, Client, LiveState, Node, PreparedStatement, Role, SizeEstimate, SystemContext};
 use crate::trace::Session;
 use bytes::Bytes;
 use std::rc::Rc;
@@ -92,6 +92,10 @@ impl LiveState for TablesService {
             text: text.to_string(),
         };
         self.statements.list().into_iter().map(statement).collect()
+    }
+
+    fn size_estimates(&self) -> Vec<SizeEstimate> {
+        holdings::size_estimates(self)
     }
 
     fn traces(&self) -> Vec<Rc<Session>> {
