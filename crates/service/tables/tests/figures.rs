@@ -132,3 +132,67 @@ fn holdings_tell_sizes_and_what_is_asked() {
     ask(&node, &mut client, "DROP TABLE k.t");
     assert!(node.services.iter().all(|service| service.holdings().iter().all(|holding| holding.name == "empty")));
 }
+
+#[test]
+fn options_of_a_table_steer_how_it_is_stored() {
+    let node = Shards::start(1);
+    let mut client = ready(&node, 0);
+    ask(
+        &node,
+        &mut client,
+        "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+    );
+    let text = "all work and no play makes a dull table ".repeat(10);
+    let mut bytes_of = |name: &str, options: &str| {
+        ask(
+            &node,
+            &mut client,
+            &format!("CREATE TABLE k.{name} (p int, c int, v text, PRIMARY KEY (p, c)) WITH {options}"),
+        );
+        for c in 0..200 {
+            ask(&node, &mut client, &format!("INSERT INTO k.{name} (p, c, v) VALUES (1, {c}, '{text}{c}')"));
+        }
+        command(&node, &["flush", "k", name]);
+        holdings(&node, name)[0].disk_bytes
+    };
+    let plain = bytes_of("plain", "compression = {'enabled': false}");
+    let lz4 = bytes_of("lz4", "compression = {'class': 'LZ4Compressor'}");
+    let zstd = bytes_of("zstd", "compression = {'class': 'ZstdCompressor'}");
+    assert!(plain > 200 * 400 && lz4 < plain / 3 && zstd < lz4, "{plain}, {lz4}, {zstd}");
+    let wide = bytes_of("wide", "compression = {'enabled': false} AND bloom_filter_fp_chance = 1.0");
+    let narrow = bytes_of("narrow", "compression = {'enabled': false} AND bloom_filter_fp_chance = 0.0001");
+    // From 1 to 25 bits a key.
+    assert!(wide < plain && plain < narrow && narrow - wide > 200 * 2, "{wide}, {plain}, {narrow}");
+}
+
+#[test]
+fn compaction_of_a_table_is_what_its_options_say_also_after_they_change() {
+    let node = Shards::start(1);
+    let mut client = ready(&node, 0);
+    ask(
+        &node,
+        &mut client,
+        "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+    );
+    let fill = |client: &mut Connected, name: &str| {
+        for round in 0..3 {
+            for c in 0..3 {
+                ask(&node, client, &format!("INSERT INTO k.{name} (p, c) VALUES (1, {})", c * 3 + round));
+            }
+            command(&node, &["flush", "k", name]);
+        }
+        holdings(&node, name)[0].files
+    };
+    for (name, options, files) in [
+        ("tiered", "'SizeTieredCompactionStrategy', 'min_threshold': 4", 3),
+        ("levelled", "'LeveledCompactionStrategy'", 1),
+        ("unified", "'UnifiedCompactionStrategy', 'scaling_parameters': 'T4, L10'", 3),
+        ("flat", "'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'", 1),
+    ] {
+        let columns = "p int, c int, PRIMARY KEY (p, c)";
+        ask(&node, &mut client, &format!("CREATE TABLE k.{name} ({columns}) WITH compaction = {{'class': {options}}}"));
+        assert_eq!(fill(&mut client, name), files, "{name}");
+    }
+    ask(&node, &mut client, "ALTER TABLE k.tiered WITH compaction = {'class': 'LeveledCompactionStrategy'}");
+    assert_eq!(fill(&mut client, "tiered"), 1, "from now on levelled");
+}

@@ -217,6 +217,8 @@ impl Step<'_> {
         let (told, progress) = (Cell::new(0), self.progress.clone());
         let place = format!("{}, tablet {}", self.table, self.tablet);
         move |Progress { bytes_done, bytes_total }| {
+            // A compaction of many runs takes several merges, each of which begins at nothing.
+            told.set(told.get().min(bytes_done));
             if bytes_done >= told.get() + PROGRESS_STEP_BYTES {
                 told.set(bytes_done);
                 progress(format!("{doing} {place}: {} of {} MiB", bytes_done >> 20, bytes_total >> 20));

@@ -13,6 +13,7 @@
 pub mod batch_log;
 mod locks;
 pub mod request;
+pub mod storage_options;
 mod transact;
 
 pub use crate::run::condition::{Condition, ConditionTest, contains};
