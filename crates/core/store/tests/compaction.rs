@@ -353,7 +353,9 @@ fn changed_options_hold_for_new_tables_and_old_ones_are_read_on() {
         |timestamp| Row { cells: vec![CellEntry::new(1, Cell::live(timestamp, value.clone()))], ..Row::default() };
     let flushed_bytes = |prefix: &str| {
         let before = world.engine.tablet_stats(TABLET).expect("a tablet").table_bytes;
-        (0..100).for_each(|number| drop(world.put(format!("{prefix}{number:03}").as_bytes(), &row(10))));
+        for number in 0..100 {
+            world.put(format!("{prefix}{number:03}").as_bytes(), &row(10));
+        }
         world.flush();
         world.engine.tablet_stats(TABLET).expect("a tablet").table_bytes - before
     };

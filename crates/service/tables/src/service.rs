@@ -43,13 +43,17 @@ use holon_kernel::{
     TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
-use holon_store::Engine;
+use holon_store::{Engine, Progress};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 /// Given once, stored in the metadata log.
 pub const TABLES_SERVICE: ServiceId = ServiceId(1);
+
+/// Between two lines about a long replay.
+const RECOVERY_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct TablesService {
     me: Weak<TablesService>,
@@ -238,7 +242,7 @@ impl Service for TablesService {
     fn recover(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
             let engine = self.engine().ok_or("the engine is not open")?;
-            let report = engine.recover().await.map_err(|error| error.to_string())?;
+            let report = engine.recover_and_tell(self.recovery_teller()).await.map_err(|error| error.to_string())?;
             if report.records > 0 {
                 self.report(format!(
                     "replayed {} of {} records ({} bytes) from {} segments of {} logs",
@@ -312,6 +316,18 @@ impl Service for TablesService {
 }
 
 impl TablesService {
+    /// Tells of a long replay once a second.
+    fn recovery_teller(self: &Rc<Self>) -> impl FnMut(Progress) + use<> {
+        let (service, mut told) = (self.clone(), self.shard.now());
+        move |Progress { bytes_done, bytes_total }| {
+            let now = service.shard.now();
+            if now.since(told) >= RECOVERY_PROGRESS_INTERVAL {
+                told = now;
+                service.report(format!("replaying the log: {} of {} MiB", bytes_done >> 20, bytes_total >> 20));
+            }
+        }
+    }
+
     /// For people: into the log of the node.
     fn report(&self, text: String) {
         let progress = self.progress.borrow().clone();

@@ -24,7 +24,8 @@ use std::time::Duration;
 /// Something that happened, on one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// By the node's clock, which its shards share.
+    /// By the node's clock, which its shards share. A shard looks at it once a turn, so what happens in one turn happens
+    /// at one time.
     pub at: Instant,
     pub shard: u16,
     pub activity: String,
@@ -96,6 +97,11 @@ impl Notes {
             events.push(event);
         }
     }
+}
+
+/// `1 row`, `2 rows`.
+pub fn several(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// At most so many bytes, on a boundary of characters; what is cut off is marked.

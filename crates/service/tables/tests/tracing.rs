@@ -145,7 +145,7 @@ fn prepared_statements_batches_and_failures_are_traced_too() {
     let answer = ask(&node, &mut client, Request::Batch(batch), true);
     let (session, activities) = trace(&node, 0, answer.tracing_id.expect("an id")).expect("a trace");
     assert!(session.contains("Execute batch of CQL3 queries"), "{session}");
-    assert!(activities.iter().any(|line| line.contains("a batch of 2 statements to 1 tablets")), "{activities:?}");
+    assert!(activities.iter().any(|line| line.contains("a batch of 2 statements to 1 tablet")), "{activities:?}");
     let answer = ask(&node, &mut client, query("SELECT * FROM k.nothing"), true);
     assert!(matches!(answer.response, Response::Error(_)));
     let (_, activities) = trace(&node, 0, answer.tracing_id.expect("an id")).expect("a trace");

@@ -8,7 +8,7 @@ use super::run;
 use crate::error::{CqlError, CqlResult};
 use crate::run::BatchItem;
 use crate::service::TablesService;
-use crate::trace::Tracing;
+use crate::trace::{Tracing, several};
 use holon_cql::request::{Batch, BatchQuery, BatchStatement, QueryParameters, Values};
 use std::rc::Rc;
 
@@ -29,7 +29,7 @@ pub async fn batch(
     parameters.now_in_seconds = batch.now_in_seconds;
     let mut parameters = run::parameters(connection.version(), &parameters, Vec::new());
     parameters.tracing = tracing.clone();
-    tracing.note(|| format!("Planned the {} statements of the batch", items.len()));
+    tracing.note(|| format!("Planned the batch of {}", several(items.len(), "statement")));
     let (context, started) = (service.context(), service.shard().now());
     let outcome = crate::run::execute_batch(&context, batch.kind, &items, &parameters).await;
     let (metrics, took) = (service.requests_metrics(), service.shard().now().since(started));

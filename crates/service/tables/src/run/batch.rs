@@ -12,6 +12,7 @@ use crate::plan::expression::{Environment, Expression};
 use crate::plan::modification::ModificationPlan;
 use crate::schema::Table;
 use crate::tablet::{batch_log, request};
+use crate::trace::several;
 use holon_base::TabletId;
 use holon_cql::BoundValue;
 use holon_cql::request::BatchKind;
@@ -84,9 +85,9 @@ pub async fn execute(
         targets.into_iter().partition(|target| !target.writes.operations.is_empty());
     let mutations = by_tablet(&plain)?;
     parameters.tracing.note(|| {
-        let (statements, tablets) = (statements.len(), mutations.len());
-        let log = if kind == BatchKind::Logged && tablets > 1 { ", through the batch log" } else { "" };
-        format!("Writing a batch of {statements} statements to {tablets} tablets{log}")
+        let log = if kind == BatchKind::Logged && mutations.len() > 1 { ", through the batch log" } else { "" };
+        let (statements, tablets) = (several(statements.len(), "statement"), several(mutations.len(), "tablet"));
+        format!("Writing a batch of {statements} to {tablets}{log}")
     });
     match kind {
         BatchKind::Logged if mutations.len() > 1 => logged(&sender, mutations, common, now_seconds).await?,

@@ -8,7 +8,7 @@ use crate::error::CqlResult;
 use crate::plan::expression::{Environment, RowValues};
 use crate::plan::restrictions::PartitionRestriction;
 use crate::plan::select::SelectPlan;
-use crate::trace::Tracing;
+use crate::trace::{Tracing, several};
 use crate::types::ordered;
 use bytes::Bytes;
 use holon_cql::token::{partition_key, token};
@@ -24,7 +24,9 @@ pub async fn select(
 ) -> CqlResult<Outcome> {
     let table = &plan.table;
     let rows = (context.virtual_rows)(&table.keyspace, &table.name).await?;
-    tracing.note(|| format!("Computed {} rows of {}.{}, which is not stored", rows.len(), table.keyspace, table.name));
+    tracing.note(|| {
+        format!("Computed {} of {}.{}, which is not stored", several(rows.len(), "row"), table.keyspace, table.name)
+    });
     let mut chosen = of_partitions(plan, environment, rows)?;
     let ranges = keys::clustering_ranges(table, &plan.restrictions.clustering, environment)?;
     if !plan.restrictions.clustering.is_empty() {

@@ -18,6 +18,7 @@ use crate::plan::restrictions::PartitionRestriction;
 use crate::plan::select::SelectPlan;
 use crate::plan::selection::columns_used;
 use crate::tablet::{ReadAnswer, ReadRequest};
+use crate::trace::several;
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
@@ -92,8 +93,10 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
     read.trace_start(&segments);
     let finished = read.run(segments, &mut sink).await?;
     parameters.tracing.note(|| match &finished {
-        Finished::All => format!("Read everything that was asked for: {} results", sink.results()),
-        Finished::More { .. } => format!("The page ends after {} results; there is more", sink.results()),
+        Finished::All => format!("Read everything that was asked for: {}", several(sink.results() as usize, "result")),
+        Finished::More { .. } => {
+            format!("The page ends after {}; there is more", several(sink.results() as usize, "result"))
+        }
     });
     let next = match finished {
         Finished::All => None,
@@ -442,7 +445,7 @@ impl Read<'_> {
                 answer.and_then(|bytes| {
                     let (answer, events) = ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())?;
                     tracing.take_in(events);
-                    tracing.note(|| format!("Shard {to} has answered with {} rows", answer.rows.len()));
+                    tracing.note(|| format!("Shard {to} has answered with {}", several(answer.rows.len(), "row")));
                     Ok(answer)
                 })
             }
@@ -463,7 +466,7 @@ impl Read<'_> {
             tablets.sort_unstable();
             tablets.dedup();
             let name = format!("{}.{}", self.plan.table.keyspace, self.plan.table.name);
-            format!("Reading {name}: {what} {} tablets, {ranges} ranges of rows", tablets.len())
+            format!("Reading {name}: {what} {}, {}", several(tablets.len(), "tablet"), several(ranges, "range"))
         });
     }
 

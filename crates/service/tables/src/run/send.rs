@@ -6,6 +6,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::schema::Table;
 use crate::tablet::{Step, Transaction, TransactionAnswer, request};
+use crate::trace::several;
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
 use holon_cql::response::WriteType;
@@ -62,8 +63,8 @@ impl<'a> Sender<'a> {
     pub async fn transact(&self, tablet: TabletId, transaction: Transaction) -> CqlResult<TransactionAnswer> {
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         tracing.note(|| {
-            let (steps, to) = (transaction.steps.len(), tablet.shard(shard.shards()).0);
-            format!("Reading and writing {steps} rows of tablet {tablet} on shard {to}, with their partition locked")
+            let (rows, to) = (several(transaction.steps.len(), "row"), tablet.shard(shard.shards()).0);
+            format!("Reading and writing {rows} of tablet {tablet} on shard {to}, with the partition locked")
         });
         let answer = match self.context.tablets.get(tablet) {
             Some(local) => {

@@ -22,7 +22,7 @@ pub use transact::{ReadOperation, Step, StepCondition, Transaction, TransactionA
 
 use crate::error::CqlError;
 use crate::schema::Table;
-use crate::trace::Tracing;
+use crate::trace::{Tracing, several};
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Map, TabletId};
@@ -118,8 +118,8 @@ impl TableTablet {
         self.trace_read(&request, tracing);
         let answer = self.read_rows(request).await?;
         tracing.note(|| {
-            let (rows, rest) = (answer.rows.len(), if answer.rest.is_empty() { "" } else { "; there is more" });
-            format!("Merged {rows} live rows of tablet {}{rest}", self.id)
+            let rest = if answer.rest.is_empty() { "" } else { "; there is more" };
+            format!("Merged {} of tablet {}{rest}", several(answer.rows.len(), "live row"), self.id)
         });
         Ok(answer)
     }
@@ -128,11 +128,12 @@ impl TableTablet {
         tracing.note(|| {
             let kind = match request.ranges.as_slice() {
                 [range] if single_key(range).is_some() => "one row".to_string(),
-                ranges => format!("{} ranges of rows", ranges.len()),
+                ranges => several(ranges.len(), "range") + " of rows",
             };
             let stats = self.engine.tablet_stats(self.id).unwrap_or_default();
             let (memory, files, bytes) = (stats.memtable_bytes, stats.tables, stats.table_bytes);
-            let held = format!("{memory} bytes in memtables and {files} sorted files of {bytes} bytes");
+            let files = several(files as usize, "sorted file");
+            let held = format!("{memory} bytes in memtables and {files} of {bytes} bytes");
             format!("Reading {kind} of tablet {}, which has {held}", self.id)
         });
     }
