@@ -34,8 +34,8 @@ impl Layers {
     pub fn gather(flags: BTreeMap<String, String>, path: Option<&Path>) -> Result<Layers, String> {
         let given = |key: &'static str| std::env::var(variable(key)).ok().map(|value| (key.to_string(), value));
         let variables = SETTINGS.iter().filter_map(|setting| given(setting.key)).collect();
-        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        names.map(|name| check_variable(&name)).collect::<Result<(), String>>()?;
+        let mut names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        names.try_for_each(|name| check_variable(&name))?;
         let file = match path {
             None => None,
             Some(path) => {
