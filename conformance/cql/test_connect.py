@@ -190,6 +190,15 @@ def test_many_requests_at_once_are_answered_out_of_order(session, table):
     assert [result.one().v for _, result in results] == [f"v{key}" for key in range(2000)]
 
 
+def test_every_connection_sees_the_clients_of_all(connect):
+    """Whichever core a connection lies on: all are told of."""
+    others = [connect().connect() for _ in range(3)]
+    mine = {other.cluster.control_connection._connection._socket.getsockname()[1] for other in others}
+    for other in others:
+        seen = {row.port for row in other.execute("SELECT address, port FROM system_views.clients")}
+        assert seen.issuperset(mine)
+
+
 def test_schema_change_events_reach_other_connections(connect, session, keyspace):
     watcher = connect()
     watcher.connect()

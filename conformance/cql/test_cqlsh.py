@@ -112,6 +112,14 @@ def test_consistency_tracing_paging(cqlsh, table):
     assert "Page size: 10" in shown
 
 
+def test_tracing_on(cqlsh, table):
+    name = table("k int PRIMARY KEY")
+    shown = cqlsh(f"TRACING ON\nINSERT INTO {name} (k) VALUES (1);\nSELECT * FROM {name} WHERE k = 1;\n")
+    assert len(re.findall(r"Tracing session: [0-9a-f]{8}-", shown)) == 2
+    assert len(re.findall(r"Execute CQL3 query \|", shown)) == 2 and shown.count("Request complete") == 2
+    assert f"Parsing SELECT * FROM {name}" in shown and "activity" in shown and "source_elapsed" in shown
+
+
 def test_source_and_capture(cqlsh, table, tmp_path):
     name = table("k int PRIMARY KEY")
     (tmp_path / "inner.cql").write_text(f"INSERT INTO {name} (k) VALUES (42);", encoding="utf-8")

@@ -258,3 +258,70 @@ def test_comments_and_case(table, session, rows):
     name = table("k int PRIMARY KEY, v timestamp")
     session.execute(f"insert INTO {name} (K, v) -- a comment\n values (1, '2020-01-01 00:00:00+0000') /* another */ ;")
     assert rows(f"sElEcT V from {name} // the end\n") == [(datetime.datetime(2020, 1, 1),)]
+
+
+def warned(session, statement, parameters=None):
+    """The warnings that came with the answer."""
+    future = session.execute_async(statement, parameters)
+    future.result()
+    return future.warnings or []
+
+
+def test_a_large_batch_is_warned_of_and_a_larger_one_refused(table, session, keyspace):
+    name = table("p int PRIMARY KEY, v text")
+    insert = session.prepare(f"INSERT INTO {name} (p, v) VALUES (?, ?)")
+
+    def batch(kind, length):
+        made = BatchStatement(batch_type=kind)
+        made.add(insert, (1, "x" * length))
+        made.add(insert, (2, "x" * length))
+        return made
+
+    for kind in (BatchType.LOGGED, BatchType.UNLOGGED):
+        assert warned(session, batch(kind, 2000)) == []
+        [text] = warned(session, batch(kind, 3000))
+        start, end = f"Batch for [{keyspace}.{name}] is of size ", ", exceeding specified threshold of 5120 by "
+        assert text.startswith(start) and end in text and text.endswith(".")
+        size, _, over = text[len(start):-1].partition(end)
+        assert int(size) - 5120 == int(over) and 6000 < int(size) < 6300
+        with pytest.raises(InvalidRequest, match="Batch too large"):
+            session.execute(batch(kind, 30_000))
+    one_partition = BatchStatement()
+    one_partition.add(insert, (1, "x" * 30_000))
+    one_partition.add(insert, (1, "y" * 30_000))
+    assert warned(session, one_partition) == []
+    text = "x" * 3000
+    assert len(warned(session, f"BEGIN BATCH INSERT INTO {name} (p, v) VALUES (1, '{text}') "
+                      f"INSERT INTO {name} (p, v) VALUES (2, '{text}') APPLY BATCH")) == 1
+
+
+def test_an_unlogged_batch_over_many_partitions_is_warned_of(table, session, keyspace):
+    name = table("p int PRIMARY KEY, v int")
+    insert = session.prepare(f"INSERT INTO {name} (p, v) VALUES (?, 1)")
+
+    def batch(kind, partitions):
+        made = BatchStatement(batch_type=kind)
+        for number in range(partitions):
+            made.add(insert, (number,))
+        return made
+
+    assert warned(session, batch(BatchType.UNLOGGED, 10)) == []
+    assert warned(session, batch(BatchType.LOGGED, 11)) == []
+    assert warned(session, batch(BatchType.UNLOGGED, 11)) == [
+        f"Unlogged batch covering 11 partitions detected against table [{keyspace}.{name}]. "
+        "You should use a logged batch for atomicity, or asynchronous writes for performance."]
+
+
+def test_an_aggregate_over_partitions_is_warned_of(table, session):
+    name = table("p int, c int, PRIMARY KEY (p, c)")
+    without = ["Aggregation query used without partition key"]
+    several = ["Aggregation query used on multiple partition keys (IN restriction)"]
+    for statement, expected in [
+            (f"SELECT count(*) FROM {name}", without),
+            (f"SELECT p, max(c) FROM {name} GROUP BY p", without),
+            (f"SELECT p, c FROM {name} GROUP BY p", without),
+            (f"SELECT count(*) FROM {name} WHERE p IN (1, 2)", several),
+            (f"SELECT count(*) FROM {name} WHERE p = 1", []),
+            (f"SELECT count(*) FROM {name} WHERE token(p) > 0", []),
+            (f"SELECT * FROM {name}", [])]:
+        assert warned(session, statement) == expected, statement

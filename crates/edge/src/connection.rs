@@ -83,7 +83,7 @@ impl Connections {
     pub(crate) fn open(self: &Rc<Self>, accepted: Accepted) {
         let Some(service) = self.shard.service(accepted.service) else { return };
         if self.draining.get() {
-            return;
+            return crate::door::farewell(accepted.stream);
         }
         let local = accepted.stream.local_addr().ok();
         let stream = match TcpStream::from_std(accepted.stream) {
@@ -235,9 +235,11 @@ impl Connection {
     /// A socket closed with input unread is reset, and the client may lose the error that says why. So only our half is closed, and
     /// what still comes is thrown away for a moment.
     async fn say_goodbye(&mut self) {
-        if self.all.draining.get() || self.stream.shutdown().await.is_err() {
+        if self.stream.shutdown().await.is_err() {
             return;
         }
+        // A node that stops does not wait for what may still come, but throws away what has.
+        let limit = if self.all.draining.get() { Duration::ZERO } else { limits::GOODBYE_TIMEOUT };
         let discard = async {
             let mut left = limits::GOODBYE_BYTES_MAX;
             while left > 0 {
@@ -249,7 +251,7 @@ impl Connection {
                 }
             }
         };
-        drop(tokio::time::timeout(limits::GOODBYE_TIMEOUT, discard).await);
+        drop(tokio::time::timeout(limit, discard).await);
     }
 
     async fn exchange(&mut self) -> std::io::Result<()> {

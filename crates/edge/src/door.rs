@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
 
 #[derive(Debug, Error)]
 pub enum DoorError {
@@ -76,8 +77,9 @@ impl BoundDoor {
         let (name, address) = (self.name.clone(), self.address);
         let listener = self.listen()?;
         let state = Arc::new(DoorState { limits, ..DoorState::default() });
-        let accepting = tokio::spawn(accept(listener, name.clone(), service, shards, state.clone()));
-        Ok(Door { name, address, state, accepting })
+        let accepting = Accepting { name: name.clone(), service, shards, state: state.clone() };
+        tokio::spawn(accepting.run(listener));
+        Ok(Door { name, address, state })
     }
 }
 
@@ -94,6 +96,8 @@ struct DoorState {
     open: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
+    closing: Notify,
+    closed: Notify,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +111,6 @@ pub struct Door {
     name: String,
     address: SocketAddr,
     state: Arc<DoorState>,
-    accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Door {
@@ -127,9 +130,13 @@ impl Door {
         }
     }
 
-    /// No more connections; those that are open stay (see [`ShardHandle::drain`]).
-    pub fn close(&self) {
-        self.accepting.abort();
+    /// No more connections; those that are open stay (see [`ShardHandle::drain`]). Those that the system had already
+    /// established but nobody had accepted are ended in order: dropping the listener with them in its backlog would reset
+    /// them. What is given back is ready when the address is free; it need not be waited for.
+    pub fn close(&self) -> impl Future<Output = ()> + use<> {
+        self.state.closing.notify_one();
+        let state = self.state.clone();
+        async move { state.closed.notified().await }
     }
 }
 
@@ -172,46 +179,120 @@ impl Drop for Admission {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// The task behind an open door.
+struct Accepting {
     name: String,
     service: ServiceId,
     shards: Vec<ShardHandle>,
     state: Arc<DoorState>,
-) {
-    let mut turn = 0usize;
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors or memory: others have to end first.
-                tracing::warn!(door = name, %error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+}
+
+impl Accepting {
+    async fn run(self, listener: TcpListener) {
+        let mut turn = 0usize;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.state.closing.notified() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                // The least loaded; among equals each in turn.
+                Ok((stream, peer)) => {
+                    turn = turn.wrapping_add(1);
+                    self.hand_over(stream, peer, turn);
+                }
+                Err(error) => {
+                    // Out of descriptors or memory: others have to end first.
+                    tracing::warn!(door = self.name, %error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
-        };
-        // The least loaded; among equals each in turn.
-        turn = turn.wrapping_add(1);
+        }
+        if let Ok(listener) = listener.into_std() {
+            end_waiting(&listener);
+        }
+        self.state.closed.notify_one();
+    }
+
+    fn hand_over(&self, stream: TcpStream, peer: SocketAddr, turn: usize) {
+        let shards = &self.shards;
         let from_turn = (0..shards.len()).map(|step| &shards[(turn + step) % shards.len()]);
         let Some(shard) = from_turn.min_by_key(|shard| shard.connections()) else { return };
-        let Some(admission) = state.admit(peer.ip(), shard) else {
+        let Some(admission) = self.state.admit(peer.ip(), shard) else {
             // The 1st, 2nd, 4th, 8th, …: whoever storms the door must not fill the log as well.
-            let refused = state.refused.load(Ordering::Relaxed);
+            let refused = self.state.refused.load(Ordering::Relaxed);
             if refused.is_power_of_two() {
-                tracing::warn!(door = name, %peer, refused, "a connection beyond the limits was refused");
+                tracing::warn!(door = self.name, %peer, refused, "a connection beyond the limits was refused");
             }
-            continue;
+            return;
         };
         match prepare(stream) {
-            Ok(stream) => shard.inbox.push(Input::Connection(Accepted { stream, peer, service, admission })),
-            Err(error) => tracing::warn!(door = name, %peer, %error, "a connection could not be handed over"),
+            Ok(stream) => {
+                let service = self.service;
+                shard.inbox.push(Input::Connection(Accepted { stream, peer, service, admission }));
+            }
+            Err(error) => tracing::warn!(door = self.name, %peer, %error, "a connection could not be handed over"),
+        }
+    }
+}
+
+/// Accepts what waits in the backlog of a listener that is to close, and ends each in order. Asks the system itself: the
+/// reactor may not have seen the latest yet. A connection that arrives between the last look and the close is reset; nobody can
+/// prevent that.
+fn end_waiting(listener: &std::net::TcpListener) {
+    for _ in 0..limits::LISTEN_BACKLOG {
+        match listener.accept() {
+            Ok((stream, _)) => farewell(stream),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            // One that the client has given up meanwhile; or no descriptors, and then the loop ends by its bound.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Ends a connection that was never served. Closed with input unread it would be reset, so what has come is thrown away.
+pub(crate) fn farewell(mut stream: std::net::TcpStream) {
+    use std::io::Read;
+    if stream.set_nonblocking(true).is_err() || stream.shutdown(std::net::Shutdown::Write).is_err() {
+        return;
+    }
+    let mut discarded = [0; 4096];
+    let mut left = limits::GOODBYE_BYTES_MAX;
+    while left > 0 {
+        match stream.read(&mut discarded) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => left = left.saturating_sub(count),
         }
     }
 }
 
 /// A peer that vanished without a word (power, cable) is found out by the system after [`limits::KEEPALIVE_IDLE`].
-fn prepare(stream: tokio::net::TcpStream) -> std::io::Result<std::net::TcpStream> {
+fn prepare(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
     rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
     rustix::net::sockopt::set_tcp_keepidle(&stream, limits::KEEPALIVE_IDLE)?;
     stream.into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn who_waits_at_a_door_that_closes_is_told_so_in_order() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        listener.set_nonblocking(true).expect("nonblocking");
+        let address = listener.local_addr().expect("address");
+        // Established by the system, accepted by nobody; one has even begun to talk.
+        let mut silent = std::net::TcpStream::connect(address).expect("connect");
+        let mut eager = std::net::TcpStream::connect(address).expect("connect");
+        eager.write_all(b"hello").expect("write");
+        end_waiting(&listener);
+        drop(listener);
+        for client in [&mut silent, &mut eager] {
+            client.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+            assert_eq!(client.read(&mut [0; 1]).expect("an end, not a reset"), 0);
+        }
+    }
 }

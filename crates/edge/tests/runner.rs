@@ -355,10 +355,21 @@ fn draining_answers_what_is_in_flight_and_closes() {
     let node = Node::start(WIDE);
     let mut idle = node.connect();
     assert_eq!(ask(&mut idle, "x\n"), "x\n");
-    node.door.close();
+    drop(node.door.close()); // nothing waits for it here
     node.shards.iter().for_each(ShardHandle::drain);
     assert!(is_closed(&mut idle));
     node.eventually("all are gone", || node.shards.iter().all(|shard| shard.connections() == 0));
+}
+
+#[test]
+fn a_door_that_is_closed_takes_nobody_and_frees_its_address() {
+    let node = Node::start(WIDE);
+    let mut open = node.connect();
+    assert_eq!(ask(&mut open, "x\n"), "x\n");
+    block_on(node.door.close());
+    let refused = TcpStream::connect(node.address).expect_err("nobody listens").kind();
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
+    assert_eq!(ask(&mut open, "y\n"), "y\n", "who was in stays in");
 }
 
 #[test]

@@ -34,6 +34,8 @@ impl Layers {
     pub fn gather(flags: BTreeMap<String, String>, path: Option<&Path>) -> Result<Layers, String> {
         let given = |key: &'static str| std::env::var(variable(key)).ok().map(|value| (key.to_string(), value));
         let variables = SETTINGS.iter().filter_map(|setting| given(setting.key)).collect();
+        let mut names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        names.try_for_each(|name| check_variable(&name))?;
         let file = match path {
             None => None,
             Some(path) => {
@@ -117,6 +119,22 @@ fn suggestion(key: &str) -> String {
         }
     }
 }
+
+/// A variable that is nearly one of ours was meant to be it. Others that begin like ours may be anybody's.
+fn check_variable(name: &str) -> Result<(), String> {
+    let Some(key) = name.strip_prefix("HOLON_").map(str::to_ascii_lowercase) else { return Ok(()) };
+    let known = SETTINGS.iter().map(|setting| setting.key).chain(["config"]);
+    let nearest = known.map(|known| (distance(&key, known), known)).min();
+    match nearest {
+        Some((1..=VARIABLE_EDITS_MAX, known)) if key.len() > 2 * VARIABLE_EDITS_MAX => {
+            Err(format!("{name} is not a setting; did you mean {}?", variable(known)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Slips of the finger; more is another word.
+const VARIABLE_EDITS_MAX: usize = 2;
 
 /// Edits from one word to another (Levenshtein).
 fn distance(from: &str, to: &str) -> usize {
@@ -209,6 +227,17 @@ mod tests {
         let first = layers(&[("memory", "1GiB"), ("insecure", "true")], &[], "").resolve(MACHINE).expect("fine");
         let again = layers(&[], &[], &show(&first)).resolve(MACHINE).expect("its own output");
         assert_eq!(first.settings, again.settings);
+    }
+
+    #[test]
+    fn variables_that_are_nearly_ours_are_named() {
+        let wrong = check_variable("HOLON_MEMORI");
+        assert_eq!(wrong, Err("HOLON_MEMORI is not a setting; did you mean HOLON_MEMORY?".to_string()));
+        assert!(check_variable("HOLON_CQL_ADRESS").is_err_and(|error| error.contains("HOLON_CQL_ADDRESS")));
+        for fine in ["HOLON_MEMORY", "HOLON_CONFIG", "HOLON_BINARY", "HOLON_SEED", "HOLON_TEST_PLANT", "HOLON_", "PATH"]
+        {
+            assert_eq!(check_variable(fine), Ok(()), "{fine}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The commands of the control socket: a line of JSON each way, see [`Request`] and [`Answer`].
 
+use crate::holdings;
 use crate::report::{NodeView, State};
 use crate::size::show_bytes;
 use holon_edge::{ControlHandler, ControlReplies, ShardHandle};
@@ -7,6 +8,10 @@ use holon_kernel::Class;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::rc::Rc;
+use std::time::Duration;
+
+/// What the rates in the text of `holon status` are taken over.
+const RATE_SPAN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Request {
@@ -56,7 +61,14 @@ async fn carry_out(
     match words.as_slice() {
         ["status"] => {
             let status = node.to_json(&node.report().await);
-            Ok(if request.json { format!("{status:#}") } else { status_text(&status) })
+            if request.json {
+                return Ok(format!("{status:#}"));
+            }
+            tokio::time::sleep(RATE_SPAN).await;
+            let later = node.to_json(&node.report().await);
+            let mut lines = vec![status_text(&later)];
+            lines.extend(holdings::text(&later, &status, seconds_between(&status, &later)));
+            Ok(lines.join("\n"))
         }
         ["stop"] => {
             stop();
@@ -71,6 +83,11 @@ async fn carry_out(
         }
         _ => Err(format!("unknown command {:?}; see `holon --help`", request.words.join(" "))),
     }
+}
+
+fn seconds_between(before: &Value, after: &Value) -> f64 {
+    let uptime = |status: &Value| status["uptime_seconds"].as_f64().unwrap_or(0.0);
+    (uptime(after) - uptime(before)).max(1e-3)
 }
 
 async fn run_command(
@@ -169,8 +186,9 @@ fn status_text(status: &Value) -> String {
             shard["shard"], shard["connections"], inside["tablets"], inside["tasks"]
         ));
         for (service, rows) in inside["services"].as_object().into_iter().flatten() {
-            let rows = list(rows);
-            lines.extend(rows.iter().map(|row| format!("  {service}: {} {}", text(&row[0]), text(&row[1]))));
+            let rows: Vec<String> =
+                list(rows).iter().map(|row| format!("{} {}", text(&row[0]), text(&row[1]))).collect();
+            lines.push(format!("  {service}: {}", rows.join("; ")));
         }
     }
     lines.join("\n")

@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod console;
 mod control;
+mod holdings;
 mod logs;
 mod memory;
 mod metrics;

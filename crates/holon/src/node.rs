@@ -266,7 +266,10 @@ async fn shut_down(view: &Rc<NodeView>, signals: &mut Signals) -> ExitCode {
     view.state.set(State::Stopping);
     tracing::info!("stopping");
     let orderly = async {
-        view.doors.borrow().iter().for_each(holon_edge::Door::close);
+        let closing: Vec<_> = view.doors.borrow().iter().map(holon_edge::Door::close).collect();
+        for closed in closing {
+            closed.await;
+        }
         view.shards.iter().for_each(ShardHandle::drain);
         let drained = async {
             while view.shards.iter().any(|shard| shard.connections() > 0) {

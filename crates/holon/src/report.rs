@@ -1,8 +1,10 @@
 //! What a node knows about itself at a moment: gathered from its shards, shown by `/status.json`, `/metrics`, `holon status`.
 
+use crate::holdings;
 use crate::memory::MemoryShares;
 use holon_base::NodeId;
 use holon_edge::{Clock, DataDir, Door, ProcessFigures, ShardHandle, process_figures};
+use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::{Histogram, Metric, MetricValue};
 use holon_kernel::{Class, Shard};
 use serde_json::{Value, json};
@@ -63,6 +65,8 @@ pub struct Inside {
     pub metrics: Vec<Metric>,
     /// Service, and its rows for people.
     pub status: Vec<(&'static str, Vec<(String, String)>)>,
+    pub holdings: Vec<(&'static str, Vec<Holding>)>,
+    pub work: Vec<(&'static str, Work)>,
 }
 
 pub struct Report {
@@ -79,7 +83,11 @@ fn look_inside(shard: &Rc<Shard>) -> Inside {
     let mut metrics = Vec::new();
     services.iter().for_each(|service| service.metrics(&mut metrics));
     let status = services.iter().map(|service| (service.name(), service.status())).collect();
-    Inside { tasks: shard.tasks(), polls: shard.polls(), tablets: shard.tablet_count(), metrics, status }
+    let holdings = services.iter().map(|service| (service.name(), service.holdings())).collect();
+    let work = services.iter().flat_map(|service| service.work().into_iter().map(|work| (service.name(), work)));
+    let work = work.collect();
+    let (tasks, polls, tablets) = (shard.tasks(), shard.polls(), shard.tablet_count());
+    Inside { tasks, polls, tablets, metrics, status, holdings, work }
 }
 
 impl NodeView {
@@ -130,7 +138,7 @@ impl NodeView {
             .collect();
         let shares: serde_json::Map<String, Value> =
             self.shares.named().iter().map(|(name, bytes)| (name.to_string(), json!(bytes))).collect();
-        json!({
+        let mut status = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "node": self.node.to_string(),
             "boot": self.boot,
@@ -149,7 +157,9 @@ impl NodeView {
                 "threads": report.process.threads,
             },
             "metrics": report.metrics.iter().map(metric_to_json).collect::<Vec<_>>(),
-        })
+        });
+        holdings::put_into(&mut status, &report.shards);
+        status
     }
 }
 
@@ -169,16 +179,18 @@ fn metric_to_json(metric: &Metric) -> Value {
     match &metric.value {
         MetricValue::Counter(count) => value["counter"] = json!(count),
         MetricValue::Gauge(gauge) => value["gauge"] = json!(gauge),
-        MetricValue::Histogram(histogram) => {
-            value["histogram"] = json!({
-                "count": histogram.count, "sum_seconds": histogram.sum_seconds,
-                "p50_seconds": histogram.quantile_seconds(0.5), "p99_seconds": histogram.quantile_seconds(0.99),
-                // All of them, so that a poller can take the quantiles of what came between two polls.
-                "buckets": histogram.buckets.to_vec(),
-            });
-        }
+        MetricValue::Histogram(histogram) => value["histogram"] = histogram_to_json(histogram),
     }
     value
+}
+
+pub fn histogram_to_json(histogram: &Histogram) -> Value {
+    json!({
+        "count": histogram.count, "sum_seconds": histogram.sum_seconds,
+        "p50_seconds": histogram.quantile_seconds(0.5), "p99_seconds": histogram.quantile_seconds(0.99),
+        // All of them, so that a poller can take the quantiles of what came between two polls.
+        "buckets": histogram.buckets.to_vec(),
+    })
 }
 
 /// Adds up what has the same name and labels.

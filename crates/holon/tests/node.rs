@@ -140,6 +140,67 @@ fn a_node_starts_answers_and_stops() {
     assert!(refusal(&run(&["status"], &place.data())).contains("no node runs on"));
 }
 
+/// A request of the CQL protocol, version 4: its answer's opcode.
+fn cql(client: &mut TcpStream, opcode: u8, body: &[u8]) -> u8 {
+    let mut frame = vec![4, 0, 0, 0, opcode];
+    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    frame.extend_from_slice(body);
+    client.write_all(&frame).expect("write");
+    let mut head = [0; 9];
+    client.read_exact(&mut head).expect("an answer");
+    let length = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    client.read_exact(&mut vec![0; length as usize]).expect("its body");
+    head[4]
+}
+
+/// Opcodes of requests and of their answers.
+const OPTIONS: (u8, u8) = (5, 6);
+const STARTUP: (u8, u8) = (1, 2);
+const QUERY: (u8, u8) = (7, 8);
+
+fn query(client: &mut TcpStream, text: &str) {
+    let mut body = (text.len() as u32).to_be_bytes().to_vec();
+    body.extend_from_slice(text.as_bytes());
+    body.extend_from_slice(&[0, 1, 0]); // consistency ONE, no flags
+    assert_eq!(cql(client, QUERY.0, &body), QUERY.1, "{text}");
+}
+
+#[test]
+fn status_tells_of_every_table() {
+    use serde_json::json;
+    let place = Place::new();
+    let node = Node::start(&place.data(), &["--shards", "2"]);
+    assert_eq!(node.status()["holdings_total"], 0);
+    let mut client = TcpStream::connect(node.address("cql")).expect("connect");
+    assert_eq!(cql(&mut client, STARTUP.0, b"\0\x01\0\x0bCQL_VERSION\0\x053.0.0"), STARTUP.1);
+    query(&mut client, "CREATE KEYSPACE zoo WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
+    query(&mut client, "CREATE TABLE zoo.animals (house text, name text, PRIMARY KEY (house, name))");
+    for name in ["Ada", "Bo"] {
+        query(&mut client, &format!("INSERT INTO zoo.animals (house, name) VALUES ('cats', '{name}')"));
+    }
+    assert!(run(&["tables", "flush"], &place.data()).status.success());
+    query(&mut client, "SELECT * FROM zoo.animals WHERE house = 'cats'");
+    let status = node.status();
+    let table = &status["holdings"][0];
+    assert_eq!((&table["space"], &table["name"]), (&json!("zoo"), &json!("animals")));
+    assert_eq!((&table["rows"], &table["partitions"]), (&json!(2), &json!(1)));
+    assert_eq!((&table["reads"]["count"], &table["writes"]["count"]), (&json!(1), &json!(2)));
+    assert!(table["disk_bytes"].as_u64() > Some(0) && status["work"].as_array().is_some_and(Vec::is_empty));
+    let by_shard = table["tablets_by_shard"].as_array().expect("a list").iter().filter_map(serde_json::Value::as_u64);
+    assert_eq!(Some(by_shard.sum::<u64>()), table["tablets"].as_u64());
+    let shown = String::from_utf8(run(&["status"], &place.data()).stdout).expect("text");
+    let line = shown.lines().find(|line| line.starts_with("zoo.animals")).unwrap_or_else(|| panic!("{shown}"));
+    assert!(line.contains("~2") && line.contains("~1") && line.contains(" / "), "{line}");
+    let page = node.get("/").1;
+    // What the page reads is what the status has, and it has a place for each.
+    let read = ["now.holdings", "h.tablets_by_shard", "h.disk_bytes", "h.memory_bytes", "h.partitions", "now.work"];
+    let places =
+        ["id=\"holdings\"", "id=\"works\"", "id=\"doors\"", "id=\"shards\"", "id=\"rates\"", "id=\"latencies\""];
+    for part in read.into_iter().chain(places) {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
 #[test]
 fn commands_reach_the_tables() {
     let place = Place::new();
@@ -274,6 +335,8 @@ fn sigterm_is_a_clean_stop() {
     let place = Place::new();
     let mut node = Node::start(&place.data(), &[]);
     let mut client = TcpStream::connect(node.address("cql")).expect("connect");
+    // OPTIONS, answered with SUPPORTED: from here on the connection is the node's, not only the system's.
+    assert_eq!(cql(&mut client, OPTIONS.0, &[]), OPTIONS.1);
     let kill = Command::new("kill").arg(node.child.id().to_string()).status().expect("kill");
     assert!(kill.success());
     assert_eq!(node.child.wait().expect("wait").code(), Some(0));

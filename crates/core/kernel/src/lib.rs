@@ -18,6 +18,7 @@ mod disk_client;
 pub mod disk_suite;
 pub mod envelope;
 mod executor;
+pub mod holding;
 pub mod limits;
 pub mod metric;
 pub mod outbox;

@@ -1,6 +1,7 @@
 //! What a service is to the kernel. Trait objects, no generics: the kernel never names a service.
 
 use crate::envelope::{CallError, Verb};
+use crate::holding::{Holding, Work};
 use crate::metric::Metric;
 use crate::outbox::Outbox;
 use bytes::{Bytes, BytesMut};
@@ -56,6 +57,16 @@ pub trait Service {
 
     /// What the status page and `holon status` show, as rows of (label, value).
     fn status(&self) -> Vec<(String, String)>;
+
+    /// What it holds for its users and serves on this shard, by name.
+    fn holdings(&self) -> Vec<Holding> {
+        Vec::new()
+    }
+
+    /// What takes long on this shard at this moment.
+    fn work(&self) -> Vec<Work> {
+        Vec::new()
+    }
 }
 
 /// What an entry of the metadata log asks of the tablet map, decided by the service, the same on every shard.

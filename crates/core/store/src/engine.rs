@@ -76,7 +76,12 @@ impl Engine {
     /// # Errors
     /// [`StoreError::Damaged`]: a log does not hold what was made durable in it.
     pub async fn recover(&self) -> Result<RecoveryReport, StoreError> {
-        let report = recovery::recover(&self.inner).await?;
+        self.recover_and_tell(|_| ()).await
+    }
+
+    /// As [`Engine::recover`]; `progress` is called again and again.
+    pub async fn recover_and_tell(&self, mut progress: impl FnMut(Progress)) -> Result<RecoveryReport, StoreError> {
+        let report = recovery::recover(&self.inner, &mut progress).await?;
         self.inner.recovered.set(true);
         Ok(report)
     }

@@ -173,6 +173,11 @@ impl Memtable {
         self.lsn_last.get() == Lsn(0)
     }
 
+    /// Keys in here.
+    pub fn rows(&self) -> usize {
+        self.rows.borrow().len()
+    }
+
     /// Memory this takes (an estimate from above).
     pub fn bytes(&self) -> usize {
         self.bytes.get()

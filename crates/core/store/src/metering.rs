@@ -110,7 +110,11 @@ impl Tree {
             tables: version.tables().count() as u64,
             table_bytes: sum(Table::length),
             table_rows: sum(|table| table.properties().rows),
+            table_prefixes: sum(|table| table.properties().prefixes),
+            table_raw_bytes: sum(|table| table.properties().raw_bytes),
+            memtable_rows: self.memtables().iter().map(|memtable| memtable.rows() as u64).sum(),
             tombstones: sum(|table| table.properties().tombstones),
+            compaction: self.compaction.get(),
             runs: self.runs_by_level(),
             flushed: self.flushed(),
         }

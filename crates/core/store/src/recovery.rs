@@ -9,7 +9,7 @@ use crate::lsn::Lsn;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::mutation::Mutation;
 use crate::plant;
-use crate::stats::RecoveryReport;
+use crate::stats::{Progress, RecoveryReport};
 use crate::sync::{sync_dir_or_stop, sync_or_stop};
 use crate::table::TableId;
 use crate::tree::{Run, TABLETS, Tree, Version, directory, parse_directory};
@@ -93,13 +93,20 @@ pub async fn remove_directory(inner: &Inner, directory: &str, entries: &[Directo
     Ok(())
 }
 
-/// Replays the logs of earlier boots for this shard's tablets, and flushes what they held.
-pub async fn recover(inner: &Rc<Inner>) -> Result<RecoveryReport, StoreError> {
+/// Replays the logs of earlier boots for this shard's tablets, and flushes what they held. `progress` is called after each
+/// chunk, with the room that segments take.
+pub async fn recover(inner: &Rc<Inner>, progress: &mut dyn FnMut(Progress)) -> Result<RecoveryReport, StoreError> {
     let mut report = RecoveryReport::default();
+    let mut readers = Vec::new();
     for name in old_logs(&inner.shard, inner.options.boot).await? {
+        readers.push(LogReader::open(inner.shard.clone(), name).await?);
+    }
+    let bytes = |segments: u64| segments * inner.options.segment_bytes;
+    let bytes_total = bytes(readers.iter().map(LogReader::segments_total).sum());
+    for mut reader in readers {
         report.logs += 1;
-        let mut reader = LogReader::open(inner.shard.clone(), name).await?;
         while let Some(chunk) = reader.next().await? {
+            progress(Progress { bytes_done: bytes(report.segments + reader.segments), bytes_total });
             replay_chunk(inner, &chunk, &mut report)?;
             if inner.memtable_bytes.get() > inner.options.memtable_bytes / 2 {
                 inner.freeze_if_full();

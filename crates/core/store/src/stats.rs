@@ -63,7 +63,15 @@ pub struct TabletStats {
     pub table_bytes: u64,
     /// Rows in all tables together: a row in two tables counts twice.
     pub table_rows: u64,
+    /// Prefixes of keys in all tables together, likewise; tables of before they were counted add nothing.
+    pub table_prefixes: u64,
+    /// Keys and rows of all tables, before compression.
+    pub table_raw_bytes: u64,
+    /// Rows in memtables; those that are in tables, too, count again.
+    pub memtable_rows: u64,
     pub tombstones: u64,
+    /// How far the compaction is that is running, if one is.
+    pub compaction: Option<Progress>,
     /// Sorted runs of each level.
     pub runs: Vec<u64>,
     /// Everything up to here is in tables.

@@ -6,6 +6,7 @@ use crate::lsn::Lsn;
 use crate::manifest::{Manifest, RunEntry};
 use crate::memtable::Memtable;
 use crate::options::TabletOptions;
+use crate::stats::Progress;
 use crate::sync::Gate;
 use crate::table::Table;
 use holon_base::TabletId;
@@ -77,6 +78,8 @@ pub struct Tree {
     pub broken: RefCell<Option<StoreError>>,
     /// One compaction of this tree at a time.
     pub compacting: Gate,
+    /// How far it is.
+    pub compaction: Cell<Option<Progress>>,
     /// Held while a memtable is being written out.
     pub flushing: Gate,
 }
@@ -96,6 +99,7 @@ impl Tree {
             dropped: Cell::new(false),
             broken: RefCell::new(None),
             compacting: Gate::new(),
+            compaction: Cell::new(None),
             flushing: Gate::new(),
         }
     }

@@ -7,6 +7,7 @@ use crate::error::{StoreError, damaged};
 use crate::inner::Inner;
 use crate::limits::SLICE_BYTES;
 use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::options::KeyPrefix;
 use crate::row_codec::{RowSummary, summarize_row};
 use crate::stats::{Progress, VerifyReport};
 use crate::table::block::{Block, BlockHandle};
@@ -60,7 +61,7 @@ pub async fn verify_table(
     report: &mut VerifyReport,
     done: &mut dyn FnMut(u64),
 ) -> Result<(), StoreError> {
-    let mut walk = Walk::default();
+    let mut walk = Walk { prefix: table.prefix(), ..Walk::default() };
     let footer = *table.footer();
     if let Some(top) = table.top() {
         let mut index_offsets = Vec::with_capacity(top.len());
@@ -119,6 +120,10 @@ struct Walk {
     key_first: Vec<u8>,
     key_last: Vec<u8>,
     summary: RowSummary,
+    /// Of the keys, and how many of them differ.
+    prefix: KeyPrefix,
+    prefixes: u64,
+    prefix_last: Vec<u8>,
 }
 
 impl Walk {
@@ -156,6 +161,12 @@ impl Walk {
                 if !table.may_contain(bloom::key_hash(block.key(at))) {
                     return Err(damaged(table.path(), table.footer().filter.offset, "the filter misses a key"));
                 }
+                if let Some(prefix) = self.prefix.of(block.key(at))
+                    && (self.prefixes == 0 || self.prefix_last != prefix)
+                {
+                    self.prefixes += 1;
+                    self.prefix_last = prefix.to_vec();
+                }
                 let row = block.row_bytes(at);
                 let summary = summarize_row(&row)
                     .map_err(|error| damaged(table.path(), handle.offset, format!("a row: {}", error.detail)))?;
@@ -181,6 +192,10 @@ impl Walk {
         };
         for range in table.ranges().fragments() {
             self.summary.add_deletion(&range.deletion);
+        }
+        let counted = properties.prefixes > 0 && properties.prefix_id == self.prefix.id();
+        if counted && properties.prefixes != self.prefixes {
+            return wrong("number of prefixes");
         }
         if properties.rows != self.rows || properties.raw_bytes != self.raw_bytes {
             return wrong("number of rows");

@@ -6,8 +6,8 @@ use common::{NOW, TABLET, World, options, try_open};
 use holon_base::TabletId;
 use holon_kernel::testing::MemoryDisk;
 use holon_store::{
-    Cell, CellEntry, CompactionOptions, Deletion, Durability, Engine, KeyRange, MutationBuilder, PurgePolicy,
-    RangeTombstone, Row, ScanOptions, StoreError, TabletOptions, TabletStats,
+    Cell, CellEntry, CompactionOptions, Compression, Deletion, Durability, Engine, KeyRange, MutationBuilder,
+    PurgePolicy, RangeTombstone, Row, ScanOptions, StoreError, TabletOptions, TabletStats,
 };
 use std::rc::Rc;
 
@@ -343,4 +343,57 @@ fn prefix_filters_skip_tables_and_change_no_answer() {
         let found = world.scan(KeyRange::prefix(vec![prefix]), options).expect("scans").len();
         assert_eq!(found, if prefix % 3 == 0 && prefix < 60 { 5 } else { 0 }, "prefix {prefix}");
     }
+}
+
+#[test]
+fn changed_options_hold_for_new_tables_and_old_ones_are_read_on() {
+    let world = World::new();
+    let value = "all work and no play ".repeat(20);
+    let row =
+        |timestamp| Row { cells: vec![CellEntry::new(1, Cell::live(timestamp, value.clone()))], ..Row::default() };
+    let flushed_bytes = |prefix: &str| {
+        let before = world.engine.tablet_stats(TABLET).expect("a tablet").table_bytes;
+        for number in 0..100 {
+            world.put(format!("{prefix}{number:03}").as_bytes(), &row(10));
+        }
+        world.flush();
+        world.engine.tablet_stats(TABLET).expect("a tablet").table_bytes - before
+    };
+    let packed = flushed_bytes("a");
+    let mut options = TabletOptions { compression: Compression::None, ..TabletOptions::default() };
+    options.compaction.scaling = vec![-8];
+    world.engine.set_tablet_options(TABLET, options).expect("a tablet");
+    let plain = flushed_bytes("b");
+    assert!(plain > 2 * packed, "{packed} with LZ4, {plain} without");
+    let stats = world.engine.tablet_stats(TABLET).expect("a tablet");
+    assert!(stats.runs.len() == 1 && stats.runs[0] >= 2, "{stats:?}");
+    assert_eq!((stats.table_rows, stats.memtable_rows), (200, 0));
+    assert!(
+        world.run(|engine| async move { engine.compact_step(TABLET).await }).expect("compacts"),
+        "levelled: two are enough"
+    );
+    for prefix in ["a", "b"] {
+        let key = format!("{prefix}042");
+        assert_eq!(world.get(key.as_bytes(), NOW).expect("reads"), Some(row(10)), "{key}");
+    }
+    world.run(|engine| async move { engine.verify(TABLET, |_| ()).await }).expect("verifies");
+}
+
+#[test]
+fn a_running_compaction_tells_how_far_it_is() {
+    let world = World::new();
+    for round in 0..3 {
+        for number in 0..2000 {
+            let row = Row { cells: vec![CellEntry::new(1, Cell::live(round, vec![b'x'; 300]))], ..Row::default() };
+            world.put(format!("{number:05}").as_bytes(), &row);
+        }
+        world.flush();
+    }
+    let seen = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let (watcher, noted) = (world.engine.clone(), seen.clone());
+    let told = move |_| noted.borrow_mut().push(watcher.tablet_stats(TABLET).expect("a tablet").compaction);
+    world.run(|engine| async move { engine.compact(TABLET, told).await }).expect("compacts");
+    let seen: Vec<_> = seen.borrow().iter().map(|progress| progress.expect("it runs")).collect();
+    assert!(seen.len() > 2 && seen.iter().all(|progress| progress.bytes_done <= progress.bytes_total), "{seen:?}");
+    assert_eq!(world.engine.tablet_stats(TABLET).expect("a tablet").compaction, None);
 }

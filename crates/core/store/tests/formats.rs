@@ -1,5 +1,6 @@
 //! Bytes that released versions wrote stay readable. `tests/fixtures/v1` is a data directory as version 1 of every
-//! format made it; new code reads it, and as long as the versions are the same, writes it byte for byte.
+//! format made it, `v2` the same with version 2 of the properties of tables; new code reads both, and as long as the
+//! versions are the same, writes the latest byte for byte.
 //!
 //! `HOLON_WRITE_FIXTURES=1 cargo test -p holon-store --test formats` makes it anew: only ever for a new version, beside
 //! the old.
@@ -14,14 +15,35 @@ use holon_store::{
 };
 use std::rc::Rc;
 
-const FIXTURES: &[(&str, &[u8])] = &[
-    ("tablets/0000000000010000/MANIFEST", include_bytes!("fixtures/v1/manifest.bin")),
-    ("tablets/0000000000010000/0000000100000001.table", include_bytes!("fixtures/v1/table.bin")),
-    ("wal/00000001-0000/00000000.log", include_bytes!("fixtures/v1/segment.bin")),
-    ("snapshots/kept/0000000000010000/MANIFEST", include_bytes!("fixtures/v1/snapshot_manifest.bin")),
-    ("snapshots/kept/0000000000010000/SNAPSHOT", include_bytes!("fixtures/v1/snapshot_descriptor.bin")),
-    ("snapshots/kept/0000000000010000/0000000100000001.table", include_bytes!("fixtures/v1/table.bin")),
-];
+type Fixtures = [(&'static str, &'static [u8]); 6];
+
+macro_rules! fixtures {
+    ($version:literal) => {
+        [
+            ("tablets/0000000000010000/MANIFEST", include_bytes!(concat!("fixtures/", $version, "/manifest.bin"))),
+            (
+                "tablets/0000000000010000/0000000100000001.table",
+                include_bytes!(concat!("fixtures/", $version, "/table.bin")),
+            ),
+            ("wal/00000001-0000/00000000.log", include_bytes!(concat!("fixtures/", $version, "/segment.bin"))),
+            (
+                "snapshots/kept/0000000000010000/MANIFEST",
+                include_bytes!(concat!("fixtures/", $version, "/snapshot_manifest.bin")),
+            ),
+            (
+                "snapshots/kept/0000000000010000/SNAPSHOT",
+                include_bytes!(concat!("fixtures/", $version, "/snapshot_descriptor.bin")),
+            ),
+            (
+                "snapshots/kept/0000000000010000/0000000100000001.table",
+                include_bytes!(concat!("fixtures/", $version, "/table.bin")),
+            ),
+        ]
+    };
+}
+
+const VERSION_1: Fixtures = fixtures!("v1");
+const VERSION_2: Fixtures = fixtures!("v2");
 const NAMES: [&str; 5] =
     ["manifest.bin", "table.bin", "segment.bin", "snapshot_manifest.bin", "snapshot_descriptor.bin"];
 
@@ -64,38 +86,45 @@ fn make() -> MemoryDisk {
 }
 
 fn contents(disk: &MemoryDisk) -> Vec<Vec<u8>> {
-    FIXTURES.iter().take(NAMES.len()).map(|(path, _)| disk.content(path).expect(path)).collect()
+    VERSION_2.iter().take(NAMES.len()).map(|(path, _)| disk.content(path).expect(path)).collect()
 }
 
 #[test]
-fn version_1_is_written_as_ever() {
+fn the_latest_version_is_written_as_ever() {
     let made = contents(&make());
     #[allow(clippy::disallowed_methods)] // writes into the source tree, when asked to by name
     if std::env::var_os("HOLON_WRITE_FIXTURES").is_some() {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1");
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v2");
         for (name, content) in NAMES.iter().zip(&made) {
             std::fs::write(format!("{directory}/{name}"), content).expect("is written");
         }
         return;
     }
-    for (((path, fixture), made), name) in FIXTURES.iter().zip(&made).zip(NAMES) {
+    for (((path, fixture), made), name) in VERSION_2.iter().zip(&made).zip(NAMES) {
         let differs = fixture.iter().zip(made).position(|(a, b)| a != b);
         assert_eq!((differs, fixture.len()), (None, made.len()), "{name} ({path}) differs at this byte");
     }
 }
 
 #[test]
-fn version_1_is_read() {
+fn every_version_is_read() {
+    for fixtures in [VERSION_1, VERSION_2] {
+        is_read(&fixtures);
+    }
+}
+
+fn is_read(fixtures: &Fixtures) {
     let disk = MemoryDisk::new();
     let directories = holon_kernel::testing::TestShard::new(disk.clone());
     let handle = directories.shard.disk();
+    let paths = fixtures.map(|(path, _)| path);
     directories.block_on(async move {
-        for (path, _) in FIXTURES {
+        for path in paths {
             let (parent, _) = path.rsplit_once('/').expect("a directory");
             handle.create_dir(parent).await.expect("makes a directory");
         }
     });
-    for (path, content) in FIXTURES {
+    for (path, content) in fixtures {
         disk.replace(path, content.to_vec());
     }
     let (shard, engine, report) = try_open(&disk, options(2, Rc::default())).expect("opens");

@@ -22,7 +22,9 @@ pub(super) fn run(files: &Files, operation: DiskOperation) -> DiskResult {
         // Answered where it was submitted.
         DiskOperation::Close { .. } => Ok(DiskOutput::Done),
         DiskOperation::ReadAt { file, offset, length } => files.get(file, "read")?.read(offset, length),
-        DiskOperation::WriteAt { file, offset, buffer, durable } => files.get(file, "write")?.write(offset, buffer, durable),
+        DiskOperation::WriteAt { file, offset, buffer, durable } => {
+            files.get(file, "write")?.write(offset, buffer, durable)
+        }
         DiskOperation::Sync { file } => files.get(file, "sync")?.sync(),
         DiskOperation::Allocate { file, length } => files.get(file, "allocate")?.allocate(length),
         DiskOperation::Truncate { file, length } => {

@@ -11,8 +11,7 @@
 //! `requests`), answers that are not read. Beyond that it stops reading ([`Flow::Pause`]), then refuses with
 //! OVERLOADED.
 //!
-//! A request that is traced is answered without a tracing id and with a warning: there are no traces yet. Custom
-//! payloads are taken and not answered, as Cassandra's own handler does.
+//! Custom payloads are taken and not answered, as Cassandra's own handler does.
 
 pub mod accounts;
 mod auth_response;
@@ -30,6 +29,7 @@ mod run;
 mod startup;
 pub mod statements;
 pub mod supported;
+mod traced;
 
 use crate::error::CqlError;
 use crate::limits::{HANDSHAKE_TIMEOUT, REQUEST_OVERHEAD_BYTES, REQUESTS_PER_CONNECTION_MAX, REQUESTS_PER_SHARD_MAX};

@@ -24,5 +24,6 @@ pub mod schema;
 pub mod service;
 pub mod system;
 pub mod tablet;
+pub mod trace;
 pub mod types;
 pub mod workload;

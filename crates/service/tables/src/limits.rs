@@ -57,6 +57,10 @@ pub const BATCH_WARN_BYTES: usize = 5 << 10;
 /// Bytes of a batch that is refused: Cassandra's `batch_size_fail_threshold`.
 pub const BATCH_FAIL_BYTES: usize = 50 << 10;
 
+/// Partitions of an unlogged batch beyond which a warning goes with the answer: Cassandra's
+/// `unlogged_batch_across_partitions_warn_threshold`.
+pub const UNLOGGED_BATCH_WARN_PARTITIONS: usize = 10;
+
 /// Partition key as it is hashed and stored, bytes: its length is written with 16 bits, as in Cassandra.
 pub const KEY_BYTES_MAX: usize = 65_535;
 
@@ -90,3 +94,27 @@ pub const EVENT_OUTBOX_BYTES_MAX: usize = 16 << 20;
 
 /// Levels of brackets in the JSON of an INSERT: as deep as types nest, and the object around them.
 pub const JSON_NESTING_MAX: u32 = 33;
+
+/// Traces that a shard keeps, the oldest going first: enough for a person or a test, not for statistics.
+pub const TRACES_MAX: usize = 1_000;
+
+/// Memory of the traces of a shard, bytes.
+pub const TRACES_BYTES_MAX: usize = 4 << 20;
+
+/// How long a trace can be read: Cassandra's `trace_type_query_ttl`.
+pub const TRACE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Events of one trace; what happens beyond is counted. A page of a scan makes a few for each tablet.
+pub const TRACE_EVENTS_MAX: usize = 500;
+
+/// One event of a trace, bytes of text.
+pub const TRACE_ACTIVITY_BYTES_MAX: usize = 1024;
+
+/// The text of a statement in a trace, bytes: a load of values is recognised by its beginning.
+pub const TRACE_QUERY_BYTES_MAX: usize = 16 << 10;
+
+/// A bound value in a trace, bytes of text, as in Cassandra.
+pub const TRACE_VALUE_BYTES_MAX: usize = 1000;
+
+/// Bound values in a trace: statements have more only by mistake.
+pub const TRACE_VALUES_MAX: usize = 256;

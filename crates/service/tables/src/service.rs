@@ -12,15 +12,18 @@
 
 mod commands;
 pub mod config;
+mod holdings;
 mod prepared;
 mod report;
 mod schema_change;
 mod storage;
 mod system_state;
 mod truncate;
+mod virtual_rows;
 
 pub use config::{Authentication, TablesConfig};
 
+use crate::error::CqlError;
 use crate::front::CqlSession;
 use crate::front::accounts::{ACCOUNT_ENTRY_TAG, Accounts};
 use crate::front::connection::Connection;
@@ -30,21 +33,27 @@ use crate::run::Context;
 use crate::schema::{Schema, SchemaMachine};
 use crate::system;
 use crate::tablet::LocalTablets;
+use crate::trace::TraceStore;
 use bytes::Bytes;
 use holon_base::{ServiceId, TabletId};
+use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
     CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext, Tablet,
     TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
-use holon_store::Engine;
+use holon_store::{Engine, Progress};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 /// Given once, stored in the metadata log.
 pub const TABLES_SERVICE: ServiceId = ServiceId(1);
+
+/// Between two lines about a long replay.
+const RECOVERY_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct TablesService {
     me: Weak<TablesService>,
@@ -66,6 +75,7 @@ pub struct TablesService {
     request_metrics: RequestMetrics,
     connections_opened: Cell<u64>,
     progress: RefCell<Rc<dyn Fn(String)>>,
+    traces: TraceStore,
     /// Which start of the node this is.
     boot: Cell<u32>,
 }
@@ -83,7 +93,13 @@ impl TablesService {
                 shard: shard.clone(),
                 schema: machine.schema(),
                 tablets: tablets.clone(),
-                virtual_rows: Rc::new(move |keyspace, table| rows_of.upgrade()?.virtual_rows(keyspace, table)),
+                virtual_rows: Rc::new(move |keyspace, table| {
+                    let (service, keyspace, table) = (rows_of.upgrade(), keyspace.to_string(), table.to_string());
+                    Box::pin(async move {
+                        let service = service.ok_or_else(|| CqlError::server("the node is stopping"))?;
+                        service.virtual_rows(keyspace, table).await
+                    })
+                }),
                 data_center: config.data_center.as_str().into(),
             };
             TablesService {
@@ -104,6 +120,7 @@ impl TablesService {
                 request_metrics: RequestMetrics::default(),
                 connections_opened: Cell::new(0),
                 progress: RefCell::new(Rc::new(|_| ())),
+                traces: TraceStore::default(),
                 boot: Cell::new(0),
             }
         })
@@ -148,6 +165,10 @@ impl TablesService {
 
     pub(crate) fn requests_metrics(&self) -> &RequestMetrics {
         &self.request_metrics
+    }
+
+    pub(crate) fn traces(&self) -> &TraceStore {
+        &self.traces
     }
 
     pub(crate) fn requests_in_flight(&self) -> usize {
@@ -221,7 +242,7 @@ impl Service for TablesService {
     fn recover(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
             let engine = self.engine().ok_or("the engine is not open")?;
-            let report = engine.recover().await.map_err(|error| error.to_string())?;
+            let report = engine.recover_and_tell(self.recovery_teller()).await.map_err(|error| error.to_string())?;
             if report.records > 0 {
                 self.report(format!(
                     "replayed {} of {} records ({} bytes) from {} segments of {} logs",
@@ -263,6 +284,7 @@ impl Service for TablesService {
         Box::pin(async move {
             match verb {
                 truncate::TRUNCATE => self.truncate_here(payload).await,
+                virtual_rows::VIRTUAL_ROWS => self.answer_virtual_rows(payload),
                 _ => self.prepared_message(verb, payload),
             }
         })
@@ -283,9 +305,29 @@ impl Service for TablesService {
     fn status(&self) -> Vec<(String, String)> {
         report::status(self)
     }
+
+    fn holdings(&self) -> Vec<Holding> {
+        holdings::holdings(self)
+    }
+
+    fn work(&self) -> Vec<Work> {
+        holdings::work(self)
+    }
 }
 
 impl TablesService {
+    /// Tells of a long replay once a second.
+    fn recovery_teller(self: &Rc<Self>) -> impl FnMut(Progress) + use<> {
+        let (service, mut told) = (self.clone(), self.shard.now());
+        move |Progress { bytes_done, bytes_total }| {
+            let now = service.shard.now();
+            if now.since(told) >= RECOVERY_PROGRESS_INTERVAL {
+                told = now;
+                service.report(format!("replaying the log: {} of {} MiB", bytes_done >> 20, bytes_total >> 20));
+            }
+        }
+    }
+
     /// For people: into the log of the node.
     fn report(&self, text: String) {
         let progress = self.progress.borrow().clone();

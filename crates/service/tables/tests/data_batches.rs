@@ -122,6 +122,7 @@ fn digests(world: &World) -> Vec<bytes::Bytes> {
         examined_max: 1000,
         per_partition_max: None,
         now_seconds: 1_700_000_000,
+        traced: false,
     };
     let of_tablet = |ordinal: u32| {
         let tablet = holon_base::TabletId::new(table.group, ordinal);

@@ -338,7 +338,13 @@ async fn write_merged(
         begin: Bytes::new(),
         written: Vec::new(),
     };
-    let outcome = copy(&mut output, runs, bytes_total, progress).await;
+    tree.compaction.set(Some(Progress { bytes_done: 0, bytes_total }));
+    let mut progress = |now: Progress| {
+        tree.compaction.set(Some(now));
+        progress(now);
+    };
+    let outcome = copy(&mut output, runs, bytes_total, &mut progress).await;
+    tree.compaction.set(None);
     if let Err(error) = outcome {
         let path = output.writer.as_ref().map(|writer| writer.path().to_owned());
         inner.garbage.borrow_mut().extend(path);

@@ -22,7 +22,8 @@ use std::fmt;
 pub const FOOTER_BYTES: usize = 128;
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLONTBL");
 pub const TABLE_VERSION: u32 = 1;
-const PROPERTIES_VERSION: u64 = 1;
+/// 1: without the number of prefixes. 2: with it.
+const PROPERTIES_VERSION: u64 = 2;
 
 /// Unique on a node for ever: the boot in which it was made, then a counter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,6 +141,8 @@ pub struct Properties {
     /// Names the function whose prefixes are in the filter.
     pub prefix_id: u64,
     pub created_micros: i64,
+    /// Different prefixes of its rows; 0 in tables of version 1, which did not count them.
+    pub prefixes: u64,
 }
 
 impl Properties {
@@ -158,6 +161,7 @@ impl Properties {
             lsn_last: Lsn(0),
             prefix_id: 0,
             created_micros: 0,
+            prefixes: 0,
         }
     }
 
@@ -176,12 +180,14 @@ impl Properties {
         out.put_varint(self.lsn_last.0);
         out.put_varint(self.prefix_id);
         out.put_signed_varint(self.created_micros);
+        out.put_varint(self.prefixes);
         out.as_slice().to_vec()
     }
 
     pub fn decode(bytes: Bytes) -> Result<Properties, Malformed> {
         let mut reader = ByteReader::new(bytes);
-        if reader.varint()? != PROPERTIES_VERSION {
+        let version = reader.varint()?;
+        if !(1..=PROPERTIES_VERSION).contains(&version) {
             return Err(Malformed::new(0, "unknown version of table properties"));
         }
         let properties = Properties {
@@ -197,6 +203,7 @@ impl Properties {
             lsn_last: Lsn(reader.varint()?),
             prefix_id: reader.varint()?,
             created_micros: reader.signed_varint()?,
+            prefixes: if version >= 2 { reader.varint()? } else { 0 },
         };
         reader.end()?;
         Ok(properties)

@@ -29,6 +29,7 @@ pub struct Table {
     /// `None` if the table has no rows, only deleted ranges.
     top: Option<Block>,
     cache_number: u64,
+    prefix: KeyPrefix,
     prefix_matches: bool,
     obsolete: Cell<bool>,
     garbage: Garbage,
@@ -97,6 +98,7 @@ impl Table {
         let properties = Properties::decode(section(footer.properties)?).map_err(malformed(footer.properties))?;
         Ok(Table {
             file,
+            prefix: from.prefix,
             prefix_matches: properties.prefix_id == from.prefix.id() && properties.prefix_id != 0,
             path,
             footer,
@@ -108,6 +110,11 @@ impl Table {
             obsolete: Cell::new(false),
             garbage: from.garbage.clone(),
         })
+    }
+
+    /// What the prefix of a key is, for the tree it was opened for: see [`Properties::prefix_id`].
+    pub fn prefix(&self) -> KeyPrefix {
+        self.prefix
     }
 
     pub fn id(&self) -> TableId {

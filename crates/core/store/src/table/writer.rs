@@ -106,6 +106,7 @@ impl TableWriter {
             let hash = bloom::prefix_hash(prefix);
             if self.prefix_last.replace(hash) != Some(hash) {
                 self.hashes.push(hash);
+                self.properties.prefixes += 1;
             }
         }
         self.key_last.clear();

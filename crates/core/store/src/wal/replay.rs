@@ -71,6 +71,11 @@ struct OpenSegment {
 }
 
 impl LogReader {
+    /// Segments there are.
+    pub fn segments_total(&self) -> u64 {
+        self.sequences.len() as u64
+    }
+
     pub async fn open(shard: Rc<Shard>, name: LogName) -> Result<Self, StoreError> {
         let directory = name.directory();
         let entries = shard.disk().list(&directory).await?;

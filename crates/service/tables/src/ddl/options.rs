@@ -4,6 +4,7 @@ use super::properties;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::options::{COMPACTION_PACKAGE, COMPRESSION_PACKAGE};
 use crate::schema::{Caching, ReadRepair, RowsCached, SpeculativeRetry, TableOption};
+use crate::tablet::storage_options::parse_scaling;
 use bytes::Bytes;
 use holon_cql_language::ast::Property;
 use std::collections::BTreeMap;
@@ -189,6 +190,9 @@ fn compaction(mut map: BTreeMap<String, String>) -> CqlResult<BTreeMap<String, S
             "Properties specified [{}] are not understood by {name}",
             unknown.join(", ")
         )));
+    }
+    if let Some(scaling) = map.get("scaling_parameters") {
+        parse_scaling(scaling).map_err(CqlError::Config)?;
     }
     map.insert("class".to_string(), format!("{COMPACTION_PACKAGE}{name}"));
     if *has_thresholds {

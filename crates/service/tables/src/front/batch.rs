@@ -8,10 +8,16 @@ use super::run;
 use crate::error::{CqlError, CqlResult};
 use crate::run::BatchItem;
 use crate::service::TablesService;
+use crate::trace::{Tracing, several};
 use holon_cql::request::{Batch, BatchQuery, BatchStatement, QueryParameters, Values};
 use std::rc::Rc;
 
-pub async fn batch(service: &Rc<TablesService>, connection: &Connection, batch: Batch) -> CqlResult<Answer> {
+pub async fn batch(
+    service: &Rc<TablesService>,
+    connection: &Connection,
+    batch: Batch,
+    tracing: &Tracing,
+) -> CqlResult<Answer> {
     let keyspace = run::keyspace(connection, batch.keyspace.as_deref());
     let mut items = Vec::with_capacity(batch.queries.len());
     for query in batch.queries {
@@ -21,10 +27,14 @@ pub async fn batch(service: &Rc<TablesService>, connection: &Connection, batch: 
     parameters.serial_consistency = batch.serial_consistency;
     parameters.timestamp_us = batch.timestamp_us;
     parameters.now_in_seconds = batch.now_in_seconds;
-    let parameters = run::parameters(connection.version(), &parameters, Vec::new());
+    let mut parameters = run::parameters(connection.version(), &parameters, Vec::new());
+    parameters.tracing = tracing.clone();
+    tracing.note(|| format!("Planned the batch of {}", several(items.len(), "statement")));
     let (context, started) = (service.context(), service.shard().now());
     let outcome = crate::run::execute_batch(&context, batch.kind, &items, &parameters).await;
-    service.requests_metrics().operation(Operation::Write, service.shard().now().since(started));
+    let (metrics, took) = (service.requests_metrics(), service.shard().now().since(started));
+    metrics.operation(Operation::Write, took);
+    items.iter().for_each(|item| metrics.on_tables(item.plan.accesses(), Operation::Write, took));
     outcome.map(run::answer)
 }
 

@@ -33,13 +33,15 @@ pub enum Stage {
 pub struct Answer {
     pub response: Response,
     pub warnings: Vec<String>,
+    /// The trace of the request, if it was traced.
+    pub tracing_id: Option<u128>,
     /// For the bytes of the response, until they are in the outbox.
     pub memory: Option<Permit>,
 }
 
 impl Answer {
     pub fn new(response: Response) -> Answer {
-        Answer { response, warnings: Vec::new(), memory: None }
+        Answer { response, warnings: Vec::new(), tracing_id: None, memory: None }
     }
 
     pub fn result(result: ResultResponse) -> Answer {
@@ -176,8 +178,9 @@ impl Connection {
     }
 
     pub fn reply(&self, stream: i16, answer: Answer) {
-        let Answer { response, warnings, memory: _held } = answer;
-        let message = ResponseMessage { stream, tracing_id: None, warnings, custom_payload: BytesMap::new(), response };
+        let Answer { response, warnings, tracing_id, memory: _held } = answer;
+        let tracing_id = tracing_id.map(u128::to_be_bytes);
+        let message = ResponseMessage { stream, tracing_id, warnings, custom_payload: BytesMap::new(), response };
         self.write(&message);
     }
 

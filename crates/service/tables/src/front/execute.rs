@@ -5,16 +5,22 @@ use super::run::{self, Run};
 use super::statements::KeptStatement;
 use crate::error::{CqlError, CqlResult};
 use crate::service::TablesService;
+use crate::trace::Tracing;
 use bytes::Bytes;
 use holon_cql::Version;
 use holon_cql::request::Execute;
 use std::rc::Rc;
 
-pub async fn execute(service: &Rc<TablesService>, connection: &Connection, execute: Execute) -> CqlResult<Answer> {
+pub async fn execute(
+    service: &Rc<TablesService>,
+    connection: &Connection,
+    execute: Execute,
+    tracing: &Tracing,
+) -> CqlResult<Answer> {
     let Execute { id, result_metadata_id, mut parameters } = execute;
     let kept = find(service, &id).await?;
     let schema = service.schema();
-    let planned = kept.planned(&schema)?;
+    let planned = kept.planned_and_noted(&schema, tracing)?;
     let new_metadata_id = match result_metadata_id {
         // v5: the client says what it believes the columns to be.
         Some(known) if planned.result_columns().is_some() && known != planned.result_metadata_id[..] => {
@@ -30,7 +36,7 @@ pub async fn execute(service: &Rc<TablesService>, connection: &Connection, execu
     };
     let keyspace = kept.keyspace.clone();
     run::run(
-        Run { service, connection, keyspace, parsed: &kept.parsed, planned: &planned, new_metadata_id },
+        Run { service, connection, keyspace, parsed: &kept.parsed, planned: &planned, new_metadata_id, tracing },
         parameters,
     )
     .await

@@ -1,6 +1,8 @@
 //! Counts and latencies of requests, of one shard.
 
 use crate::error::CqlError;
+use crate::plan::Access;
+use holon_base::{GroupId, Map};
 use holon_cql::Request;
 use holon_cql::response::ErrorCode;
 use holon_kernel::metric::{Histogram, Metric};
@@ -54,6 +56,14 @@ pub struct RequestMetrics {
     protocol_errors: Cell<u64>,
     overloaded: Cell<u64>,
     failed_logins: Cell<u64>,
+    tables: RefCell<Map<GroupId, Box<TableMetrics>>>,
+}
+
+/// Statements on one table that came to this shard.
+#[derive(Clone, Default)]
+pub struct TableMetrics {
+    pub reads: Histogram,
+    pub writes: Histogram,
 }
 
 fn add_one(cell: &Cell<u64>) {
@@ -66,6 +76,27 @@ impl RequestMetrics {
         if let Some(error) = error {
             self.error(error.to_wire().code());
         }
+    }
+
+    /// A statement on these tables was carried out, or failed.
+    pub fn on_tables(&self, accesses: &[Access], operation: Operation, took: Duration) {
+        let mut tables = self.tables.borrow_mut();
+        for access in accesses.iter().filter(|access| !access.table.is_virtual()) {
+            let metrics = tables.entry(access.table.group).or_default();
+            match operation {
+                Operation::Read => metrics.reads.record(took),
+                Operation::Write => metrics.writes.record(took),
+            }
+        }
+    }
+
+    pub fn table(&self, group: GroupId) -> TableMetrics {
+        self.tables.borrow().get(&group).map(|metrics| TableMetrics::clone(metrics)).unwrap_or_default()
+    }
+
+    /// Forgets tables that are no more.
+    pub fn keep_tables(&self, exists: impl Fn(GroupId) -> bool) {
+        self.tables.borrow_mut().retain(|group, _| exists(*group));
     }
 
     pub fn operation(&self, operation: Operation, took: Duration) {

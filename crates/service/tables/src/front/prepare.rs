@@ -1,22 +1,30 @@
 //! PREPARE: a statement to be kept, here and on the other shards of the node.
 
 use super::connection::{Answer, Connection};
-use super::run;
+use super::{run, traced};
 use crate::error::CqlResult;
 use crate::service::TablesService;
+use crate::trace::Tracing;
 use bytes::Bytes;
 use holon_cql::request::Prepare;
 use holon_cql::response::{Prepared, PreparedMetadata, ResultResponse};
 use holon_cql::{RowsMetadata, Version};
 use std::rc::Rc;
 
-pub async fn prepare(service: &Rc<TablesService>, connection: &Connection, prepare: Prepare) -> CqlResult<Answer> {
+pub async fn prepare(
+    service: &Rc<TablesService>,
+    connection: &Connection,
+    prepare: Prepare,
+    tracing: &Tracing,
+) -> CqlResult<Answer> {
     let keyspace = run::keyspace(connection, prepare.keyspace.as_deref());
+    tracing.note(|| format!("Parsing {}", traced::shown(&prepare.statement)));
     let (id, kept) = service.statements().prepare(keyspace.as_deref(), &prepare.statement)?;
-    let planned = kept.planned(&service.schema())?;
+    let planned = kept.planned_and_noted(&service.schema(), tracing)?;
     if service.statements().keep(id, kept.clone()) {
         // Before the answer: the client may execute it at once, on a connection of another shard.
         service.share_prepared(kept.keyspace.as_deref(), &kept.text).await;
+        tracing.note(|| "Told the other shards of the statement".to_string());
     }
     let metadata = match &planned.plan {
         Some(plan) => {

@@ -2,9 +2,11 @@
 
 use super::connection::{Answer, Connection};
 use super::metrics::Kind;
+use super::traced::Traced;
 use super::{batch, execute, prepare, query};
 use crate::error::CqlResult;
 use crate::service::TablesService;
+use crate::trace::Tracing;
 use holon_base::Instant;
 use holon_cql::{Request, RequestMessage};
 use holon_kernel::Permit;
@@ -30,24 +32,26 @@ impl Task {
     pub async fn run(self, message: RequestMessage) {
         let RequestMessage { stream, tracing, request, .. } = message;
         let kind = Kind::of(&request);
-        let outcome = self.answer(request).await;
+        let traced = tracing.then(|| Traced::new(&self.service, &self.connection, self.started, &request));
+        let notes = traced.as_ref().map_or_else(Tracing::off, |traced| traced.notes.clone());
+        let outcome = self.answer(request, &notes).await;
         let took = self.service.shard().now().since(self.started);
         let metrics = self.service.requests_metrics();
         metrics.request(kind, took, outcome.as_ref().err());
         let mut answer = outcome.unwrap_or_else(|error| Answer::error(&error));
-        if tracing {
-            answer.warnings.push("Tracing is not available; the request was carried out untraced.".to_string());
+        if let Some(traced) = traced {
+            answer.tracing_id = Some(traced.end(&self.service, &answer));
         }
         self.connection.reply(stream, answer);
     }
 
-    async fn answer(&self, request: Request) -> CqlResult<Answer> {
+    async fn answer(&self, request: Request, tracing: &Tracing) -> CqlResult<Answer> {
         let (service, connection) = (&self.service, &*self.connection);
         match request {
-            Request::Query(message) => query::query(service, connection, message).await,
-            Request::Prepare(message) => prepare::prepare(service, connection, message).await,
-            Request::Execute(message) => execute::execute(service, connection, message).await,
-            Request::Batch(message) => batch::batch(service, connection, message).await,
+            Request::Query(message) => query::query(service, connection, message, tracing).await,
+            Request::Prepare(message) => prepare::prepare(service, connection, message, tracing).await,
+            Request::Execute(message) => execute::execute(service, connection, message, tracing).await,
+            Request::Batch(message) => batch::batch(service, connection, message, tracing).await,
             other => Err(crate::error::CqlError::Server(format!("{:?} has no task", other.opcode()))),
         }
     }

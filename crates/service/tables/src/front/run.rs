@@ -7,6 +7,7 @@ use super::roles;
 use crate::error::{CqlError, CqlResult};
 use crate::run::{Outcome, Parameters};
 use crate::service::TablesService;
+use crate::trace::Tracing;
 use bytes::Bytes;
 use holon_cql::request::QueryParameters;
 use holon_cql::response::ResultResponse;
@@ -25,6 +26,7 @@ pub struct Run<'a> {
     pub planned: &'a Planned,
     /// v5: the client's idea of the columns is outdated, this is the id of the new ones.
     pub new_metadata_id: Option<Bytes>,
+    pub tracing: &'a Tracing,
 }
 
 pub async fn run(run: Run<'_>, mut request: QueryParameters) -> CqlResult<Answer> {
@@ -32,6 +34,7 @@ pub async fn run(run: Run<'_>, mut request: QueryParameters) -> CqlResult<Answer
     let values = plan.markers().positional(std::mem::take(&mut request.values))?;
     let mut parameters = parameters(run.connection.version(), &request, values);
     parameters.new_metadata_id = run.new_metadata_id;
+    parameters.tracing = run.tracing.clone();
     let memory = match run.planned.result_columns() {
         // Its rows take memory: not before there is some, and not for a client that does not read what it has.
         Some(_) => {
@@ -43,7 +46,9 @@ pub async fn run(run: Run<'_>, mut request: QueryParameters) -> CqlResult<Answer
     let (context, started) = (run.service.context(), run.service.shard().now());
     let outcome = crate::run::execute(&context, plan, &parameters).await;
     let operation = if run.planned.is_read() { Operation::Read } else { Operation::Write };
-    run.service.requests_metrics().operation(operation, run.service.shard().now().since(started));
+    let (metrics, took) = (run.service.requests_metrics(), run.service.shard().now().since(started));
+    metrics.operation(operation, took);
+    metrics.on_tables(plan.accesses(), operation, took);
     let outcome = outcome?;
     if let Some(rows) = &outcome.rows {
         run.planned.note_answer(rows.len_bytes());

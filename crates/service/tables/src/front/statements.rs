@@ -14,6 +14,7 @@ use crate::limits::{
     PLAN_CACHE_STATEMENTS_MAX, PLAN_CACHE_TEXT_BYTES_MAX, PREPARED_BYTES_MAX, PREPARED_STATEMENTS_MAX,
 };
 use crate::schema::Schema;
+use crate::trace::Tracing;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
 use holon_cql_language::ast::{Modification, QualifiedName, Statement};
@@ -63,6 +64,16 @@ impl KeptStatement {
             self.first_result_id.set(Some(planned.result_metadata_id));
         }
         *self.planned.borrow_mut() = Some((schema.clone(), planned.clone()));
+        Ok(planned)
+    }
+
+    /// As [`KeptStatement::planned`]; a trace tells whether there was anything to do.
+    pub fn planned_and_noted(&self, schema: &Rc<Schema>, tracing: &Tracing) -> CqlResult<Rc<Planned>> {
+        let is_known = matches!(&*self.planned.borrow(), Some((made_for, _)) if Rc::ptr_eq(made_for, schema));
+        let planned = self.planned(schema)?;
+        if planned.plan.is_some() {
+            tracing.note(|| if is_known { "The plan was made before" } else { "Planned the statement" }.to_string());
+        }
         Ok(planned)
     }
 

@@ -1,6 +1,7 @@
 //! Batches: one timestamp for all, one mutation a tablet, and for logged batches over several tablets the batch log
 //! ([`crate::tablet::batch_log`]).
 
+use super::batch_size;
 use super::conditional::{self, Conditional};
 use super::send::{Sender, by_tablet, finish};
 use super::write::{self, Stamp, Target};
@@ -9,7 +10,9 @@ use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::plan::expression::{Environment, Expression};
 use crate::plan::modification::ModificationPlan;
+use crate::schema::Table;
 use crate::tablet::{batch_log, request};
+use crate::trace::several;
 use holon_base::TabletId;
 use holon_cql::BoundValue;
 use holon_cql::request::BatchKind;
@@ -54,6 +57,7 @@ pub async fn execute(
     let common = write::timestamp(timestamp, &Environment::new(first.values, &context.shard), parameters)?;
     let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
     let mut targets: Vec<Target> = Vec::new();
+    let mut tables: Vec<&Table> = Vec::new();
     for statement in statements {
         let environment = Environment::new(statement.values, &context.shard);
         let own = match &statement.plan.timestamp {
@@ -66,18 +70,25 @@ pub async fn execute(
         };
         let stamp = Stamp { timestamp: own, now_seconds };
         targets.extend(write::targets(context, statement.plan, &environment, stamp)?);
+        tables.resize(targets.len(), &statement.plan.table);
     }
+    let mut outcome = Outcome::default();
+    let writes: Vec<(&Table, &Target)> = tables.into_iter().zip(&targets).collect();
+    batch_size::check(kind, &writes, &mut outcome)?;
     let write_type = match kind {
         BatchKind::Logged => WriteType::Batch,
         BatchKind::Unlogged => WriteType::UnloggedBatch,
         BatchKind::Counter => WriteType::Counter,
     };
     let sender = Sender::new(context, parameters, required, write_type, &first.plan.table);
-    let mut outcome = Outcome::default();
     let (reading, plain): (Vec<Target>, Vec<Target>) =
         targets.into_iter().partition(|target| !target.writes.operations.is_empty());
     let mutations = by_tablet(&plain)?;
-    check_size(&plain, &mutations, &first.plan.table.name, &mut outcome)?;
+    parameters.tracing.note(|| {
+        let log = if kind == BatchKind::Logged && mutations.len() > 1 { ", through the batch log" } else { "" };
+        let (statements, tablets) = (several(statements.len(), "statement"), several(mutations.len(), "tablet"));
+        format!("Writing a batch of {statements} to {tablets}{log}")
+    });
     match kind {
         BatchKind::Logged if mutations.len() > 1 => logged(&sender, mutations, common, now_seconds).await?,
         _ => {
@@ -120,31 +131,6 @@ fn check_kinds(kind: BatchKind, statements: &[BatchStatement<'_>]) -> CqlResult<
         }
         _ => Ok(()),
     }
-}
-
-fn check_size(
-    targets: &[Target],
-    mutations: &[(TabletId, Mutation)],
-    table: &str,
-    outcome: &mut Outcome,
-) -> CqlResult<()> {
-    let one_partition =
-        targets.windows(2).all(|pair| pair[0].prefix == pair[1].prefix && pair[0].tablet == pair[1].tablet);
-    if one_partition {
-        return Ok(());
-    }
-    let size: usize = mutations.iter().map(|(_, mutation)| mutation.bytes().len()).sum();
-    if size > limits::BATCH_FAIL_BYTES {
-        return Err(CqlError::invalid("Batch too large"));
-    }
-    if size > limits::BATCH_WARN_BYTES {
-        outcome.warnings.push(format!(
-            "Batch for [{table}] is of size {size}, exceeding specified threshold of {} by {}.",
-            limits::BATCH_WARN_BYTES,
-            size - limits::BATCH_WARN_BYTES
-        ));
-    }
-    Ok(())
 }
 
 /// The first tablet's part together with all the others, then the others, then the log is cleared.

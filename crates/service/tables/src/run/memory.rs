@@ -4,25 +4,29 @@
 use super::read::{finish_memory, memory_rows};
 use super::rows::{MemoryRow, RowSink};
 use super::{Context, Outcome, keys};
-use crate::error::{CqlError, CqlResult};
+use crate::error::CqlResult;
 use crate::plan::expression::{Environment, RowValues};
 use crate::plan::restrictions::PartitionRestriction;
 use crate::plan::select::SelectPlan;
+use crate::trace::{Tracing, several};
 use crate::types::ordered;
 use bytes::Bytes;
 use holon_cql::token::{partition_key, token};
 
 type Row = Vec<Option<Bytes>>;
 
-pub fn select(
+pub async fn select(
     context: &Context,
     plan: &SelectPlan,
     environment: &Environment<'_>,
+    tracing: &Tracing,
     mut sink: RowSink<'_>,
 ) -> CqlResult<Outcome> {
     let table = &plan.table;
-    let rows = (context.virtual_rows)(&table.keyspace, &table.name);
-    let rows = rows.ok_or_else(|| CqlError::unknown_table(&table.name))?;
+    let rows = (context.virtual_rows)(&table.keyspace, &table.name).await?;
+    tracing.note(|| {
+        format!("Computed {} of {}.{}, which is not stored", several(rows.len(), "row"), table.keyspace, table.name)
+    });
     let mut chosen = of_partitions(plan, environment, rows)?;
     let ranges = keys::clustering_ranges(table, &plan.restrictions.clustering, environment)?;
     if !plan.restrictions.clustering.is_empty() {

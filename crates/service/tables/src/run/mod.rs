@@ -10,6 +10,7 @@
 //! as a refusal.
 
 mod batch;
+mod batch_size;
 pub mod cells;
 pub mod condition;
 mod conditional;
@@ -29,6 +30,7 @@ use crate::plan::expression::Environment;
 use crate::plan::modification::ModificationPlan;
 use crate::plan::{Plan, PlanKind};
 use crate::schema::Schema;
+use crate::trace::Tracing;
 use batch::BatchStatement;
 use bytes::Bytes;
 use conditional::Conditional;
@@ -36,7 +38,7 @@ use holon_base::Instant;
 use holon_cql::request::BatchKind;
 use holon_cql::response::WriteType;
 use holon_cql::{BoundValue, Consistency, EncodedRows, Version};
-use holon_kernel::Shard;
+use holon_kernel::{LocalFuture, Shard};
 use send::Sender;
 use std::rc::Rc;
 use write::Stamp;
@@ -44,8 +46,8 @@ use write::Stamp;
 /// Rows of a virtual table, in clustering order, columns as in [`crate::schema::Table::columns`].
 pub type VirtualRows = Vec<Vec<Option<Bytes>>>;
 
-/// The rows of a virtual table by keyspace and name.
-pub type VirtualRowsOf = Rc<dyn Fn(&str, &str) -> Option<VirtualRows>>;
+/// The rows of a virtual table by keyspace and name, on all shards of the node.
+pub type VirtualRowsOf = Rc<dyn Fn(&str, &str) -> LocalFuture<CqlResult<VirtualRows>>>;
 
 /// What execution stands on. One a shard; cheap to clone.
 #[derive(Clone)]
@@ -55,7 +57,7 @@ pub struct Context {
     pub schema: Rc<Schema>,
     /// Tablets of this shard, to be reached without the detour over bytes.
     pub tablets: crate::tablet::LocalTablets,
-    /// The rows of a virtual table (keyspace, table), computed at each read; `None` if there is no such table.
+    /// The rows of a virtual table (keyspace, table), computed at each read.
     pub virtual_rows: VirtualRowsOf,
     /// The data centre of this node: what LOCAL_… counts.
     pub data_center: Rc<str>,
@@ -83,6 +85,8 @@ pub struct Parameters {
     pub new_metadata_id: Option<Bytes>,
     /// When the client stops waiting; `None`: the default of the kind of statement, from now on.
     pub deadline: Option<Instant>,
+    /// Takes notes of what is done, if the client wants to know.
+    pub tracing: Tracing,
 }
 
 impl Parameters {
@@ -100,6 +104,7 @@ impl Parameters {
             now_seconds: None,
             new_metadata_id: None,
             deadline: None,
+            tracing: Tracing::off(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::plan::restrictions::PartitionRestriction;
 use crate::plan::select::SelectPlan;
 use crate::plan::selection::columns_used;
 use crate::tablet::{ReadAnswer, ReadRequest};
+use crate::trace::several;
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
@@ -78,7 +79,9 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
     let writer = RowsWriter::new(parameters.version, metadata(plan, parameters));
     let mut sink = RowSink::new(plan, environment, filters, writer, budget, now_seconds);
     if plan.table.is_virtual() {
-        return super::memory::select(context, plan, &environment, sink);
+        let mut outcome = super::memory::select(context, plan, &environment, &parameters.tracing, sink).await?;
+        outcome.warnings.extend(warning(plan));
+        return Ok(outcome);
     }
     let required = consistency::check_read(context, &plan.table, parameters.consistency)?;
     let read = Read { context, plan, parameters, required, now_seconds, page_rows, per_partition };
@@ -87,7 +90,14 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         read.resume(&mut segments, state)?;
         sink.resume(&state.key, state.in_partition);
     }
+    read.trace_start(&segments);
     let finished = read.run(segments, &mut sink).await?;
+    parameters.tracing.note(|| match &finished {
+        Finished::All => format!("Read everything that was asked for: {}", several(sink.results() as usize, "result")),
+        Finished::More { .. } => {
+            format!("The page ends after {}; there is more", several(sink.results() as usize, "result"))
+        }
+    });
     let next = match finished {
         Finished::All => None,
         Finished::More { skipped } => read.next_page(&sink, state, skipped),
@@ -97,12 +107,17 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
     Ok(outcome)
 }
 
-/// Aggregates over more than one partition read all of them; Cassandra says so, too.
+/// Aggregates over more than one partition read all of them; Cassandra says so, too, whenever nothing at all is said of the
+/// partition key.
 fn warning(plan: &SelectPlan) -> Option<String> {
-    let aggregates = plan.is_aggregate() && !plan.selection.aggregates.is_empty();
+    let of_key = |column: usize| plan.table.partition_key().iter().any(|part| part.index == column);
     match &plan.restrictions.partition {
-        _ if !aggregates => None,
-        PartitionRestriction::Tokens { .. } => Some("Aggregation query used without partition key".to_string()),
+        _ if !plan.is_aggregate() => None,
+        PartitionRestriction::Tokens { lower: None, upper: None } => {
+            let filtered = plan.restrictions.filters.iter().any(|filter| of_key(filter.column));
+            (!filtered).then(|| "Aggregation query used without partition key".to_string())
+        }
+        PartitionRestriction::Tokens { .. } => None,
         PartitionRestriction::Keys(sets) => {
             let several = sets.iter().any(|set| !matches!(set, ValueSet::One(_)));
             several.then(|| "Aggregation query used on multiple partition keys (IN restriction)".to_string())
@@ -413,18 +428,46 @@ impl Read<'_> {
             examined_max: u32::try_from(PAGE_EXAMINED_MAX / 2).unwrap_or(u32::MAX),
             per_partition_max: per_partition.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             now_seconds: self.now_seconds,
+            traced: self.parameters.tracing.is_on(),
         };
         let timeout = if segment.one_partition { limits::READ_TIMEOUT } else { limits::RANGE_READ_TIMEOUT };
         let deadline = self.deadline(timeout);
-        let shard = &self.context.shard;
+        let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         let answer = match self.context.tablets.get(segment.tablet) {
-            Some(tablet) => shard.timeout(deadline, tablet.rows(request)).await.unwrap_or(Err(CallError::Timeout)),
-            None => shard
-                .call_tablet(segment.tablet, Verb::READ, request.encode(), deadline)
-                .await
-                .and_then(|bytes| ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())),
+            Some(tablet) => {
+                let reading = tablet.rows(request, tracing);
+                shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout))
+            }
+            None => {
+                let to = segment.tablet.shard(shard.shards()).0;
+                tracing.note(|| format!("Sending a read of tablet {} to shard {to}", segment.tablet));
+                let answer = shard.call_tablet(segment.tablet, Verb::READ, request.encode(), deadline).await;
+                answer.and_then(|bytes| {
+                    let (answer, events) = ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())?;
+                    tracing.take_in(events);
+                    tracing.note(|| format!("Shard {to} has answered with {}", several(answer.rows.len(), "row")));
+                    Ok(answer)
+                })
+            }
         };
         answer.map_err(|error| self.failure(error))
+    }
+
+    fn trace_start(&self, segments: &VecDeque<Segment>) {
+        self.parameters.tracing.note(|| {
+            let partitions = segments.iter().filter(|segment| segment.one_partition).count();
+            let ranges: usize = segments.iter().map(|segment| segment.ranges.len()).sum();
+            let what = match partitions {
+                0 => "a scan of".to_string(),
+                1 => "one partition in".to_string(),
+                many => format!("{many} partitions in"),
+            };
+            let mut tablets: Vec<TabletId> = segments.iter().map(|segment| segment.tablet).collect();
+            tablets.sort_unstable();
+            tablets.dedup();
+            let name = format!("{}.{}", self.plan.table.keyspace, self.plan.table.name);
+            format!("Reading {name}: {what} {}, {}", several(tablets.len(), "tablet"), several(ranges, "range"))
+        });
     }
 
     fn failure(&self, error: CallError) -> CqlError {

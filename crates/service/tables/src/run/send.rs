@@ -6,6 +6,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::schema::Table;
 use crate::tablet::{Step, Transaction, TransactionAnswer, request};
+use crate::trace::several;
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
 use holon_cql::response::WriteType;
@@ -39,19 +40,32 @@ impl<'a> Sender<'a> {
     }
 
     pub async fn write(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
-        let shard = &self.context.shard;
+        let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         let written = match self.context.tablets.get(tablet) {
-            Some(local) => shard.timeout(self.deadline, local.write(mutation)).await.unwrap_or(Err(CallError::Timeout)),
+            Some(local) => {
+                let writing = local.write(mutation, tracing);
+                shard.timeout(self.deadline, writing).await.unwrap_or(Err(CallError::Timeout))
+            }
             None => {
-                let payload = request::encode_write(mutation.bytes());
-                shard.call_tablet(tablet, Verb::APPLY, payload, self.deadline).await.map(|_| ())
+                let to = tablet.shard(shard.shards()).0;
+                tracing.note(|| format!("Sending a mutation of {} bytes to shard {to}", mutation.bytes().len()));
+                let payload = request::encode_write(mutation.bytes(), tracing.is_on());
+                let answer = shard.call_tablet(tablet, Verb::APPLY, payload, self.deadline).await;
+                answer.map(|events| {
+                    tracing.take_in(request::decode_events(events));
+                    tracing.note(|| format!("Shard {to} has acknowledged"));
+                })
             }
         };
         written.map_err(|error| self.failure(error))
     }
 
     pub async fn transact(&self, tablet: TabletId, transaction: Transaction) -> CqlResult<TransactionAnswer> {
-        let shard = &self.context.shard;
+        let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
+        tracing.note(|| {
+            let (rows, to) = (several(transaction.steps.len(), "row"), tablet.shard(shard.shards()).0);
+            format!("Reading and writing {rows} of tablet {tablet} on shard {to}, with the partition locked")
+        });
         let answer = match self.context.tablets.get(tablet) {
             Some(local) => {
                 let work = local.transact(transaction);
@@ -66,6 +80,11 @@ impl<'a> Sender<'a> {
                 })
             }
         };
+        tracing.note(|| match &answer {
+            Ok(TransactionAnswer { applied: true, .. }) => "Written".to_string(),
+            Ok(_) => "The conditions do not hold: nothing was written".to_string(),
+            Err(error) => format!("The tablet refused: {error}"),
+        });
         answer.map_err(|error| self.failure(error))
     }
 

@@ -1,7 +1,8 @@
 //! What a table's WITH says. All of it is kept and shown as Cassandra 4.1 shows it.
 //!
-//! The engine has one compaction strategy, one block codec and one cache of its own: options that steer Cassandra's are
-//! kept for the tools that set and read them. What takes effect is `default_time_to_live` and `gc_grace_seconds`.
+//! What takes effect is `compression`, `bloom_filter_fp_chance` and `compaction`, as far as the engine has the like (see
+//! [`crate::tablet::storage_options`]), `default_time_to_live` and `gc_grace_seconds`. The others steer what only Cassandra
+//! has; they are kept for the tools that set and read them.
 
 use bytes::Bytes;
 use std::collections::BTreeMap;

@@ -11,24 +11,26 @@
 //! | `drop-snapshot NAME [keyspace [table]]` | forget one |
 //! | `verify [keyspace [table]]` | read and check every byte |
 //! | `info [keyspace [table]]` | sizes |
-//! | `user create NAME PASSWORD`, `user password NAME PASSWORD`, `user drop NAME`, `user list` | accounts |
+//! | `user create NAME PASSWORD`, `user password NAME PASSWORD`, `user drop NAME`, `user list` | accounts (`holon` reads the password from the terminal or a pipe) |
 
 use super::TablesService;
 use crate::front::accounts::AccountChange;
 use crate::schema::Table;
-use holon_base::TabletId;
+use holon_base::{Instant, TabletId};
+use holon_kernel::Shard;
 use holon_store::{Engine, Progress, StoreError};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// Progress is told when so much more is done, bytes.
-const PROGRESS_STEP_BYTES: u64 = 256 << 20;
+/// Between two lines of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Snapshot names become names of directories, bytes.
 const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 
 const USAGE: &str = "flush, compact, verify, info, snapshots [KEYSPACE [TABLE]]; snapshot, restore, drop-snapshot NAME \
-                     [KEYSPACE [TABLE]]; user create|password NAME PASSWORD; user drop NAME; user list";
+                     [KEYSPACE [TABLE]]; user create|password|drop NAME; user list";
 
 type Report = Rc<dyn Fn(String)>;
 
@@ -125,11 +127,13 @@ async fn on_tablets(
         all = with_snapshot(&engine, all, name.unwrap_or_default(), command == "restore").await?;
     }
     all.retain(|chosen| !chosen.tablets.is_empty());
+    let progress =
+        Rc::new(Teller { told: Cell::new(service.shard.now()), shard: service.shard.clone(), tell: progress });
     for chosen in all {
         let table = format!("{}.{}", chosen.table.keyspace, chosen.table.name);
         let mut total = Total::default();
         for tablet in chosen.tablets {
-            let step = Step { engine: &engine, tablet, table: &table, progress: progress.clone() };
+            let step = Step { engine: &engine, tablet, table: &table, teller: progress.clone() };
             let done = step.run(command, name.unwrap_or_default(), &mut total).await;
             done.map_err(|error| format!("{command} {table}, tablet {tablet}: {error}"))?;
         }
@@ -174,7 +178,14 @@ struct Step<'a> {
     engine: &'a Engine,
     tablet: TabletId,
     table: &'a str,
-    progress: Report,
+    teller: Rc<Teller>,
+}
+
+/// Tells of progress, but not more often than anybody reads.
+struct Teller {
+    shard: Rc<Shard>,
+    told: Cell<Instant>,
+    tell: Report,
 }
 
 impl Step<'_> {
@@ -214,12 +225,12 @@ impl Step<'_> {
     }
 
     fn teller(&self, doing: &'static str) -> impl FnMut(Progress) + use<> {
-        let (told, progress) = (Cell::new(0), self.progress.clone());
-        let place = format!("{}, tablet {}", self.table, self.tablet);
+        let (teller, place) = (self.teller.clone(), format!("{}, tablet {}", self.table, self.tablet));
         move |Progress { bytes_done, bytes_total }| {
-            if bytes_done >= told.get() + PROGRESS_STEP_BYTES {
-                told.set(bytes_done);
-                progress(format!("{doing} {place}: {} of {} MiB", bytes_done >> 20, bytes_total >> 20));
+            let now = teller.shard.now();
+            if now.since(teller.told.get()) >= PROGRESS_INTERVAL {
+                teller.told.set(now);
+                (teller.tell)(format!("{doing} {place}: {} of {} MiB", bytes_done >> 20, bytes_total >> 20));
             }
         }
     }
@@ -246,7 +257,11 @@ async fn user(service: &Rc<TablesService>, arguments: &[&str]) -> Result<String,
         ["create", name, password] => service.accounts.change(&service.shard, name, password, true).await,
         ["password", name, password] => service.accounts.change(&service.shard, name, password, false).await,
         ["drop", name] => Ok(AccountChange::Drop { name: name.to_string() }),
-        _ => return Err("user create|password NAME PASSWORD, user drop NAME, or user list".to_string()),
+        _ => {
+            let text = "say user create NAME, user password NAME (the password is then read from the terminal or a pipe), \
+                        user drop NAME, or user list";
+            return Err(text.to_string());
+        }
     };
     let change = made.map_err(|error| error.to_string())?;
     service.change_account(change).await.map_err(|error| error.to_string())?;

@@ -18,7 +18,7 @@ pub const FIND_PREPARED: Verb = Verb(Verb::SERVICE_FIRST + 1);
 const SHARE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl TablesService {
-    fn other_shards(&self) -> Vec<Address> {
+    pub(super) fn other_shards(&self) -> Vec<Address> {
         let me = self.shard.address();
         let all = (0..self.shard.shards()).map(|shard| Address { node: me.node, shard: ShardId(shard) });
         all.filter(|address| *address != me).collect()

@@ -91,6 +91,8 @@ impl TablesService {
         let context = Context { schema: self.machine.schema(), ..Context::clone(&self.context()) };
         *self.context.borrow_mut() = Rc::new(context);
         self.refresh_tablet_options(&change);
+        let schema = self.schema();
+        self.requests_metrics().keep_tables(|group| schema.table_by_group(group).is_some());
         let event = Event::Schema(change);
         for connection in self.connections() {
             connection.event(&event);

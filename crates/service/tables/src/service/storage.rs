@@ -2,7 +2,7 @@
 
 use super::TablesService;
 use crate::schema::Durability;
-use crate::tablet::{TableTablet, TabletTable, batch_log};
+use crate::tablet::{TableTablet, TabletTable, batch_log, storage_options};
 use crate::types::row_key;
 use holon_base::{GroupId, TabletId};
 use holon_kernel::{Tablet, TabletDescriptor};
@@ -37,7 +37,12 @@ impl TablesService {
                 None => PurgePolicy::NEVER,
             }
         };
-        TabletOptions { prefix: row_key::PARTITION_PREFIX, purge: Rc::new(purge), ..TabletOptions::default() }
+        let mut options =
+            TabletOptions { prefix: row_key::PARTITION_PREFIX, purge: Rc::new(purge), ..TabletOptions::default() };
+        if let Some(table) = self.schema().table_by_group(group) {
+            storage_options::apply(&table.options, &mut options);
+        }
+        options
     }
 
     pub(super) async fn open_table_tablet(&self, descriptor: TabletDescriptor) -> Result<Rc<dyn Tablet>, String> {

@@ -1,10 +1,11 @@
 //! What the system tables tell of this node, put together from the service's own state.
 
-use super::TablesService;
+use super::{TablesService, holdings};
 use crate::front::connection::{Connection, Stage};
 use crate::front::statements::StatementId;
 use crate::run::VirtualRows;
-use crate::system::{self, Client, LiveState, Node, PreparedStatement, Role, SystemContext};
+use crate::system::{self, Client, LiveState, Node, PreparedStatement, Role, SizeEstimate, SystemContext};
+use crate::trace::Session;
 use bytes::Bytes;
 use std::rc::Rc;
 
@@ -39,8 +40,8 @@ impl TablesService {
         })
     }
 
-    /// The rows of a virtual table at this moment.
-    pub(super) fn virtual_rows(&self, keyspace: &str, table: &str) -> Option<VirtualRows> {
+    /// What this shard knows of the rows of a virtual table.
+    pub(super) fn own_virtual_rows(&self, keyspace: &str, table: &str) -> Option<VirtualRows> {
         system::rows(&self.system_context()?, keyspace, table)
     }
 
@@ -64,7 +65,7 @@ impl TablesService {
     }
 }
 
-/// Of this shard: what other shards have open or prepared is theirs to tell. (Prepared statements are the same on all.)
+/// Of this shard: `virtual_rows` adds what the others tell. (Prepared statements and roles are the same on all.)
 impl LiveState for TablesService {
     fn clients(&self) -> Vec<Client> {
         let client = |connection: &Rc<Connection>| {
@@ -91,6 +92,14 @@ impl LiveState for TablesService {
             text: text.to_string(),
         };
         self.statements.list().into_iter().map(statement).collect()
+    }
+
+    fn size_estimates(&self) -> Vec<SizeEstimate> {
+        holdings::size_estimates(self)
+    }
+
+    fn traces(&self) -> Vec<Rc<Session>> {
+        self.traces.sessions(self.shard.now())
     }
 
     fn roles(&self) -> Vec<Role> {

@@ -1,6 +1,7 @@
 //! What the system tables tell of.
 
 use crate::schema::Schema;
+use crate::trace::Session;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -47,6 +48,11 @@ pub trait LiveState {
     }
 
     fn size_estimates(&self) -> Vec<SizeEstimate> {
+        Vec::new()
+    }
+
+    /// Requests that were traced.
+    fn traces(&self) -> Vec<Rc<Session>> {
         Vec::new()
     }
 

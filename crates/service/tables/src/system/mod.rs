@@ -15,6 +15,7 @@ mod context;
 mod definitions;
 mod node;
 mod rows;
+mod traces;
 
 pub use build::keyspaces;
 pub use context::{
@@ -22,6 +23,7 @@ pub use context::{
 };
 
 use crate::schema::Table;
+use crate::types::ordered;
 use bytes::Bytes;
 use std::rc::Rc;
 
@@ -60,10 +62,30 @@ pub fn virtual_table(context: &SystemContext, keyspace: &str, name: &str) -> Opt
 pub fn rows(context: &SystemContext, keyspace: &str, name: &str) -> Option<Vec<Row>> {
     let VirtualTable { table, rows } = virtual_table(context, keyspace, name)?;
     let mut computed = rows(context, &table);
-    // The keys of all these tables are of types whose serialized order is their order (ports are not negative).
-    let key_columns = table.partition_key().len() + table.clustering().len();
-    computed.sort_by(|a, b| a.iter().take(key_columns).cmp(b.iter().take(key_columns)));
+    sort(&table, &mut computed);
     Some(computed)
+}
+
+/// Rows of a partition together and in clustering order.
+pub fn sort(table: &Table, rows: &mut [Row]) {
+    let empty = Bytes::new();
+    rows.sort_by_cached_key(|row| {
+        let cell = |index: usize| row.get(index).and_then(Option::as_ref).unwrap_or(&empty);
+        let partition: Vec<Bytes> = table.partition_key().iter().map(|column| cell(column.index).clone()).collect();
+        let mut clustering = Vec::new();
+        for column in table.clustering() {
+            ordered::encode(&column.column_type, cell(column.index), column.is_descending, &mut clustering);
+        }
+        (partition, clustering)
+    });
+}
+
+/// Whether each shard of a node knows a part of the rows. Of the others every shard knows all.
+pub fn is_of_all_shards(keyspace: &str, name: &str) -> bool {
+    matches!(
+        (keyspace, name),
+        ("system_traces", _) | ("system_views", "clients") | ("system", "size_estimates" | "table_estimates")
+    )
 }
 
 fn source(keyspace: &str, name: &str) -> RowsOf {
@@ -83,6 +105,8 @@ fn source(keyspace: &str, name: &str) -> RowsOf {
         ("system_schema", "columns") => catalog::columns,
         ("system_schema", "types") => catalog::types,
         ("system_schema", "dropped_columns") => catalog::dropped_columns,
+        ("system_traces", "events") => traces::events,
+        ("system_traces", "sessions") => traces::sessions,
         ("system_views", "clients") => node::clients,
         ("system_views", "settings") => node::settings,
         ("system_virtual_schema", "keyspaces") => catalog::virtual_keyspaces,

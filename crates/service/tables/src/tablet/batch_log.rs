@@ -101,7 +101,7 @@ pub async fn replay(tablet: &Rc<TableTablet>) -> Result<u64, CallError> {
 
 async fn write_part(shard: &Shard, target: TabletId, mutation: &Bytes) -> Result<(), CallError> {
     let deadline = shard.now() + REPLAY_TIMEOUT;
-    match shard.call_tablet(target, Verb::APPLY, request::encode_write(mutation), deadline).await {
+    match shard.call_tablet(target, Verb::APPLY, request::encode_write(mutation, false), deadline).await {
         // The table was dropped: so was this part.
         Ok(_) | Err(CallError::NotHere) => Ok(()),
         Err(error) => Err(error),

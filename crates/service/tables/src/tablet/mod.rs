@@ -13,6 +13,7 @@
 pub mod batch_log;
 mod locks;
 pub mod request;
+pub mod storage_options;
 mod transact;
 
 pub use crate::run::condition::{Condition, ConditionTest, contains};
@@ -21,6 +22,7 @@ pub use transact::{ReadOperation, Step, StepCondition, Transaction, TransactionA
 
 use crate::error::CqlError;
 use crate::schema::Table;
+use crate::trace::{Tracing, several};
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Map, TabletId};
@@ -100,13 +102,43 @@ impl TableTablet {
     }
 
     /// Writes a mutation whose timestamps are final.
-    pub async fn write(&self, mutation: Mutation) -> Result<(), CallError> {
+    pub async fn write(&self, mutation: Mutation, tracing: &Tracing) -> Result<(), CallError> {
         let durability = self.now()?.durability;
-        self.engine.write(self.id, mutation, durability).await.map(|_| ()).map_err(refusal)
+        tracing.note(|| format!("Appending {} bytes to the log, for tablet {}", mutation.bytes().len(), self.id));
+        self.engine.write(self.id, mutation, durability).await.map(|_| ()).map_err(refusal)?;
+        tracing.note(|| match durability {
+            Durability::Sync => "The log is synced and the memtable has the mutation".to_string(),
+            Durability::Periodic => "The log's buffer and the memtable have the mutation".to_string(),
+        });
+        Ok(())
     }
 
     /// One page of rows.
-    pub async fn rows(&self, request: ReadRequest) -> Result<ReadAnswer, CallError> {
+    pub async fn rows(&self, request: ReadRequest, tracing: &Tracing) -> Result<ReadAnswer, CallError> {
+        self.trace_read(&request, tracing);
+        let answer = self.read_rows(request).await?;
+        tracing.note(|| {
+            let rest = if answer.rest.is_empty() { "" } else { "; there is more" };
+            format!("Merged {} of tablet {}{rest}", several(answer.rows.len(), "live row"), self.id)
+        });
+        Ok(answer)
+    }
+
+    fn trace_read(&self, request: &ReadRequest, tracing: &Tracing) {
+        tracing.note(|| {
+            let kind = match request.ranges.as_slice() {
+                [range] if single_key(range).is_some() => "one row".to_string(),
+                ranges => several(ranges.len(), "range") + " of rows",
+            };
+            let stats = self.engine.tablet_stats(self.id).unwrap_or_default();
+            let (memory, files, bytes) = (stats.memtable_bytes, stats.tables, stats.table_bytes);
+            let files = several(files as usize, "sorted file");
+            let held = format!("{memory} bytes in memtables and {files} of {bytes} bytes");
+            format!("Reading {kind} of tablet {}, which has {held}", self.id)
+        });
+    }
+
+    async fn read_rows(&self, request: ReadRequest) -> Result<ReadAnswer, CallError> {
         if let [range] = request.ranges.as_slice()
             && let Some(key) = single_key(range)
         {
@@ -195,9 +227,14 @@ impl TableTablet {
     /// Verifies and answers a request that came as bytes.
     async fn answer_apply(self: Rc<Self>, bytes: Bytes) -> Result<Bytes, CallError> {
         match request::decode_apply(bytes).map_err(malformed)? {
-            request::Apply::Write(mutation) => {
+            request::Apply::Write { mutation, traced } => {
                 let mutation = Mutation::decode(mutation).map_err(refusal)?;
-                self.write(mutation).await.map(|()| Bytes::new())
+                if !traced {
+                    return self.write(mutation, &Tracing::off()).await.map(|()| Bytes::new());
+                }
+                let tracing = Tracing::on(&self.shard);
+                self.write(mutation, &tracing).await?;
+                Ok(request::encode_events(&tracing.into_events()))
             }
             request::Apply::Transact(transaction) => self.transact(transaction).await.map(|answer| answer.encode()),
             request::Apply::FinishBatches => {
@@ -283,7 +320,9 @@ impl Tablet for TableTablet {
     fn read(self: Rc<Self>, request: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async move {
             let request = ReadRequest::decode(request).map_err(malformed)?;
-            self.rows(request).await.map(|answer| answer.encode())
+            let tracing = if request.traced { Tracing::on(&self.shard) } else { Tracing::off() };
+            let answer = self.rows(request, &tracing).await?;
+            Ok(answer.encode(&tracing.into_events()))
         })
     }
 

@@ -1,13 +1,17 @@
 //! The requests to tablets and their answers, as bytes between shards. Version 1 of each.
 //!
 //! ```text
-//! apply  = version kind:u8 (0: mutation of the store | 1: transaction | 2: finish the batches that began here)
+//! apply  = version kind:u8 (0: mutation of the store | 1: transaction | 2: finish the batches that began here |
+//!                           3: mutation, traced: answered with the events)
 //! read   = version flags:u8 now:svarint rows bytes examined:varint [per partition:varint] ranges
-//! answer = version count (key:prefixed row:prefixed)* ranges
+//! answer = version count (key:prefixed row:prefixed)* ranges events
 //! ranges = count (start:prefixed has_end:u8 [end:prefixed])*
 //! ```
+//!
+//! `events` are those of [`crate::trace`]: none unless the request is traced.
 
 use super::transact::Transaction;
+use crate::trace::{self, Event};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
 use holon_store::{KeyRange, Row, decode_row, row_bytes};
@@ -16,21 +20,23 @@ const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 0;
 const KIND_TRANSACT: u8 = 1;
 const KIND_FINISH_BATCHES: u8 = 2;
+const KIND_WRITE_TRACED: u8 = 3;
 
 const REVERSE: u8 = 1;
 const ONE_PARTITION: u8 = 2;
 const PER_PARTITION: u8 = 4;
+const TRACED: u8 = 8;
 
 pub enum Apply {
-    Write(Bytes),
+    Write { mutation: Bytes, traced: bool },
     Transact(Transaction),
     FinishBatches,
 }
 
-pub fn encode_write(mutation: &Bytes) -> Bytes {
+pub fn encode_write(mutation: &Bytes, traced: bool) -> Bytes {
     let mut out = ByteWriter::with_capacity(mutation.len() + 2);
     out.put_u8(VERSION);
-    out.put_u8(KIND_WRITE);
+    out.put_u8(if traced { KIND_WRITE_TRACED } else { KIND_WRITE });
     out.put_slice(mutation);
     out.freeze()
 }
@@ -51,7 +57,8 @@ pub fn decode_apply(bytes: Bytes) -> Result<Apply, ShortInput> {
     let mut input = ByteReader::new(bytes);
     version(&mut input)?;
     match input.u8()? {
-        KIND_WRITE => Ok(Apply::Write(input.rest())),
+        KIND_WRITE => Ok(Apply::Write { mutation: input.rest(), traced: false }),
+        KIND_WRITE_TRACED => Ok(Apply::Write { mutation: input.rest(), traced: true }),
         KIND_TRANSACT => Transaction::decode(&mut input).map(Apply::Transact),
         KIND_FINISH_BATCHES => Ok(Apply::FinishBatches),
         _ => Err(ShortInput { offset: 1 }),
@@ -80,6 +87,8 @@ pub struct ReadRequest {
     /// Rows of each partition, static ones not counted.
     pub per_partition_max: Option<u32>,
     pub now_seconds: i64,
+    /// The answer tells what was done.
+    pub traced: bool,
 }
 
 impl ReadRequest {
@@ -90,6 +99,7 @@ impl ReadRequest {
             (self.reverse, REVERSE),
             (self.one_partition, ONE_PARTITION),
             (self.per_partition_max.is_some(), PER_PARTITION),
+            (self.traced, TRACED),
         ];
         out.put_u8(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
         out.put_signed_varint(self.now_seconds);
@@ -125,6 +135,7 @@ impl ReadRequest {
             examined_max,
             per_partition_max,
             now_seconds,
+            traced: flags & TRACED != 0,
         })
     }
 }
@@ -137,7 +148,7 @@ pub struct ReadAnswer {
 }
 
 impl ReadAnswer {
-    pub fn encode(&self) -> Bytes {
+    pub fn encode(&self, events: &[Event]) -> Bytes {
         let mut out = ByteWriter::new();
         put_version(&mut out);
         out.put_varint(self.rows.len() as u64);
@@ -146,10 +157,11 @@ impl ReadAnswer {
             out.put_prefixed(&row_bytes(row));
         }
         put_ranges(&self.rest, &mut out);
+        trace::put_events(events, &mut out);
         out.freeze()
     }
 
-    pub fn decode(bytes: Bytes) -> Result<ReadAnswer, ShortInput> {
+    pub fn decode(bytes: Bytes) -> Result<(ReadAnswer, Vec<Event>), ShortInput> {
         let mut input = ByteReader::new(bytes);
         version(&mut input)?;
         let count = input.count()?;
@@ -161,9 +173,22 @@ impl ReadAnswer {
             rows.push((key, row));
         }
         let rest = read_ranges(&mut input)?;
+        let events = trace::read_events(&mut input)?;
         input.end()?;
-        Ok(ReadAnswer { rows, rest })
+        Ok((ReadAnswer { rows, rest }, events))
     }
+}
+
+/// What a traced write answers with.
+pub fn encode_events(events: &[Event]) -> Bytes {
+    let mut out = ByteWriter::new();
+    trace::put_events(events, &mut out);
+    out.freeze()
+}
+
+/// Events tell of what was done and change nothing about it: unreadable ones are none.
+pub fn decode_events(bytes: Bytes) -> Vec<Event> {
+    if bytes.is_empty() { Vec::new() } else { trace::read_events(&mut ByteReader::new(bytes)).unwrap_or_default() }
 }
 
 fn put_ranges(ranges: &[KeyRange], out: &mut ByteWriter) {
@@ -240,11 +265,14 @@ mod tests {
             examined_max: 0,
             per_partition_max: Some(3),
             now_seconds: -1,
+            traced: true,
         };
         assert_eq!(ReadRequest::decode(request.encode()).as_ref(), Ok(&request));
         let rows = vec![(Bytes::from_static(b"k"), patch())];
         let answer = ReadAnswer { rows: rows.clone(), rest: vec![range] };
-        assert_eq!(ReadAnswer::decode(answer.encode()).as_ref(), Ok(&answer));
+        let event = Event { at: holon_base::Instant(7), shard: 3, activity: "read".to_string() };
+        let arrived = ReadAnswer::decode(answer.encode(std::slice::from_ref(&event)));
+        assert_eq!(arrived, Ok((answer.clone(), vec![event])));
         let row = rows.into_iter().next().map(|(key, row)| (key, Some(row)));
         let outcome = TransactionAnswer { applied: true, rows: vec![row.expect("one"), (Bytes::new(), None)] };
         assert_eq!(TransactionAnswer::decode(outcome.encode()).as_ref(), Ok(&outcome));
@@ -254,8 +282,8 @@ mod tests {
         for cut in 0..request.encode().len() {
             assert!(ReadRequest::decode(request.encode().slice(..cut)).is_err(), "cut at {cut}");
         }
-        for cut in 0..answer.encode().len() {
-            assert!(ReadAnswer::decode(answer.encode().slice(..cut)).is_err(), "cut at {cut}");
+        for cut in 0..answer.encode(&[]).len() {
+            assert!(ReadAnswer::decode(answer.encode(&[]).slice(..cut)).is_err(), "cut at {cut}");
         }
         for cut in 0..outcome.encode().len() {
             assert!(TransactionAnswer::decode(outcome.encode().slice(..cut)).is_err(), "cut at {cut}");

@@ -127,8 +127,11 @@ impl World {
             tablets: if self.local { self.tablets.clone() } else { LocalTablets::default() },
             virtual_rows: Rc::new(|keyspace, table| {
                 let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
-                let known = (keyspace, table) == ("system", "local");
-                known.then(|| vec![[vec![text("local")], vec![None; 40]].concat()])
+                let rows = match (keyspace, table) {
+                    ("system", "local") => Ok(vec![[vec![text("local")], vec![None; 40]].concat()]),
+                    _ => Err(CqlError::unknown_table(table)),
+                };
+                Box::pin(std::future::ready(rows))
             }),
             data_center: "datacenter1".into(),
         }

@@ -76,6 +76,12 @@ impl Shards {
         while self.turn() {}
     }
 
+    /// Time passes at once; what waited for it then happens.
+    pub fn pass(&self, duration: Duration) {
+        self.advance(self.shards[0].now() + duration);
+        self.settle();
+    }
+
     fn advance(&self, to: Instant) {
         for shard in &self.shards {
             let wall = Wall(shard.wall_micros() + to.since(shard.now()).as_micros() as i64);
