@@ -272,7 +272,7 @@ impl Planning<'_> {
 
     fn rows(&mut self, relations: &[Relation], usage: Use, plan: &mut ModificationPlan) -> CqlResult<()> {
         let table = self.table.clone();
-        let relations = Relations::plan(&table, relations, &mut self.terms())?;
+        let relations = Relations::plan(&table, relations, false, &mut self.terms())?;
         let Restrictions { partition, clustering, .. } = restrictions(&table, relations, usage)?;
         for (position, index) in partition_markers(&partition) {
             self.markers.is_partition_key(position, index);

@@ -54,8 +54,8 @@ pub fn select(
     let terms = TermPlanner { schema, keyspace: &table.keyspace, table, markers: &mut *markers };
     let selection = SelectionPlanner::new(table, terms).plan(&select.selection)?;
     let mut terms = TermPlanner { schema, keyspace: &table.keyspace, table, markers: &mut *markers };
-    let relations = Relations::plan(table, &select.relations, &mut terms)?;
     let allow_filtering = select.allow_filtering || table.is_virtual();
+    let relations = Relations::plan(table, &select.relations, allow_filtering, &mut terms)?;
     let restrictions = restrictions(table, relations, Use::Select { allow_filtering })?;
     let int = |name| Receiver { name, cql_type: &CqlType::Int };
     let per_partition = select.per_partition_limit.as_ref();
@@ -130,7 +130,8 @@ fn check_distinct(table: &Table, used: &[usize], restrictions: &Restrictions, se
     let filtered: Vec<usize> = restrictions.filters.iter().map(|filter| filter.column).collect();
     let allowed =
         |place: &&usize| !matches!(table.columns[**place].kind, ColumnKind::PartitionKey | ColumnKind::Static);
-    if !restrictions.clustering.is_empty() || filtered.iter().any(|place| allowed(&place)) {
+    let clustering = !restrictions.clustering.is_empty() || !restrictions.tuple_filters.is_empty();
+    if clustering || filtered.iter().any(|place| allowed(&place)) {
         return invalid(
             "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns."
                 .to_string(),

@@ -74,7 +74,7 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         // DISTINCT is one result a partition.
         per_partition: if plan.distinct { Some(1) } else { per_partition },
     };
-    let filters = row_filters(&plan.table, &plan.restrictions.filters, &environment)?;
+    let filters = row_filters(&plan.table, &plan.restrictions, &environment)?;
     let writer = RowsWriter::new(parameters.version, metadata(plan, parameters));
     let mut sink = RowSink::new(plan, environment, filters, writer, budget, now_seconds);
     if plan.table.is_virtual() {
@@ -369,7 +369,7 @@ impl Read<'_> {
 
     /// One more than there is room for tells whether there is another page.
     fn rows_wanted(&self, sink: &RowSink<'_>) -> u64 {
-        if self.plan.is_aggregate() || !self.plan.restrictions.filters.is_empty() || !self.plan.sort.is_empty() {
+        if self.plan.is_aggregate() || self.plan.restrictions.filters_rows() || !self.plan.sort.is_empty() {
             return REQUEST_ROWS_MAX;
         }
         let page = self.page_rows.map_or(u64::MAX, |rows| rows.saturating_sub(sink.results()));
@@ -403,7 +403,7 @@ impl Read<'_> {
             if self.plan.distinct { Some(1) } else { self.per_partition.filter(|_| !self.plan.is_aggregate()) };
         // A filter decides which rows count: it has to see them all.
         let per_partition =
-            per_partition.filter(|_| self.plan.restrictions.filters.is_empty() && !segment.one_partition);
+            per_partition.filter(|_| !self.plan.restrictions.filters_rows() && !segment.one_partition);
         let request = ReadRequest {
             ranges: segment.ranges.clone(),
             reverse: self.plan.reversed,

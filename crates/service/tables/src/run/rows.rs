@@ -130,7 +130,8 @@ fn uses_clustering(plan: &SelectPlan) -> bool {
     places.extend(plan.restrictions.filters.iter().map(|filter| filter.column));
     let grouped = plan.grouping.is_some_and(|columns| columns > plan.table.partition_key().len());
     let used = |place: &usize| plan.table.columns.get(*place).is_some_and(|c| c.kind == ColumnKind::Clustering);
-    grouped || !plan.sort.is_empty() || places.iter().any(used)
+    let tuples = !plan.restrictions.tuple_filters.is_empty();
+    grouped || tuples || !plan.sort.is_empty() || places.iter().any(used)
 }
 
 impl<'a> RowSink<'a> {
