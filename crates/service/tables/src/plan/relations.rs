@@ -38,6 +38,12 @@ pub enum TupleSet {
     List(Expression),
 }
 
+impl TupleSet {
+    pub fn is_one(&self) -> bool {
+        matches!(self, TupleSet::Several(tuples) if tuples.len() == 1)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterOperator {
     /// Equal to one of the values.
@@ -199,14 +205,14 @@ impl Relations {
         match left {
             RelationTarget::Column(name) => {
                 let column = column(table, name.as_str())?;
+                if operator != ComparisonOperator::Equal {
+                    refuse_durations(&column.column_type, "Slice restrictions")?;
+                }
                 refuse_multi_cell(column, symbol(operator))?;
                 let receiver = Receiver { name: &column.name, cql_type: &column.column_type };
                 let value = planner.term(right, receiver)?;
                 if operator == ComparisonOperator::Equal {
                     return self.values(table, column, ValueSet::One(value));
-                }
-                if column.column_type == CqlType::Duration {
-                    return invalid("Slice restrictions are not supported on duration columns".to_string());
                 }
                 self.slice(table, column, operator, value)
             }
@@ -215,6 +221,12 @@ impl Relations {
                 let CqlType::Map(pair) = column.column_type.unfrozen() else {
                     return invalid(format!("Column {} cannot be used as a map", column.name));
                 };
+                if !column.is_multi_cell() {
+                    return invalid(format!(
+                        "Map-entry equality predicates on frozen map column {} are not supported",
+                        column.name
+                    ));
+                }
                 if operator != ComparisonOperator::Equal {
                     return invalid(format!(
                         "Only EQ relations are supported on map entries, but got {}",
@@ -246,6 +258,9 @@ impl Relations {
         let in_order = names.len() == key.len() && names.iter().zip(key).all(|(name, column)| *name == *column.name);
         if !in_order {
             let expected: Vec<&str> = key.iter().map(|column| &*column.name).collect();
+            if (1..names.len()).any(|index| names[..index].contains(&names[index])) {
+                return invalid("The token() function contains duplicate partition key components".to_string());
+            }
             let same = names.len() == key.len() && names.iter().all(|name| expected.contains(&name.as_str()));
             return invalid(if same {
                 format!("The token function arguments must be in the partition key order: {}", expected.join(", "))
@@ -494,6 +509,12 @@ fn refuse_beside_contains<T>(column: &Column) -> CqlResult<T> {
 }
 
 fn refuse_multi_cell(column: &Column, operator: &str) -> CqlResult<()> {
+    if column.is_multi_cell() && matches!(column.column_type, CqlType::Udt(_)) {
+        return invalid(format!(
+            "Non-frozen UDT column '{}' ({}) cannot be restricted by any relation",
+            column.name, column.column_type
+        ));
+    }
     if column.is_multi_cell() {
         return invalid(format!(
             "Collection column '{}' ({}) cannot be restricted by a '{operator}' relation",
@@ -501,6 +522,31 @@ fn refuse_multi_cell(column: &Column, operator: &str) -> CqlResult<()> {
         ));
     }
     Ok(())
+}
+
+/// Durations have no order, nor has what holds them.
+pub fn refuse_durations(cql_type: &CqlType, what: &str) -> CqlResult<()> {
+    let on = match cql_type.unfrozen() {
+        other if !holds_durations(other) => return Ok(()),
+        CqlType::List(_) | CqlType::Set(_) | CqlType::Map(_) => "collections containing durations",
+        CqlType::Tuple(_) => "tuples containing durations",
+        CqlType::Udt(_) => "UDTs containing durations",
+        _ => "duration columns",
+    };
+    let on = if what.contains("conditions") && on == "duration columns" { "durations" } else { on };
+    invalid(format!("{what} are not supported on {on}"))
+}
+
+fn holds_durations(cql_type: &CqlType) -> bool {
+    match cql_type.unfrozen() {
+        CqlType::Duration => true,
+        CqlType::List(element) | CqlType::Set(element) => holds_durations(element),
+        CqlType::Map(pair) => holds_durations(&pair.0) || holds_durations(&pair.1),
+        CqlType::Tuple(types) => types.iter().any(holds_durations),
+        CqlType::Udt(udt) => udt.fields.iter().any(|field| holds_durations(&field.cql_type)),
+        CqlType::Vector(vector) => holds_durations(&vector.element),
+        _ => false,
+    }
 }
 
 fn symbol(operator: ComparisonOperator) -> &'static str {

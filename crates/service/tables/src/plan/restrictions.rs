@@ -21,6 +21,8 @@ pub const NEEDS_FILTERING: &str = "Cannot execute this query as it might involve
 #[derive(Clone, Debug)]
 pub struct Restrictions {
     pub partition: PartitionRestriction,
+    /// Of partitions that are named, those whose tokens lie between two bounds.
+    pub tokens: TokenBounds,
     pub clustering: ClusteringRestriction,
     pub filters: Vec<Filter>,
     /// Filters on several clustering columns at once.
@@ -35,6 +37,8 @@ impl Restrictions {
         !self.filters.is_empty() || !self.tuple_filters.is_empty()
     }
 }
+
+pub type TokenBounds = (Option<Bound>, Option<Bound>);
 
 #[derive(Clone, Debug)]
 pub enum PartitionRestriction {
@@ -59,6 +63,11 @@ pub enum ClusteringStep {
 }
 
 impl ClusteringStep {
+    /// One value for one column.
+    pub fn is_one(&self) -> bool {
+        matches!(self, ClusteringStep::Values(ValueSet::One(_)))
+    }
+
     fn width(&self) -> usize {
         match self {
             ClusteringStep::Values(_) => 1,
@@ -122,7 +131,8 @@ pub fn restrictions(table: &Table, mut relations: Relations, usage: Use) -> CqlR
     }
     let on_regular = filters.iter().any(|filter| columns[filter.column].kind == ColumnKind::Regular);
     let chooses_rows = !clustering.is_empty() || clustering_filtered || on_regular;
-    Ok(Restrictions { partition, clustering, filters, tuple_filters, chooses_rows })
+    let tokens = std::mem::take(&mut relations.token);
+    Ok(Restrictions { partition, tokens, clustering, filters, tuple_filters, chooses_rows })
 }
 
 fn partition_restriction(
@@ -140,13 +150,6 @@ fn partition_restriction(
                 "The token function cannot be used in WHERE clauses for {name} statements"
             )));
         }
-        if key.iter().any(|column| relations.columns.contains_key(&column.index)) {
-            return Err(CqlError::invalid(
-                "Columns of the partition key cannot be restricted by both a normal relation and a token relation",
-            ));
-        }
-        let (lower, upper) = std::mem::take(&mut relations.token);
-        return Ok(PartitionRestriction::Tokens { lower, upper });
     }
     let by_values =
         |column: &Column| matches!(relations.columns.get(&column.index), Some(ColumnRestriction::Values(_)));
@@ -157,6 +160,11 @@ fn partition_restriction(
             _ => None,
         });
         return Ok(PartitionRestriction::Keys(values.collect()));
+    }
+    let is_restricted = key.iter().any(|column| relations.columns.contains_key(&column.index));
+    if !is_restricted && (relations.token.0.is_some() || relations.token.1.is_some()) {
+        let (lower, upper) = std::mem::take(&mut relations.token);
+        return Ok(PartitionRestriction::Tokens { lower, upper });
     }
     let missing: Vec<&str> = key
         .iter()
@@ -182,7 +190,8 @@ fn partition_restriction(
             to_filters(column, restriction, filters);
         }
     }
-    Ok(PartitionRestriction::Tokens { lower: None, upper: None })
+    let (lower, upper) = std::mem::take(&mut relations.token);
+    Ok(PartitionRestriction::Tokens { lower, upper })
 }
 
 fn clustering_restriction(

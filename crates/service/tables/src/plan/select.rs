@@ -70,6 +70,9 @@ pub fn select(
     if select.distinct {
         check_distinct(table, &used, &restrictions, select)?;
     }
+    if grouping == Some(0) && per_partition_limit.is_some() {
+        return invalid("PER PARTITION LIMIT is not allowed with aggregate queries.".to_string());
+    }
     if select.distinct && per_partition_limit.is_some() {
         return invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries".to_string());
     }
@@ -212,12 +215,31 @@ fn has_one_value(restrictions: &Restrictions, place: usize, table: &Table) -> bo
     use super::restrictions::ClusteringStep;
     let partition = table.partition_key().len();
     match &restrictions.partition {
-        PartitionRestriction::Keys(values) if place < partition => matches!(values[place], ValueSet::One(_)),
+        PartitionRestriction::Keys(values) if place < partition => is_one(&values[place]),
         _ if place < partition => false,
         _ => {
-            let step = restrictions.clustering.steps.get(place - partition);
-            matches!(step, Some(ClusteringStep::Values(ValueSet::One(_))))
+            let mut position = partition;
+            for step in &restrictions.clustering.steps {
+                let (width, one) = match step {
+                    ClusteringStep::Values(values) => (1, is_one(values)),
+                    ClusteringStep::Tuples { width, tuples } => (*width, tuples.is_one()),
+                };
+                if place < position + width {
+                    return one;
+                }
+                position += width;
+            }
+            false
         }
+    }
+}
+
+/// `= v` and `IN (v)`.
+fn is_one(values: &ValueSet) -> bool {
+    match values {
+        ValueSet::One(_) => true,
+        ValueSet::Several(values) => values.len() == 1,
+        ValueSet::List(_) => false,
     }
 }
 

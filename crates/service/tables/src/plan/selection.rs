@@ -92,6 +92,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             Selector::Cast { selector, to } => {
                 let inner = self.nested(selector, None)?;
                 let to = self.terms.named_type(to)?;
+                if inner.cql_type.unfrozen() == to.unfrozen() {
+                    return Ok(inner);
+                }
                 let call = Call::cast(&inner.cql_type, &to).map_err(CqlError::Invalid)?;
                 let name = format!("cast({} as {to})", inner.name);
                 Ok(Typed { expression: Expression::Call(Box::new(call), vec![inner.expression]), cql_type: to, name })
@@ -270,9 +273,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         let types = call.argument_types().to_vec();
         let mut expressions = Vec::with_capacity(arguments.len());
         let mut names = Vec::with_capacity(arguments.len());
-        for ((part, argument), expected) in parts.into_iter().zip(arguments).zip(&types) {
+        for (index, ((part, argument), expected)) in parts.into_iter().zip(arguments).zip(&types).enumerate() {
             let part = match part {
-                Some(part) if function::is_assignable(&part.cql_type, expected) => part,
+                Some(part) if function::is_argument(&call, &part.cql_type, expected) => part,
                 // What was written out takes the type that is wanted, if it can.
                 Some(part)
                     if (as_term(argument).is_some() && part.cql_type.is_scalar())
@@ -282,7 +285,7 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                 }
                 Some(part) => {
                     return invalid(format!(
-                        "Type error: {} cannot be passed as argument of function {} of type {expected}",
+                        "Type error: {} cannot be passed as argument {index} of function {} of type {expected}",
                         part.name,
                         call.name()
                     ));
@@ -333,6 +336,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         let scalar = if attribute == WriteAttribute::Ttl { CqlType::Int } else { CqlType::BigInt };
         let of_all = column.is_multi_cell() && element.is_none() && attribute != WriteAttribute::MaxWriteTime;
         let name = format!("{function}({})", column.name);
+        if let Some(element) = &element {
+            refuse_element(&column, element.is_ok())?;
+        }
         let element = match element {
             None => None,
             // Elements of a frozen value were written with it.
@@ -404,6 +410,20 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         let cql_type = of.cql_type.clone();
         let expression = Expression::Slice { of: Box::new(of.expression), collection: of.cql_type, from, to };
         Ok(Typed { expression, cql_type, name })
+    }
+}
+
+/// `writetime(c[k])` and `writetime(c.f)` are for collections without places, and for user types.
+fn refuse_element(column: &Column, by_key: bool) -> CqlResult<()> {
+    let (name, cql_type) = (&column.name, &column.column_type);
+    match cql_type.unfrozen() {
+        CqlType::Map(_) | CqlType::Set(_) if by_key => Ok(()),
+        CqlType::Udt(_) if !by_key => Ok(()),
+        CqlType::List(_) if by_key => {
+            invalid(format!("Element selection is only allowed on sets and maps, but {name} is a list"))
+        }
+        _ if by_key => invalid(format!("Invalid element selection: {name} is of type {cql_type} is not a collection")),
+        _ => invalid(format!("Invalid field selection: {name} of type {cql_type} is not a user type")),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::keys::{required, tuples_of, value_set};
 use crate::error::{CqlError, CqlResult};
 use crate::plan::expression::{Environment, Expression, RowValues};
-use crate::plan::relations::{Filter, FilterOperator, TupleBound, TupleFilter};
+use crate::plan::relations::{Filter, FilterOperator, TupleBound, TupleFilter, ValueSet};
 use crate::plan::restrictions::Restrictions;
 use crate::schema::{Column, Table};
 use crate::tablet::contains;
@@ -44,10 +44,15 @@ pub fn row_filters(
     let of_column = |filter: &Filter| {
         let column = &table.columns[filter.column];
         let element = match &filter.element {
-            Some(key) => Some(element_key(key, environment, &column.name)?),
+            Some(key) => Some(map_part(key, "key", environment, &column.name)?),
             None => None,
         };
-        let values = value_set(&filter.values, environment, &column.name)?;
+        let values = match &filter.values {
+            ValueSet::One(value) if element.is_some() => {
+                vec![map_part(value, "value", environment, &column.name)?]
+            }
+            values => value_set(values, environment, &column.name)?,
+        };
         let cql_type = column.column_type.clone();
         let filter = ColumnFilter { column: filter.column, cql_type, element, operator: filter.operator, values };
         Ok(RowFilter::Column(filter))
@@ -57,11 +62,12 @@ pub fn row_filters(
     columns.chain(restrictions.tuple_filters.iter().map(of_tuple)).collect()
 }
 
-fn element_key(key: &Expression, environment: &Environment<'_>, column: &str) -> CqlResult<Bytes> {
-    match key.evaluate(environment)? {
+/// The key or the value that an entry of a map is asked for.
+fn map_part(part: &Expression, what: &str, environment: &Environment<'_>, column: &str) -> CqlResult<Bytes> {
+    match part.evaluate(environment)? {
         BoundValue::Value(bytes) => Ok(bytes),
-        BoundValue::Null => Err(CqlError::Invalid(format!("Unsupported null map key for column {column}"))),
-        BoundValue::Unset => Err(CqlError::Invalid(format!("Unsupported unset map key for column {column}"))),
+        BoundValue::Null => Err(CqlError::Invalid(format!("Unsupported null map {what} for column {column}"))),
+        BoundValue::Unset => Err(CqlError::Invalid(format!("Unsupported unset map {what} for column {column}"))),
     }
 }
 

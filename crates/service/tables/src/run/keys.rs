@@ -139,6 +139,11 @@ pub fn clustering_prefixes(
     Ok(prefixes)
 }
 
+/// All clustering values of a row together are as short as a partition key.
+pub fn check_clustering<'v>(values: impl Iterator<Item = &'v Bytes>) -> CqlResult<()> {
+    check_length(values.map(Bytes::len).sum())
+}
+
 fn put(column: &Column, value: &[u8], out: &mut Vec<u8>) {
     ordered::encode(&column.column_type, value, column.is_descending, out);
 }

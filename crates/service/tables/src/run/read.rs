@@ -184,7 +184,16 @@ impl Read<'_> {
         let restrictions = &self.plan.restrictions;
         match &restrictions.partition {
             PartitionRestriction::Keys(sets) => {
-                let keys = keys::partition_keys(&self.plan.table, sets, environment)?;
+                let mut keys = keys::partition_keys(&self.plan.table, sets, environment)?;
+                if let (lower, upper) = &restrictions.tokens
+                    && (lower.is_some() || upper.is_some())
+                {
+                    let ranges = keys::token_ranges(lower.as_ref(), upper.as_ref(), environment)?;
+                    keys.retain(|key| {
+                        let (prefix, _) = row_key::partition_prefix(key);
+                        ranges.iter().any(|range| range.contains(&prefix))
+                    });
+                }
                 let clustering = keys::clustering_ranges(&self.plan.table, &restrictions.clustering, environment)?;
                 if keys.len().saturating_mul(clustering.len()) > limits::IN_COMBINATIONS_MAX {
                     return Err(CqlError::Invalid(format!(

@@ -3,9 +3,12 @@
 use super::keys;
 use super::{Context, Parameters};
 use crate::error::{CqlError, CqlResult};
+use crate::limits::KEY_BYTES_MAX;
 use crate::plan::expression::{Environment, Expression};
 use crate::plan::modification::{ModificationKind, ModificationPlan};
 use crate::plan::operations::{Action, Operation};
+use crate::plan::relations::ValueSet;
+use crate::plan::restrictions::ClusteringStep;
 use crate::schema::{Column, ColumnKind, Table};
 use crate::tablet::ReadOperation;
 use crate::types::{collection, ordered, row_key};
@@ -173,6 +176,10 @@ impl Writer<'_> {
         let inserts_row = plan.kind == ModificationKind::Insert && !plan.only_static();
         if regular || inserts_row {
             let clusterings = keys::clustering_prefixes(&plan.table, &plan.clustering, self.environment)?;
+            // Encoded values are never half as long: the usual row costs no more than this.
+            if clusterings.iter().any(|clustering| clustering.len() > KEY_BYTES_MAX / 2) {
+                self.check_clustering()?;
+            }
             for clustering in clusterings {
                 let key: Bytes = row_key_of(prefix, &clustering);
                 let mut patch = RowPatch::default();
@@ -198,6 +205,15 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    fn check_clustering(&self) -> CqlResult<()> {
+        let one = |step: &ClusteringStep| match step {
+            ClusteringStep::Values(ValueSet::One(value)) => value.optional(self.environment),
+            _ => Ok(None),
+        };
+        let values = self.plan.clustering.steps.iter().map(one).collect::<CqlResult<Vec<_>>>()?;
+        keys::check_clustering(values.iter().flatten())
     }
 
     fn delete_rows(&self, prefix: &[u8], writes: &mut PartitionWrites) -> CqlResult<()> {
@@ -317,6 +333,9 @@ impl Writer<'_> {
                 writes.operations.push((key.clone(), ReadOperation::SetIndex { column: column.id, index, value }));
             }
             Action::DeleteIndex(index) => {
+                if matches!(value(index)?, BoundValue::Unset) {
+                    return Ok(());
+                }
                 let index = self.list_index(index)?;
                 let delete = ReadOperation::SetIndex { column: column.id, index, value: None };
                 writes.operations.push((key.clone(), delete));
@@ -339,7 +358,7 @@ impl Writer<'_> {
                     BoundValue::Unset => return Ok(()),
                     BoundValue::Null => None,
                 };
-                let by = by.ok_or_else(|| CqlError::invalid("Invalid null value for counter increment"))?;
+                let by = by.ok_or_else(|| CqlError::invalid("Invalid null value for counter increment/decrement"))?;
                 let by = if *negative { by.checked_neg() } else { Some(by) };
                 let by = by.ok_or_else(|| {
                     CqlError::Invalid(format!("The negation of {} overflows supported counter precision", i64::MIN))

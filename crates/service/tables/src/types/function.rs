@@ -2,6 +2,7 @@
 
 use super::calculate::{self, Numeric};
 use super::{calendar, collection, number, text, uuids};
+use crate::error::{CqlError, CqlResult};
 use crate::schema::Table;
 use bytes::Bytes;
 use holon_cql::CqlType;
@@ -44,6 +45,7 @@ enum Kind {
     MapKeys,
     MapValues,
     ToJson,
+    FromJson,
     SimilarityCosine,
     SimilarityEuclidean,
     SimilarityDotProduct,
@@ -57,7 +59,8 @@ pub fn is_assignable(from: &CqlType, to: &CqlType) -> bool {
             (CqlType::Ascii, CqlType::Text)
             | (CqlType::TimeUuid, CqlType::Uuid)
             | (CqlType::BigInt, CqlType::Counter | CqlType::Timestamp)
-            | (CqlType::Counter, CqlType::BigInt)
+            | (CqlType::Counter | CqlType::Timestamp, CqlType::BigInt)
+            | (CqlType::Int | CqlType::BigInt | CqlType::Timestamp, CqlType::VarInt)
             | (_, CqlType::Blob) => true,
             (CqlType::List(a), CqlType::List(b)) | (CqlType::Set(a), CqlType::Set(b)) => is_assignable(a, b),
             (CqlType::Map(a), CqlType::Map(b)) => is_assignable(&a.0, &b.0) && is_assignable(&a.1, &b.1),
@@ -82,9 +85,20 @@ pub fn resolve(
     if let Some(call) = blob_function(name, arguments, receiver)? {
         return Ok(Some(call));
     }
+    if matches!(name, "fromjson" | "from_json") {
+        let Some(receiver) = receiver else {
+            let shown = if name == "fromjson" { "fromJson" } else { name };
+            return Err(format!("{shown}() cannot be used in the selection clause of a SELECT statement"));
+        };
+        return checked(name, Kind::FromJson, arguments, vec![CqlType::Text], receiver.clone()).map(Some);
+    }
     let first = arguments.first().cloned().flatten();
+    refuse_ambiguous(name, arguments)?;
     let time_like = || match &first {
         Some(known @ (CqlType::TimeUuid | CqlType::Timestamp | CqlType::Date)) => known.clone(),
+        // A time that is written out.
+        Some(CqlType::Text) if name.ends_with("date") => CqlType::Timestamp,
+        Some(CqlType::Text) => CqlType::Date,
         _ => CqlType::TimeUuid,
     };
     let numeric = || first.clone().filter(|known| Numeric::of(known).is_some()).unwrap_or(CqlType::Double);
@@ -133,6 +147,23 @@ pub fn resolve(
     checked(name, kind, arguments, types, result).map(Some)
 }
 
+/// A marker does not tell which of several functions of one name is meant.
+fn refuse_ambiguous(name: &str, arguments: &[Option<CqlType>]) -> Result<(), String> {
+    let signatures = match name {
+        "todate" | "to_date" => "(timeuuid), (timestamp)",
+        "totimestamp" | "to_timestamp" => "(timeuuid), (date)",
+        "tounixtimestamp" | "to_unix_timestamp" => "(timeuuid), (timestamp), (date)",
+        _ => return Ok(()),
+    };
+    if matches!(arguments, [None]) {
+        return Err(format!(
+            "Ambiguous call to function {name} (can be matched by following signatures: {signatures}): use type cast to \
+             disambiguate"
+        ));
+    }
+    Ok(())
+}
+
 fn checked(
     name: &str,
     kind: Kind,
@@ -161,6 +192,12 @@ fn blob_function(name: &str, arguments: &[Option<CqlType>], _: Option<&CqlType>)
         Some(to) => checked(name, Kind::FromBlob, arguments, vec![CqlType::Blob], to).map(Some),
         None => Ok(None),
     }
+}
+
+/// Whether a value may be an argument of a function: of the functions on blobs each takes its own type only.
+pub fn is_argument(call: &Call, from: &CqlType, to: &CqlType) -> bool {
+    let counts = |of: &CqlType| *of.unfrozen() == CqlType::Counter;
+    is_assignable(from, to) && (call.kind != Kind::ToBlob || counts(from) == counts(to))
 }
 
 /// What an operation on two types gives; `None` if there is no such operation.
@@ -240,7 +277,7 @@ impl Call {
     ///
     /// # Errors
     /// Arguments out of the range of the function.
-    pub fn call(&self, arguments: &[Option<Bytes>], shard: &Shard) -> Result<Option<Bytes>, String> {
+    pub fn call(&self, arguments: &[Option<Bytes>], shard: &Shard) -> CqlResult<Option<Bytes>> {
         if let Some(without) = self.without_arguments(shard) {
             return Ok(Some(without));
         }
@@ -259,7 +296,17 @@ impl Call {
         if first.is_empty() && !keeps_empty {
             return Ok(None);
         }
-        self.with_arguments(&values, first)
+        self.with_arguments(&values, first).map_err(|text| self.failure(text))
+    }
+
+    /// What a client is told of a failed call: functions on blobs refuse their argument, all others fail.
+    fn failure(&self, text: String) -> CqlError {
+        if matches!(self.kind, Kind::Token | Kind::FromBlob) {
+            return CqlError::Invalid(text);
+        }
+        let function = self.name.trim_start_matches("system.").to_string();
+        let arguments = self.arguments.iter().map(ToString::to_string).collect();
+        CqlError::FunctionFailure { function, arguments, text }
     }
 
     fn without_arguments(&self, shard: &Shard) -> Option<Bytes> {
@@ -316,6 +363,14 @@ impl Call {
             Kind::Negate | Kind::Absolute | Kind::Exponential | Kind::Logarithm | Kind::Logarithm10 | Kind::Round => {
                 calculate::unary(self.unary(), from, first)?
             }
+            Kind::FromJson => {
+                let text = String::from_utf8_lossy(first);
+                let failed = |reason: String| {
+                    format!("execution of '{}[text]' failed: Could not decode JSON string '{text}': {reason}", self.name)
+                };
+                let json = super::json_value::Json::parse(&text).map_err(failed)?;
+                super::json_value::serialize(&json, &self.result).map_err(failed)?
+            }
             Kind::CollectionCount => Some(copy(&(collection::count(first) as i32).to_be_bytes())),
             Kind::MapKeys => {
                 let keys: Vec<&[u8]> = collection::entries(first).map(|(key, _)| key).collect();
@@ -344,7 +399,7 @@ impl Call {
     }
 }
 
-fn operator_symbol(operator: ArithmeticOperator) -> &'static str {
+pub fn operator_symbol(operator: ArithmeticOperator) -> &'static str {
     match operator {
         ArithmeticOperator::Add => "+",
         ArithmeticOperator::Subtract => "-",
