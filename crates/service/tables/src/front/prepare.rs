@@ -14,7 +14,8 @@ pub async fn prepare(service: &Rc<TablesService>, connection: &Connection, prepa
     let keyspace = run::keyspace(connection, prepare.keyspace.as_deref());
     let (id, kept) = service.statements().prepare(keyspace.as_deref(), &prepare.statement)?;
     let planned = kept.planned(&service.schema())?;
-    if service.statements().keep(id, kept.clone()) {
+    let is_news = kept.tell(&planned);
+    if service.statements().keep(id, kept.clone()) || is_news {
         // Before the answer: the client may execute it at once, on a connection of another shard.
         service.share_prepared(kept.keyspace.as_deref(), &kept.text).await;
     }

@@ -146,8 +146,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                     let right = self.nested(&operation.right, Some(&left.cql_type))?;
                     (left, right)
                 };
-                let call = Call::arithmetic(operation.operator, &left.cql_type, &right.cql_type, wanted)
-                    .map_err(CqlError::Invalid)?;
+                let call =
+                    Call::arithmetic(operation.operator, &left.cql_type, &right.cql_type, (&left.name, &right.name))
+                        .map_err(CqlError::Invalid)?;
                 let name = format!("{} {} {}", left.name, call.name().trim_start_matches("system."), right.name);
                 let cql_type = call.return_type().clone();
                 let expression = Expression::Call(Box::new(call), vec![left.expression, right.expression]);

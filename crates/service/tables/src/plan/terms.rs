@@ -320,7 +320,10 @@ impl TermPlanner<'_> {
                 let marker = |term: &Term| matches!(term, Term::Bind(_));
                 let open = |term: &Term| matches!(term, Term::Bind(_) | Term::Literal(_));
                 let (left, right) = (&operation.left, &operation.right);
-                if (marker(left) && open(right)) || (open(left) && marker(right)) {
+                let ambiguous = (marker(left) && open(right)) || (open(left) && marker(right));
+                // Only one operation gives a tinyint; others may come of several types.
+                let several = wanted.is_none_or(|wanted| *wanted != CqlType::TinyInt && function::is_numeric(wanted));
+                if ambiguous && several {
                     return invalid(format!(
                         "Ambiguous '{}' operation with args {left} and {right}: use type hint to disambiguate, example \
                          '(int) ?'",
@@ -330,8 +333,9 @@ impl TermPlanner<'_> {
                 let (left_own, right_own) = (self.own_type(&operation.left)?, self.own_type(&operation.right)?);
                 let left = self.typed(&operation.left, right_own.as_ref().or(wanted))?;
                 let right = self.typed(&operation.right, left_own.as_ref().or(wanted))?;
-                let call =
-                    Call::arithmetic(operation.operator, &left.1, &right.1, wanted).map_err(CqlError::Invalid)?;
+                let (first, second) = (operation.left.to_string(), operation.right.to_string());
+                let call = Call::arithmetic(operation.operator, &left.1, &right.1, (&first, &second))
+                    .map_err(CqlError::Invalid)?;
                 let cql_type = call.return_type().clone();
                 Ok((Expression::Call(Box::new(call), vec![left.0, right.0]), cql_type))
             }

@@ -427,12 +427,16 @@ impl<'a> RowSink<'a> {
     }
 
     fn keep(&mut self, view: &dyn RowValues) -> CqlResult<()> {
+        let values = self.outputs(view, &[])?;
+        self.keep_values(view, values);
+        Ok(())
+    }
+
+    fn keep_values(&mut self, view: &dyn RowValues, values: Vec<Option<Bytes>>) {
         let clustering = self.plan.table.clustering().iter();
         let key: Vec<Bytes> = clustering.map(|column| view.column(column.index).unwrap_or_default()).collect();
-        let values = self.outputs(view, &[])?;
         self.sorted_bytes += values.iter().flatten().map(|value| value.len() + 16).sum::<usize>() + 64;
         self.sorted.push((key, values));
-        Ok(())
     }
 
     fn grouped(
@@ -495,6 +499,8 @@ impl<'a> RowSink<'a> {
         for output in &self.plan.selection.outputs {
             columns_used(&output.expression, &mut places);
         }
+        let clustering = self.plan.table.clustering();
+        places.extend(self.plan.sort.iter().filter_map(|(position, _)| clustering.get(*position)).map(|c| c.index));
         places
     }
 
@@ -503,7 +509,11 @@ impl<'a> RowSink<'a> {
         let aggregates = self.plan.selection.aggregates.iter().zip(&group.states);
         let results: Vec<Option<Bytes>> = aggregates.map(|(aggregate, state)| aggregate.result(state)).collect();
         let values = self.outputs(&group.first, &results)?;
-        self.write_values(&values)?;
+        if self.plan.sort.is_empty() {
+            self.write_values(&values)?;
+        } else {
+            self.keep_values(&group.first, values);
+        }
         self.results += 1;
         self.position = Some((group.last_key, group.in_partition));
         Ok(Flow::Continue)

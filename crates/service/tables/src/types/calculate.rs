@@ -191,7 +191,10 @@ pub fn arithmetic(
         Numeric::Float | Numeric::Double => Number::Real(real(operator, left.to_real(), right.to_real())),
         Numeric::Decimal => match (left.to_decimal(), right.to_decimal()) {
             (Some(left), Some(right)) => Number::Decimal(decimal(operator, &left, &right)?),
-            _ => return Ok(None),
+            _ if left.to_real().is_nan() || right.to_real().is_nan() => {
+                return Err("A NaN cannot be converted into a decimal".to_string());
+            }
+            _ => return Err("An infinite number cannot be converted into a decimal".to_string()),
         },
     };
     Ok(number.write(numeric))
@@ -242,7 +245,7 @@ pub fn decimal(operator: ArithmeticOperator, left: &Decimal, right: &Decimal) ->
     match operator {
         ArithmeticOperator::Divide => {
             if b.sign() == Sign::NoSign {
-                return Err("/ by zero".to_string());
+                return Err("BigInteger divide by zero".to_string());
             }
             // Where the first digit of the quotient stands: as many digits come behind it as in front of a scale.
             let first = (digits(left) - left.scale).saturating_sub(digits(right) - right.scale);

@@ -264,11 +264,11 @@ impl Call {
         operator: ArithmeticOperator,
         left: &CqlType,
         right: &CqlType,
-        _: Option<&CqlType>,
+        names: (&str, &str),
     ) -> Result<Call, String> {
         let symbol = operator_symbol(operator);
         let result = arithmetic_type(operator, left, right)
-            .ok_or_else(|| format!("the '{symbol}' operation is not supported between {left} and {right}"))?;
+            .ok_or_else(|| format!("the '{symbol}' operation is not supported between {} and {}", names.0, names.1))?;
         let name = format!("system.{symbol}");
         Ok(Call { kind: Kind::Arithmetic(operator), name, arguments: vec![left.clone(), right.clone()], result })
     }

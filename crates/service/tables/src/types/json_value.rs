@@ -241,7 +241,7 @@ fn is_number(cql_type: &CqlType) -> bool {
     use CqlType::*;
     matches!(
         cql_type,
-        TinyInt | SmallInt | Int | BigInt | Counter | VarInt | Decimal | Float | Double | Timestamp | Date | Time
+        TinyInt | SmallInt | Int | BigInt | Counter | VarInt | Decimal | Float | Double | Timestamp
     )
 }
 

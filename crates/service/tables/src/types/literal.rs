@@ -62,7 +62,11 @@ pub fn fits(literal: &Literal, cql_type: &CqlType) -> bool {
             cql_type,
             BigInt | Counter | Date | Decimal | Double | Float | Int | SmallInt | Time | Timestamp | TinyInt | VarInt
         ),
-        Literal::Float(_) => matches!(cql_type, Decimal | Double | Float),
+        // NaN and infinity are no decimals.
+        Literal::Float(text) => {
+            matches!(cql_type, Double | Float)
+                || (*cql_type == Decimal && text.bytes().any(|byte| byte.is_ascii_digit()))
+        }
         Literal::Boolean(_) => matches!(cql_type, Boolean),
         Literal::Uuid(_) => matches!(cql_type, Uuid | TimeUuid),
         Literal::Blob(_) => matches!(cql_type, Blob | Custom(_)),
