@@ -128,7 +128,9 @@ impl Expression {
                         BoundValue::Value(bytes) => Some(bytes),
                         BoundValue::Null => None,
                         BoundValue::Unset => {
-                            return Err(CqlError::Invalid(format!("Invalid unset value for field {index} of a tuple or UDT")));
+                            return Err(CqlError::Invalid(format!(
+                                "Invalid unset value for field {index} of a tuple or UDT"
+                            )));
                         }
                     });
                 }

@@ -14,6 +14,7 @@ pub mod expression;
 mod markers;
 pub mod modification;
 pub mod operations;
+mod relation_parts;
 pub mod relations;
 pub mod restrictions;
 pub mod select;

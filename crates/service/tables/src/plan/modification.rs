@@ -3,7 +3,8 @@
 use super::expression::Expression;
 use super::markers::MarkerCollector;
 use super::operations::{self, Operation};
-use super::relations::{Relations, ValueSet, column, in_values, refuse_durations};
+use super::relation_parts::{in_values, refuse_durations};
+use super::relations::{Relations, ValueSet, column};
 use super::restrictions::{
     ClusteringRestriction, PartitionRestriction, Restrictions, Use, partition_markers, restrictions,
 };

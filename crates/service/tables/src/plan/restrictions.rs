@@ -143,13 +143,12 @@ fn partition_restriction(
     filters: &mut Vec<Filter>,
 ) -> CqlResult<PartitionRestriction> {
     let key = table.partition_key();
-    if relations.token.0.is_some() || relations.token.1.is_some() {
-        if select.is_none() {
-            let name = if usage == Use::Update { "UPDATE" } else { "DELETE" };
-            return Err(CqlError::Invalid(format!(
-                "The token function cannot be used in WHERE clauses for {name} statements"
-            )));
-        }
+    let by_token = relations.token.0.is_some() || relations.token.1.is_some();
+    if by_token && select.is_none() {
+        let name = if usage == Use::Update { "UPDATE" } else { "DELETE" };
+        return Err(CqlError::Invalid(format!(
+            "The token function cannot be used in WHERE clauses for {name} statements"
+        )));
     }
     let by_values =
         |column: &Column| matches!(relations.columns.get(&column.index), Some(ColumnRestriction::Values(_)));
@@ -162,7 +161,7 @@ fn partition_restriction(
         return Ok(PartitionRestriction::Keys(values.collect()));
     }
     let is_restricted = key.iter().any(|column| relations.columns.contains_key(&column.index));
-    if !is_restricted && (relations.token.0.is_some() || relations.token.1.is_some()) {
+    if !is_restricted && by_token {
         let (lower, upper) = std::mem::take(&mut relations.token);
         return Ok(PartitionRestriction::Tokens { lower, upper });
     }

@@ -10,7 +10,7 @@ use crate::schema::{Column, ColumnKind, Table};
 use crate::types::function::{self, Call};
 use crate::types::literal;
 use holon_cql::CqlType;
-use holon_cql_language::ast::{self, Selection, Selector, Term, WriteAttribute};
+use holon_cql_language::ast::{self, Selection, Selector, SelectorOperation, Term, WriteAttribute};
 
 /// One column of the result.
 #[derive(Clone, Debug)]
@@ -117,18 +117,7 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             }
             Selector::Element { of, key } => self.element(of, key),
             Selector::Slice { of, from, to } => self.slice(of, from.as_ref(), to.as_ref()),
-            Selector::TypeHint { hint, selector } => {
-                let cql_type = self.terms.named_type(hint)?;
-                let inner = self.nested(selector, Some(&cql_type))?;
-                if !function::is_assignable(&inner.cql_type, &cql_type) {
-                    return invalid(format!(
-                        "Cannot assign value {} of type {} to {cql_type}",
-                        inner.name, inner.cql_type
-                    ));
-                }
-                let name = format!("({cql_type}){}", inner.name);
-                Ok(Typed { expression: inner.expression, cql_type, name })
-            }
+            Selector::TypeHint { hint, selector } => self.type_hint(hint, selector),
             Selector::Negate(inner) => {
                 let inner = self.nested(inner, wanted)?;
                 let call = Call::negate(&inner.cql_type).map_err(CqlError::Invalid)?;
@@ -136,6 +125,7 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                 Ok(Typed { expression: Expression::Call(Box::new(call), vec![inner.expression]), cql_type, name })
             }
             Selector::Arithmetic(operation) => {
+                refuse_ambiguous(operation, wanted)?;
                 let left_is_term = as_term(&operation.left).is_some();
                 // The side that has a type of its own comes first: a constant on the other takes its type.
                 let (left, right) = if left_is_term {
@@ -160,6 +150,16 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             }
             other => self.constant(other, wanted),
         }
+    }
+
+    fn type_hint(&mut self, hint: &ast::CqlType, selector: &Selector) -> CqlResult<Typed> {
+        let cql_type = self.terms.named_type(hint)?;
+        let inner = self.nested(selector, Some(&cql_type))?;
+        if !function::is_assignable(&inner.cql_type, &cql_type) {
+            return invalid(format!("Cannot assign value {} of type {} to {cql_type}", inner.name, inner.cql_type));
+        }
+        let name = format!("({cql_type}){}", inner.name);
+        Ok(Typed { expression: inner.expression, cql_type, name })
     }
 
     fn nested(&mut self, selector: &Selector, wanted: Option<&CqlType>) -> CqlResult<Typed> {
@@ -434,6 +434,20 @@ fn all_output(column: &Column) -> Output {
         cql_type: column.column_type.clone(),
         expression: Expression::Column(column.index),
     }
+}
+
+/// A marker beside another, or beside a constant, may be of several types.
+fn refuse_ambiguous(operation: &SelectorOperation, wanted: Option<&CqlType>) -> CqlResult<()> {
+    let marker = |selector: &Selector| matches!(selector, Selector::Bind(_));
+    let open = |selector: &Selector| matches!(selector, Selector::Bind(_) | Selector::Literal(_));
+    let (left, right) = (&operation.left, &operation.right);
+    if wanted.is_none() && ((marker(left) && open(right)) || (open(left) && marker(right))) {
+        return invalid(format!(
+            "Ambiguous '{}' operation with args {left} and {right}: use type hint to disambiguate, example '(int) ?'",
+            function::operator_symbol(operation.operator)
+        ));
+    }
+    Ok(())
 }
 
 /// A selector that is a term: it names no column.

@@ -86,7 +86,8 @@ impl TermPlanner<'_> {
         let value_name = format!("value({name})");
         match cql_type.unfrozen() {
             CqlType::List(element) => {
-                let expressions = self.all("list", name, elements, Receiver { name: &value_name, cql_type: element })?;
+                let expressions =
+                    self.all("list", name, elements, Receiver { name: &value_name, cql_type: element })?;
                 Ok(fold(Expression::List(expressions)))
             }
             CqlType::Vector(vector) => {
@@ -105,13 +106,7 @@ impl TermPlanner<'_> {
         }
     }
 
-    fn all(
-        &mut self,
-        kind: &str,
-        name: &str,
-        elements: &[Term],
-        receiver: Receiver<'_>,
-    ) -> CqlResult<Vec<Expression>> {
+    fn all(&mut self, kind: &str, name: &str, elements: &[Term], receiver: Receiver<'_>) -> CqlResult<Vec<Expression>> {
         let mut element = |element: &Term| {
             let value = self.term(element, receiver);
             value.map_err(|error| misfit(error, kind, name, &format!("value {element}"), receiver.cql_type))
@@ -205,7 +200,9 @@ impl TermPlanner<'_> {
     ) -> CqlResult<(Expression, CqlType)> {
         let function = name.name.as_str();
         if AggregatePlan::is_name(function) {
-            return invalid(format!("Aggregation functions are not supported in the WHERE clause or as values: {name}()"));
+            return invalid(format!(
+                "Aggregation functions are not supported in the WHERE clause or as values: {name}()"
+            ));
         }
         if matches!(function, "tojson" | "to_json") {
             let shown = if function == "tojson" { "toJson" } else { function };

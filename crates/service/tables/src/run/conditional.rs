@@ -168,10 +168,12 @@ fn evaluate(table: &Table, condition: &ColumnCondition, environment: &Environmen
         BoundValue::Unset => Err(CqlError::Invalid(format!("Invalid 'unset' value in condition for {}", column.name))),
     };
     // An unset value is none of a set of values, and in no collection.
-    let set = |value: &Expression| Ok::<_, CqlError>(match value.evaluate(environment)? {
-        BoundValue::Unset => None,
-        value => Some(optional(value)?),
-    });
+    let set = |value: &Expression| {
+        Ok::<_, CqlError>(match value.evaluate(environment)? {
+            BoundValue::Unset => None,
+            value => Some(optional(value)?),
+        })
+    };
     let element = match &condition.element {
         None => None,
         Some(ConditionElement::Field(index)) => Some(Bytes::copy_from_slice(&(*index as u16).to_be_bytes())),

@@ -411,8 +411,7 @@ impl Read<'_> {
         let per_partition =
             if self.plan.distinct { Some(1) } else { self.per_partition.filter(|_| !self.plan.is_aggregate()) };
         // A filter decides which rows count: it has to see them all.
-        let per_partition =
-            per_partition.filter(|_| !self.plan.restrictions.filters_rows() && !segment.one_partition);
+        let per_partition = per_partition.filter(|_| !self.plan.restrictions.filters_rows() && !segment.one_partition);
         let request = ReadRequest {
             ranges: segment.ranges.clone(),
             reverse: self.plan.reversed,

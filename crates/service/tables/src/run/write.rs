@@ -269,14 +269,20 @@ impl Writer<'_> {
         match &operation.action {
             Action::Set(expression) => self.set(column, value(expression)?, patch),
             Action::Delete => self.set(column, BoundValue::Null, patch),
-            Action::Append(expression) | Action::Put(expression) => {
-                if let BoundValue::Value(bytes) = value(expression)? {
-                    self.put_elements(column, &bytes, patch);
+            Action::Append(expression) | Action::Prepend(expression) | Action::Put(expression) => {
+                let BoundValue::Value(bytes) = value(expression)? else { return Ok(()) };
+                // What an earlier operation looks at does not have these yet.
+                let looked_at =
+                    writes.operations.iter().any(|(other, read)| other == key && read.column() == column.id);
+                let mut later = RowPatch::default();
+                let target = if looked_at { &mut later } else { patch };
+                match operation.action {
+                    Action::Prepend(_) => self.prepend(column, &bytes, target),
+                    _ => self.put_elements(column, &bytes, target),
                 }
-            }
-            Action::Prepend(expression) => {
-                if let BoundValue::Value(bytes) = value(expression)? {
-                    self.prepend(column, &bytes, patch);
+                if looked_at {
+                    let elements = later.cells.into_iter().map(|entry| (entry.path, entry.cell.value)).collect();
+                    writes.operations.push((key.clone(), ReadOperation::Add { column: column.id, elements }));
                 }
             }
             Action::Discard(expression) => {

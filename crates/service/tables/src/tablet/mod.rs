@@ -25,7 +25,7 @@ use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Map, TabletId};
 use holon_kernel::{CallError, LocalFuture, Shard, Tablet};
-use holon_store::{Durability, Engine, KeyRange, Row, Mutation, ScanOptions, StoreError};
+use holon_store::{Durability, Engine, KeyRange, Mutation, Row, ScanOptions, StoreError};
 use locks::Locks;
 use md5::{Digest, Md5};
 use std::cell::{Cell, RefCell};

@@ -11,11 +11,11 @@ use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
 use holon_kernel::CallError;
-use std::collections::BTreeMap;
 use holon_store::{
     Cell, CellEntry, CellKind, Deletion, Expiry, KeyRange, MutationBuilder, RangeTombstone, Row, RowPatch, ScanOptions,
     decode_row, row_bytes,
 };
+use std::collections::BTreeMap;
 
 /// Rows that are read at once to find the first that is there.
 const FIRST_ROW_PAGE: usize = 4;
@@ -63,6 +63,8 @@ pub enum ReadOperation {
     SetIndex { column: u32, index: i32, value: Option<Bytes> },
     /// Removes all elements of a list that are one of these.
     Discard { column: u32, values: Vec<Bytes> },
+    /// Puts elements into a list after an earlier operation of the same statement has looked at it: paths and values.
+    Add { column: u32, elements: Vec<(Bytes, Bytes)> },
     /// Adds to a counter.
     Count { column: u32, by: i64 },
 }
@@ -167,6 +169,16 @@ impl Step {
 }
 
 impl ReadOperation {
+    /// The id of the column that is looked at.
+    pub fn column(&self) -> u32 {
+        match self {
+            ReadOperation::SetIndex { column, .. }
+            | ReadOperation::Discard { column, .. }
+            | ReadOperation::Add { column, .. }
+            | ReadOperation::Count { column, .. } => *column,
+        }
+    }
+
     fn encode(&self, out: &mut ByteWriter) {
         match self {
             ReadOperation::SetIndex { column, index, value } => {
@@ -183,6 +195,15 @@ impl ReadOperation {
                 out.put_varint((*column).into());
                 out.put_varint(values.len() as u64);
                 values.iter().for_each(|value| out.put_prefixed(value));
+            }
+            ReadOperation::Add { column, elements } => {
+                out.put_u8(3);
+                out.put_varint((*column).into());
+                out.put_varint(elements.len() as u64);
+                for (path, value) in elements {
+                    out.put_prefixed(path);
+                    out.put_prefixed(value);
+                }
             }
             ReadOperation::Count { column, by } => {
                 out.put_u8(2);
@@ -208,6 +229,11 @@ impl ReadOperation {
                 ReadOperation::Discard { column, values }
             }
             2 => ReadOperation::Count { column, by: input.signed_varint()? },
+            3 => {
+                let count = input.count()?;
+                let element = |_| Ok((input.prefixed()?, input.prefixed()?));
+                ReadOperation::Add { column, elements: (0..count).map(element).collect::<Result<_, ShortInput>>()? }
+            }
             _ => return Err(ShortInput { offset }),
         })
     }
@@ -448,6 +474,11 @@ impl OperationContext<'_> {
                         let cell = Cell::tombstone(self.timestamp, self.now_seconds);
                         patch.put(CellEntry::element(column, element.path.clone(), cell));
                     }
+                }
+            }
+            ReadOperation::Add { column, elements } => {
+                for (path, value) in elements {
+                    patch.put(CellEntry::element(column, path, self.cell(value)));
                 }
             }
             ReadOperation::Count { column, by } => {

@@ -324,7 +324,8 @@ fn shift_time(
     right: &[u8],
 ) -> Result<Option<Bytes>, String> {
     let Some(duration) = Duration::decode(right) else { return Ok(None) };
-    let (unit, precision) = if *left_type == CqlType::Date { (86_400_000_000_000, "day") } else { (1_000_000, "millisecond") };
+    let (unit, precision) =
+        if *left_type == CqlType::Date { (86_400_000_000_000, "day") } else { (1_000_000, "millisecond") };
     if duration.nanos % unit != 0 {
         return Err(format!("The duration must have a {precision} precision. Was: {duration}"));
     }
@@ -425,7 +426,9 @@ mod tests {
     fn times_move_by_months_days_and_nanoseconds() {
         let start = calendar::timestamp_from_text("2024-01-31 10:00").expect("a timestamp").to_be_bytes();
         let month = Duration::from_text("1mo1h").expect("a duration").encode();
-        let moved = shift_time(ArithmeticOperator::Add, &CqlType::Timestamp, &start, &month).expect("possible").expect("a timestamp");
+        let moved = shift_time(ArithmeticOperator::Add, &CqlType::Timestamp, &start, &month)
+            .expect("possible")
+            .expect("a timestamp");
         let expected = calendar::timestamp_from_text("2024-02-29 11:00").expect("a timestamp");
         assert_eq!(moved[..], expected.to_be_bytes());
     }

@@ -366,7 +366,10 @@ impl Call {
             Kind::FromJson => {
                 let text = String::from_utf8_lossy(first);
                 let failed = |reason: String| {
-                    format!("execution of '{}[text]' failed: Could not decode JSON string '{text}': {reason}", self.name)
+                    format!(
+                        "execution of '{}[text]' failed: Could not decode JSON string '{text}': {reason}",
+                        self.name
+                    )
                 };
                 let json = super::json_value::Json::parse(&text).map_err(failed)?;
                 super::json_value::serialize(&json, &self.result).map_err(failed)?

@@ -140,14 +140,14 @@ pub fn from_text(text: &str, cql_type: &CqlType) -> Result<Bytes, String> {
         CqlType::Timestamp => calendar::timestamp_from_text(text)
             .map(|millis| millis.to_be_bytes().to_vec())
             .ok_or_else(|| format!("Unable to parse a date/time from '{text}'"))?,
-        CqlType::Date => calendar::date_from_text(text)
-            .map(|days| days.to_be_bytes().to_vec())
-            .ok_or_else(|| match text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && !text.contains("--") {
+        CqlType::Date => calendar::date_from_text(text).map(|days| days.to_be_bytes().to_vec()).ok_or_else(|| {
+            match text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && !text.contains("--") {
                 true if text.rfind('-').is_none_or(|at| at == 0) => {
                     format!("Unable to make unsigned int (for date) from: '{text}'")
                 }
                 _ => format!("Unable to coerce '{text}' to a formatted date (long)"),
-            })?,
+            }
+        })?,
         CqlType::Time => calendar::time_from_text(text)
             .map(|nanos| nanos.to_be_bytes().to_vec())
             .ok_or_else(|| format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"))?,
