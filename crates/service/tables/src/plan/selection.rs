@@ -198,9 +198,14 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         };
         let element = match wanted.map(CqlType::unfrozen) {
             Some(CqlType::List(element) | CqlType::Set(element)) => Some(CqlType::clone(element)),
+            Some(CqlType::Vector(vector)) => Some(vector.element.clone()),
             _ => None,
         };
         let parts = parts.iter().map(|part| self.nested(part, element.as_ref())).collect::<CqlResult<Vec<_>>>()?;
+        let misfit = |part: &&Typed| element.as_ref().is_some_and(|of| !function::is_assignable(&part.cql_type, of));
+        if let (Some(part), Some(of)) = (parts.iter().find(misfit), &element) {
+            return invalid(format!("Type error: {} of type {} is not of type {of}", part.name, part.cql_type));
+        }
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         let name = format!("{open}{}{close}", names.join(", "));
         let first = element.or_else(|| parts.first().map(|part| part.cql_type.clone()));
@@ -263,13 +268,23 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         }
         let is_token = function == "token";
         let mut parts: Vec<Option<Typed>> = Vec::with_capacity(arguments.len());
+        let is_vector =
+            |argument: &Selector| matches!(argument, Selector::List(_)) && function::is_similarity(function);
         for (index, argument) in arguments.iter().enumerate() {
             let key = self.table.partition_key().get(index).filter(|_| is_token).map(|key| key.column_type.clone());
-            let untyped = matches!(argument, Selector::Bind(_) | Selector::Null);
+            let untyped = matches!(argument, Selector::Bind(_) | Selector::Null) || is_vector(argument);
             parts.push(if untyped && key.is_none() { None } else { Some(self.nested(argument, key.as_ref())?) });
         }
-        let hints: Vec<Option<CqlType>> =
-            parts.iter().map(|part| part.as_ref().map(|part| part.cql_type.clone())).collect();
+        let hints: Vec<Option<CqlType>> = parts
+            .iter()
+            .zip(arguments)
+            .map(|(part, argument)| match (part, argument) {
+                (Some(part), _) => Some(part.cql_type.clone()),
+                // A list that is written out is a vector to a similarity.
+                (None, Selector::List(parts)) => Some(CqlType::vector(CqlType::Float, parts.len() as u32)),
+                _ => None,
+            })
+            .collect();
         let call = self.terms.resolve(name, &hints, wanted)?;
         let types = call.argument_types().to_vec();
         let mut expressions = Vec::with_capacity(arguments.len());

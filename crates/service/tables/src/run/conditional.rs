@@ -178,8 +178,17 @@ fn evaluate(table: &Table, condition: &ColumnCondition, environment: &Environmen
         None => None,
         Some(ConditionElement::Field(index)) => Some(Bytes::copy_from_slice(&(*index as u16).to_be_bytes())),
         Some(ConditionElement::Key(key)) => match optional(key.evaluate(environment)?)? {
-            Some(key) => Some(key),
-            None => return Err(CqlError::invalid("Invalid null value for map key")),
+            Some(key) => {
+                let index = key.first_chunk::<4>().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+                if matches!(column.column_type.unfrozen(), CqlType::List(_)) && index < 0 {
+                    return Err(CqlError::Invalid(format!("Invalid negative list index {index}")));
+                }
+                Some(key)
+            }
+            None if matches!(column.column_type.unfrozen(), CqlType::List(_)) => {
+                return Err(CqlError::invalid("Invalid null value for list element access"));
+            }
+            None => return Err(CqlError::invalid("Invalid null value for map element access")),
         },
     };
     let test = match condition.test {

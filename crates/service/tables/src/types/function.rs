@@ -138,13 +138,43 @@ pub fn resolve(
                 "similarity_euclidean" => Kind::SimilarityEuclidean,
                 _ => Kind::SimilarityDotProduct,
             };
-            let vector = arguments.iter().flatten().find(|known| matches!(known, CqlType::Vector(_)));
-            let vector = vector.ok_or_else(|| format!("Function system.{name} requires a float vector argument"))?;
+            let vector = float_vector(name, arguments)?;
             (kind, vec![vector.clone(), vector.clone()], CqlType::Float)
         }
         _ => return Ok(None),
     };
     checked(name, kind, arguments, types, result).map(Some)
+}
+
+pub fn is_similarity(name: &str) -> bool {
+    matches!(name, "similarity_cosine" | "similarity_euclidean" | "similarity_dot_product")
+}
+
+/// The type of the two vectors of a similarity.
+fn float_vector(name: &str, arguments: &[Option<CqlType>]) -> Result<CqlType, String> {
+    if arguments.len() != 2 {
+        return Err(format!(
+            "Invalid number of arguments for function system.{name}: 2 required, {} given",
+            arguments.len()
+        ));
+    }
+    let mut known = arguments.iter().flatten();
+    let first = known.next().ok_or_else(|| {
+        format!("Cannot infer type of argument ? in call to function system.{name}: use type casts to disambiguate")
+    })?;
+    for found in arguments.iter().flatten() {
+        let dimensions = |of: &CqlType| match of.unfrozen() {
+            CqlType::Vector(vector) if vector.element == CqlType::Float => Some(vector.dimensions),
+            _ => None,
+        };
+        let (Some(own), wanted) = (dimensions(found), dimensions(first)) else {
+            return Err(format!("Function system.{name} requires a float vector argument, but found {found}"));
+        };
+        if wanted.is_some_and(|wanted| wanted != own) {
+            return Err(format!("All arguments must have the same vector dimensions, but found {first} and {found}"));
+        }
+    }
+    Ok(first.clone())
 }
 
 /// A marker does not tell which of several functions of one name is meant.
@@ -301,7 +331,7 @@ impl Call {
 
     /// What a client is told of a failed call: functions on blobs refuse their argument, all others fail.
     fn failure(&self, text: String) -> CqlError {
-        if matches!(self.kind, Kind::Token | Kind::FromBlob) {
+        if matches!(self.kind, Kind::Token | Kind::FromBlob | Kind::SimilarityCosine) {
             return CqlError::Invalid(text);
         }
         let function = self.name.trim_start_matches("system.").to_string();
@@ -384,6 +414,10 @@ impl Call {
                 Some(collection::encode_list(&entries))
             }
             Kind::SimilarityCosine | Kind::SimilarityEuclidean | Kind::SimilarityDotProduct => {
+                let zero = |value: &Bytes| value.iter().all(|byte| *byte == 0);
+                if self.kind == Kind::SimilarityCosine && values.iter().any(zero) {
+                    return Err("Function system.similarity_cosine doesn't support all-zero vectors.".to_string());
+                }
                 Some(copy(&similarity(self.kind, from, values).to_be_bytes()))
             }
             _ => None,
