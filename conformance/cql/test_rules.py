@@ -315,3 +315,43 @@ def test_ttl_past_2038(table, session, rows):
     assert twenty_years_s - 60 <= ttl <= twenty_years_s
     with pytest.raises(InvalidRequest):
         session.execute(f"INSERT INTO {name} (k, v) VALUES (1, 1) USING TTL {twenty_years_s + 1}")
+
+
+def test_a_set_is_the_same_however_a_client_orders_it(table, session, rows):
+    name = table("k frozen<map<frozen<set<int>>, int>> PRIMARY KEY")
+    insert = session.prepare(f"INSERT INTO {name} (k) VALUES (?)")
+    # Tuples keep their order on the way, sets do not.
+    session.execute(insert, [{(3, 1, 2): 1}])
+    lookup = session.prepare(f"SELECT count(*) FROM {name} WHERE k = ?")
+    for order in itertools.permutations((1, 2, 3)):
+        assert session.execute(lookup, [{order: 1}]).one()[0] == 1
+    assert rows(f"SELECT count(*) FROM {name} WHERE k = {{{{2, 3, 1}}: 1}}") == [(1,)]
+
+
+def test_clustering_values_are_as_short_as_a_partition_key(table, session):
+    name = table("k int, a blob, b blob, PRIMARY KEY (k, a, b)")
+    insert = session.prepare(f"INSERT INTO {name} (k, a, b) VALUES (1, ?, ?)")
+    session.execute(insert, [b"a" * 60_000, b"b" * 5_535])
+    with pytest.raises(InvalidRequest, match="Key length of 65536 is longer than maximum of 65535"):
+        session.execute(insert, [b"a" * 60_000, b"b" * 5_536])
+
+
+def test_a_user_type_in_a_set_may_get_fields(table, session, rows):
+    keyspace = session.keyspace
+    session.execute(f"DROP TYPE IF EXISTS {keyspace}.grows")
+    session.execute(f"CREATE TYPE {keyspace}.grows (a int)")
+    name = table("k int PRIMARY KEY, v set<frozen<grows>>")
+    session.execute(f"INSERT INTO {name} (k, v) VALUES (1, {{{{a: 1}}}})")
+    session.execute(f"ALTER TYPE {keyspace}.grows ADD b int")
+    session.execute(f"UPDATE {name} SET v = v + {{{{a: 1, b: 2}}}} WHERE k = 1")
+    assert rows(f"SELECT toJson(v) FROM {name}") == [('[{"a": 1, "b": null}, {"a": 1, "b": 2}]',)]
+
+
+def test_a_changed_result_is_prepared_again(table, session):
+    name = table("k int PRIMARY KEY, v int")
+    session.execute(f"INSERT INTO {name} (k, v) VALUES (1, 2)")
+    prepared = session.prepare(f"SELECT * FROM {name} WHERE k = ?")
+    assert len(prepared.result_metadata) == 2
+    session.execute(f"ALTER TABLE {name} ADD w int")
+    assert tuple(session.execute(prepared, [1]).one()) == (1, 2, None)
+    assert len(prepared.result_metadata) == 3

@@ -46,6 +46,9 @@ pub enum CqlError {
     /// `0x1001`: nothing was done; try again later or elsewhere.
     #[error("{0}")]
     Overloaded(String),
+    /// `0x1400`: a function or operation failed on the values it was given.
+    #[error("{text}")]
+    FunctionFailure { function: String, arguments: Vec<String>, text: String },
     /// `0x1002`: the node is starting; nothing was done.
     #[error("Cannot read from a bootstrapping node")]
     IsBootstrapping,
@@ -153,6 +156,12 @@ impl CqlError {
                 out.put_prefixed(table.as_bytes());
             }
             CqlError::Unprepared { id } => out.put_prefixed(id),
+            CqlError::FunctionFailure { function, arguments, text } => {
+                out.put_prefixed(function.as_bytes());
+                out.put_varint(arguments.len() as u64);
+                arguments.iter().for_each(|argument| out.put_prefixed(argument.as_bytes()));
+                out.put_prefixed(text.as_bytes());
+            }
             other => out.put_prefixed(other.to_string().as_bytes()),
         }
         out.freeze()
@@ -226,6 +235,11 @@ impl CqlError {
                 ErrorBody::AlreadyExists { keyspace: keyspace.clone(), table: table.clone() }
             }
             CqlError::Unprepared { id } => ErrorBody::Unprepared { id: id.clone() },
+            CqlError::FunctionFailure { function, arguments, .. } => ErrorBody::FunctionFailure {
+                keyspace: "system".to_string(),
+                function: function.clone(),
+                arguments: arguments.clone(),
+            },
         };
         ErrorResponse { message: self.to_string(), body }
     }
@@ -289,6 +303,11 @@ fn decode(bytes: Bytes) -> Result<CqlError, ShortInput> {
             let write_type = read_write_type(&mut input)?;
             CqlError::WriteFailure { consistency, received, required, failures: input.u32()?, write_type }
         }
+        0x1400 => {
+            let function = input.prefixed_str()?;
+            let arguments = (0..input.count()?).map(|_| input.prefixed_str()).collect::<Result<_, _>>()?;
+            CqlError::FunctionFailure { function, arguments, text: input.prefixed_str()? }
+        }
         0x1001 => CqlError::Overloaded(input.prefixed_str()?),
         0x1002 => {
             input.prefixed()?;
@@ -345,6 +364,7 @@ mod tests {
             CqlError::Config(text()),
             CqlError::AlreadyExists { keyspace: "k".into(), table: String::new() },
             CqlError::Unprepared { id: Bytes::from_static(&[1, 0xab]) },
+            CqlError::FunctionFailure { function: "f".into(), arguments: vec!["int".into()], text: text() },
         ];
         for error in errors {
             let bytes = error.encode();

@@ -62,4 +62,18 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(keys, types, collections, deletions, statics, conditions, selection, refusals, batches, counters, pages);
+transcripts!(
+    keys,
+    types,
+    collections,
+    deletions,
+    statics,
+    conditions,
+    foreign,
+    relations,
+    selection,
+    refusals,
+    batches,
+    counters,
+    pages
+);

@@ -126,15 +126,13 @@ pub enum ValueError {
     NotTimeUuid { version: u8 },
     #[error("expected a time from 0 to 86399999999999 nanoseconds, got {nanoseconds}")]
     TimeRange { nanoseconds: i64 },
-    #[error("expected a duration of months and days of 32 bits, got {months} months and {days} days")]
+    #[error("The duration months and days must be a 32 bits integer but were: {months} and {days}")]
     DurationRange { months: i64, days: i64 },
-    #[error(
-        "expected a duration with parts of one sign, got {months} months, {days} days and {nanoseconds} nanoseconds"
-    )]
+    #[error("The duration months, days and nanoseconds must be all of the same sign ({months}, {days}, {nanoseconds})")]
     DurationSigns { months: i64, days: i64, nanoseconds: i64 },
-    #[error("{what} needs {needed} bytes but {left} are left")]
+    #[error("not enough bytes to read a {what}: it needs {needed}, and {left} are left")]
     Truncated { what: &'static str, needed: usize, left: usize },
-    #[error("{what} announces {count} elements, which cannot be in {left} bytes")]
+    #[error("not enough bytes to read a {what}: it announces {count} elements, which cannot be in {left} bytes")]
     Count { what: &'static str, count: i64, left: usize },
     #[error("{what} holds a null; collections and vectors cannot")]
     Null { what: &'static str },

@@ -21,6 +21,10 @@ pub async fn execute(
     let kept = find(service, &id).await?;
     let schema = service.schema();
     let planned = kept.planned_and_noted(&schema, tracing)?;
+    if kept.is_outdated(&planned) {
+        super::statements::count(&service.statements().counts.unprepared);
+        return Err(CqlError::Unprepared { id });
+    }
     let new_metadata_id = match result_metadata_id {
         // v5: the client says what it believes the columns to be.
         Some(known) if planned.result_columns().is_some() && known != planned.result_metadata_id[..] => {

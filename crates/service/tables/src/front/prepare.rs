@@ -21,7 +21,8 @@ pub async fn prepare(
     tracing.note(|| format!("Parsing {}", traced::shown(&prepare.statement)));
     let (id, kept) = service.statements().prepare(keyspace.as_deref(), &prepare.statement)?;
     let planned = kept.planned_and_noted(&service.schema(), tracing)?;
-    if service.statements().keep(id, kept.clone()) {
+    let is_news = kept.tell(&planned);
+    if service.statements().keep(id, kept.clone()) || is_news {
         // Before the answer: the client may execute it at once, on a connection of another shard.
         service.share_prepared(kept.keyspace.as_deref(), &kept.text).await;
         tracing.note(|| "Told the other shards of the statement".to_string());

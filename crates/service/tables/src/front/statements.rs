@@ -43,13 +43,23 @@ pub struct KeptStatement {
     /// The first result metadata that was told to anybody. A client without v5's metadata ids that has these skips
     /// them.
     first_result_id: Cell<Option<StatementId>>,
+    /// The result metadata that PREPARE told last. Once the result has others, the statement counts as not prepared,
+    /// as in Cassandra: drivers learn of new columns by preparing again, and many by nothing else.
+    told_result_id: Cell<Option<StatementId>>,
     last_used: Cell<u64>,
 }
 
 impl KeptStatement {
     fn new(keyspace: Option<Rc<str>>, text: Rc<str>, parsed: SharedStatement) -> KeptStatement {
-        let (planned, first_result_id) = (RefCell::new(None), Cell::new(None));
-        KeptStatement { keyspace, text, parsed, planned, first_result_id, last_used: Cell::new(0) }
+        KeptStatement {
+            keyspace,
+            text,
+            parsed,
+            planned: RefCell::new(None),
+            first_result_id: Cell::new(None),
+            told_result_id: Cell::new(None),
+            last_used: Cell::new(0),
+        }
     }
 
     /// The plan for this state of the schema.
@@ -80,6 +90,16 @@ impl KeptStatement {
     /// The columns of the result are not those that a client may have been told first.
     pub fn result_has_changed(&self, planned: &Planned) -> bool {
         self.first_result_id.get().is_some_and(|first| first != planned.result_metadata_id)
+    }
+
+    /// The columns of the result are told to a client; true if they are others than were told before.
+    pub fn tell(&self, planned: &Planned) -> bool {
+        self.told_result_id.replace(Some(planned.result_metadata_id)) != Some(planned.result_metadata_id)
+    }
+
+    /// The result has other columns than were told when it was prepared.
+    pub fn is_outdated(&self, planned: &Planned) -> bool {
+        self.told_result_id.get().is_some_and(|told| told != planned.result_metadata_id)
     }
 
     fn size_bytes(&self) -> usize {

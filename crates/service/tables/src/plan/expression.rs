@@ -61,6 +61,14 @@ pub enum ElementOf {
 pub struct Marker {
     pub index: u16,
     pub cql_type: CqlType,
+    /// Sets or maps are in it: clients send their elements in any order.
+    pub holds_sets: bool,
+}
+
+impl Marker {
+    pub fn new(index: u16, cql_type: CqlType) -> Marker {
+        Marker { index, holds_sets: collection::holds_sets(&cql_type), cql_type }
+    }
 }
 
 /// The values of a row, by place of the column in the table.
@@ -102,6 +110,9 @@ impl Expression {
                 })?;
                 if let BoundValue::Value(bytes) = value {
                     validate(&marker.cql_type, bytes).map_err(|error| CqlError::Invalid(error.to_string()))?;
+                    if marker.holds_sets {
+                        return Ok(BoundValue::Value(collection::in_order(&marker.cql_type, bytes)));
+                    }
                 }
                 value.clone()
             }
@@ -111,8 +122,19 @@ impl Expression {
                 BoundValue::Value(self.collection(environment)?)
             }
             Expression::Fields(fields) => {
-                let fields = fields.iter().map(|field| field.optional(environment)).collect::<CqlResult<Vec<_>>>()?;
-                BoundValue::Value(collection::encode_fields(&fields))
+                let mut values = Vec::with_capacity(fields.len());
+                for (index, field) in fields.iter().enumerate() {
+                    values.push(match field.evaluate(environment)? {
+                        BoundValue::Value(bytes) => Some(bytes),
+                        BoundValue::Null => None,
+                        BoundValue::Unset => {
+                            return Err(CqlError::Invalid(format!(
+                                "Invalid unset value for field {index} of a tuple or UDT"
+                            )));
+                        }
+                    });
+                }
+                BoundValue::Value(collection::encode_fields(&values))
             }
             Expression::Call(call, arguments) => {
                 let mut values = Vec::with_capacity(arguments.len());
@@ -128,10 +150,29 @@ impl Expression {
                         BoundValue::Value(bytes) => values.push(Some(bytes)),
                     }
                 }
-                from_option(call.call(&values, environment.shard).map_err(CqlError::Invalid)?)
+                from_option(call.call(&values, environment.shard)?)
             }
             other => from_option(other.access(environment)?),
         })
+    }
+
+    /// Somewhere in it is a `writetime`, `maxwritetime` or `ttl`.
+    pub fn looks_at_attributes(&self) -> bool {
+        match self {
+            Expression::Attribute { .. } => true,
+            Expression::List(parts)
+            | Expression::Set(_, parts)
+            | Expression::Fields(parts)
+            | Expression::Vector(_, parts)
+            | Expression::Call(_, parts) => parts.iter().any(Expression::looks_at_attributes),
+            Expression::Map(_, entries) => {
+                entries.iter().any(|(key, value)| key.looks_at_attributes() || value.looks_at_attributes())
+            }
+            Expression::Field(of, _) | Expression::Element { of, .. } | Expression::Slice { of, .. } => {
+                of.looks_at_attributes()
+            }
+            _ => false,
+        }
     }
 
     /// Unset counts as null.
@@ -186,7 +227,10 @@ impl Expression {
                     Some(bound) => bound.optional(environment),
                     None => Ok(None),
                 };
-                Ok(Some(slice(collection_type, &value, bound(from)?.as_deref(), bound(to)?.as_deref())))
+                let part = slice(collection_type, &value, bound(from)?.as_deref(), bound(to)?.as_deref());
+                // Of a frozen collection an empty part is an empty collection, of others it is none.
+                let is_none = !collection_type.is_frozen() && collection::count(&part) == 0;
+                Ok((!is_none).then_some(part))
             }
             Expression::Attribute { attribute, column, element } => {
                 let Some(row) = environment.row else { return Ok(None) };

@@ -14,6 +14,7 @@ pub mod expression;
 mod markers;
 pub mod modification;
 pub mod operations;
+mod relation_parts;
 pub mod relations;
 pub mod restrictions;
 pub mod select;
@@ -168,6 +169,9 @@ fn plan_batch(schema: &Schema, keyspace: Option<&str>, batch: &ast::Batch) -> Cq
             Modification::Update(update) => planning.update(update)?,
             Modification::Delete(delete) => planning.delete(delete)?,
         };
+        if timestamp.is_some() && batch.kind == ast::BatchKind::Counter {
+            return Err(CqlError::invalid("Cannot provide custom timestamp for counter BATCH"));
+        }
         if timestamp.is_some() && made.timestamp.is_some() {
             return Err(CqlError::invalid("Timestamp must be set either on BATCH or individual statements"));
         }

@@ -3,7 +3,8 @@
 use super::expression::Expression;
 use super::markers::MarkerCollector;
 use super::operations::{self, Operation};
-use super::relations::{Relations, ValueSet, column, in_values};
+use super::relation_parts::{in_values, refuse_durations};
+use super::relations::{Relations, ValueSet, column};
 use super::restrictions::{
     ClusteringRestriction, PartitionRestriction, Restrictions, Use, partition_markers, restrictions,
 };
@@ -80,6 +81,21 @@ impl ModificationPlan {
 
     pub fn columns_of(&self, kind: ColumnKind) -> impl Iterator<Item = &Operation> {
         self.operations.iter().filter(move |operation| self.table.columns[operation.column].kind == kind)
+    }
+
+    /// Conditions on static columns and no others: they are met or not by the partition, whichever row is written.
+    pub fn has_only_static_conditions(&self) -> bool {
+        match &self.condition {
+            ConditionPlan::Columns(conditions) => {
+                conditions.iter().all(|condition| self.table.columns[condition.column].kind == ColumnKind::Static)
+            }
+            _ => false,
+        }
+    }
+
+    /// A condition looks at a row, not only at its partition.
+    fn has_row_conditions(&self) -> bool {
+        matches!(self.condition, ConditionPlan::Columns(_)) && !self.has_only_static_conditions()
     }
 
     /// Nothing but static columns is touched: the clustering may be left out.
@@ -184,14 +200,15 @@ impl Planning<'_> {
             if column.kind.is_primary_key() {
                 return invalid(format!("PRIMARY KEY part {} found in SET part", column.name));
             }
-            plan.operations.push(operations::assignment(column, &assignment.operation, &mut self.terms())?);
+            plan.operations.push(operations::assignment(column, assignment, &mut self.terms())?);
         }
         if table.is_counter() && (plan.ttl.is_some() || plan.timestamp.is_some()) {
             let what = if plan.ttl.is_some() { "TTL" } else { "custom timestamp" };
             return invalid(format!("Cannot provide {what} for counter updates"));
         }
         self.rows(&update.relations, Use::Update, &mut plan)?;
-        let only_static = plan.only_static();
+        plan.condition = self.condition(&update.condition)?;
+        let only_static = plan.only_static() && !plan.has_row_conditions();
         if !only_static && plan.clustering.prefix_columns() < table.clustering().len() {
             if plan.clustering.is_slice() {
                 return invalid(
@@ -202,14 +219,14 @@ impl Planning<'_> {
                 table.clustering()[plan.clustering.prefix_columns()..].iter().map(|column| &*column.name).collect();
             return invalid(format!("Some clustering keys are missing: {}", missing.join(", ")));
         }
-        if plan.columns_of(ColumnKind::Regular).next().is_none() && !plan.clustering.is_empty() {
+        let regular = plan.columns_of(ColumnKind::Regular).next().is_some() || plan.has_row_conditions();
+        if !regular && !plan.clustering.is_empty() {
             let names = restricted_names(&table, &plan.clustering);
             return invalid(format!(
                 "Invalid restrictions on clustering columns since the UPDATE statement modifies only static \
                  columns ({names})"
             ));
         }
-        plan.condition = self.condition(&update.condition)?;
         self.check_condition(&plan)?;
         Ok(plan)
     }
@@ -229,9 +246,24 @@ impl Planning<'_> {
             return invalid("Cannot provide custom timestamp for counter updates".to_string());
         }
         self.rows(&delete.relations, Use::Delete, &mut plan)?;
+        plan.condition = self.condition(&delete.condition)?;
         let whole_rows = plan.operations.is_empty();
         let regular = plan.columns_of(ColumnKind::Regular).next().is_some();
         let complete = plan.clustering.prefix_columns() == table.clustering().len();
+        if plan.is_conditional() && !complete {
+            let what = if regular || whole_rows {
+                "delete non static columns"
+            } else if plan.has_row_conditions() {
+                "use IF conditions on non static columns"
+            } else {
+                ""
+            };
+            if !what.is_empty() {
+                return invalid(format!(
+                    "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to {what}"
+                ));
+            }
+        }
         if regular && !complete {
             if plan.clustering.is_slice() {
                 return invalid("Range deletions are not supported for specific columns".to_string());
@@ -243,36 +275,20 @@ impl Planning<'_> {
                 names.join(", ")
             ));
         }
-        if !whole_rows && !regular && !plan.clustering.is_empty() {
+        if !whole_rows && !regular && !plan.clustering.is_empty() && !plan.has_row_conditions() {
             let names = restricted_names(&table, &plan.clustering);
             return invalid(format!(
                 "Invalid restrictions on clustering columns since the DELETE statement modifies only static \
                  columns ({names})"
             ));
         }
-        plan.condition = self.condition(&delete.condition)?;
         self.check_condition(&plan)?;
-        if plan.is_conditional() && whole_rows && !complete {
-            let statics_only = match &plan.condition {
-                ConditionPlan::Columns(conditions) => {
-                    conditions.iter().all(|condition| table.columns[condition.column].is_static())
-                }
-                _ => false,
-            };
-            if !statics_only || plan.clustering.is_slice() {
-                return invalid(
-                    "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order \
-                     to delete non static columns"
-                        .to_string(),
-                );
-            }
-        }
         Ok(plan)
     }
 
     fn rows(&mut self, relations: &[Relation], usage: Use, plan: &mut ModificationPlan) -> CqlResult<()> {
         let table = self.table.clone();
-        let relations = Relations::plan(&table, relations, &mut self.terms())?;
+        let relations = Relations::plan(&table, relations, false, &mut self.terms())?;
         let Restrictions { partition, clustering, .. } = restrictions(&table, relations, usage)?;
         for (position, index) in partition_markers(&partition) {
             self.markers.is_partition_key(position, index);
@@ -324,10 +340,8 @@ impl Planning<'_> {
         let receiver = Receiver { name: &column.name, cql_type: &cql_type };
         let (test, values) = match &condition.test {
             ConditionTest::Compare { operator, value } => {
-                if cql_type == CqlType::Duration
-                    && !matches!(operator, ComparisonOperator::Equal | ComparisonOperator::NotEqual)
-                {
-                    return invalid("Slice conditions are not supported on durations".to_string());
+                if !matches!(operator, ComparisonOperator::Equal | ComparisonOperator::NotEqual) {
+                    refuse_durations(&cql_type, &format!("Slice conditions ( {operator} )"))?;
                 }
                 (ConditionOperator::Compare(*operator), ValueSet::One(terms.term(value, receiver)?))
             }

@@ -67,9 +67,9 @@ fn invalid<T>(text: String) -> CqlResult<T> {
 ///
 /// # Errors
 /// Operations that the type of the column does not have.
-pub fn assignment(column: &Column, operation: &ast::Operation, terms: &mut TermPlanner<'_>) -> CqlResult<Operation> {
+pub fn assignment(column: &Column, written: &ast::Assignment, terms: &mut TermPlanner<'_>) -> CqlResult<Operation> {
     let whole = Receiver { name: &column.name, cql_type: &column.column_type };
-    let action = match operation {
+    let action = match &written.operation {
         ast::Operation::Set(term) => {
             if column.column_type == CqlType::Counter {
                 return invalid(format!(
@@ -83,13 +83,13 @@ pub fn assignment(column: &Column, operation: &ast::Operation, terms: &mut TermP
             CqlType::Counter => Action::Count { by: terms.term(term, counter(column))?, negative: false },
             CqlType::List(_) => Action::Append(terms.term(term, whole)?),
             CqlType::Set(_) | CqlType::Map(_) => Action::Put(terms.term(term, whole)?),
-            other => return invalid(refused(column, other, "+")),
+            other => return invalid(refused(column, other, written)),
         },
         ast::Operation::Prepend(term) => match &column.column_type {
             CqlType::List(_) => Action::Prepend(terms.term(term, whole)?),
             CqlType::Counter => Action::Count { by: terms.term(term, counter(column))?, negative: false },
             CqlType::Set(_) | CqlType::Map(_) => Action::Put(terms.term(term, whole)?),
-            other => return invalid(refused(column, other, "+")),
+            other => return invalid(refused(column, other, written)),
         },
         ast::Operation::Subtract(term) => match &column.column_type {
             CqlType::Counter => Action::Count { by: terms.term(term, counter(column))?, negative: true },
@@ -99,10 +99,10 @@ pub fn assignment(column: &Column, operation: &ast::Operation, terms: &mut TermP
                 let keys = CqlType::set(pair.0.clone());
                 Action::Remove(terms.term(term, Receiver { name: &column.name, cql_type: &keys })?)
             }
-            other => return invalid(refused(column, other, "-")),
+            other => return invalid(refused(column, other, written)),
         },
         ast::Operation::SetElement { key, value } => {
-            refuse_frozen(column)?;
+            refuse_frozen(column, written)?;
             let (key_type, value_type) = element_types(column)?;
             let is_list = matches!(column.column_type, CqlType::List(_));
             let key_name = if is_list { format!("idx({})", column.name) } else { format!("key({})", column.name) };
@@ -112,7 +112,7 @@ pub fn assignment(column: &Column, operation: &ast::Operation, terms: &mut TermP
             if is_list { Action::SetIndex(key, value) } else { Action::SetKey(key, value) }
         }
         ast::Operation::SetField { field, value } => {
-            refuse_frozen_type(column)?;
+            refuse_frozen_type(column, written)?;
             let (position, field_type) = field_of(column, field.as_str())?;
             let name = format!("{}.{}", column.name, field.as_str());
             Action::SetField(position, terms.term(value, Receiver { name: &name, cql_type: &field_type })?)
@@ -125,28 +125,33 @@ fn counter(column: &Column) -> Receiver<'_> {
     Receiver { name: &column.name, cql_type: &CqlType::Counter }
 }
 
-fn refused(column: &Column, cql_type: &CqlType, operator: &str) -> String {
+fn refused(column: &Column, cql_type: &CqlType, written: &ast::Assignment) -> String {
     let name = &column.name;
-    if cql_type.is_collection() {
-        format!("Invalid operation ({name} = {name} {operator} …) for frozen collection column {name}")
-    } else {
-        format!("Invalid operation ({name} = {name} {operator} …) for non counter column {name}")
-    }
+    let what = match cql_type.unfrozen() {
+        collection if collection.is_collection() => "frozen collection",
+        CqlType::Tuple(_) | CqlType::Udt(_) => "tuple",
+        _ => "non counter",
+    };
+    format!("Invalid operation ({written}) for {what} column {name}")
 }
 
-fn refuse_frozen(column: &Column) -> CqlResult<()> {
-    if !column.column_type.is_collection() {
-        return invalid(format!("Invalid operation ({0}[…] = …) for non collection column {0}", column.name));
+fn refuse_frozen(column: &Column, written: &ast::Assignment) -> CqlResult<()> {
+    let name = &column.name;
+    if !column.column_type.is_collection() && !column.column_type.unfrozen().is_collection() {
+        return invalid(format!("Invalid operation ({written}) for non collection column {name}"));
     }
     if !column.is_multi_cell() {
-        return invalid(format!("Invalid operation ({0}[…] = …) for frozen collection column {0}", column.name));
+        return invalid(format!("Invalid operation ({written}) for frozen collection column {name}"));
     }
     Ok(())
 }
 
-fn refuse_frozen_type(column: &Column) -> CqlResult<()> {
+fn refuse_frozen_type(column: &Column, written: &ast::Assignment) -> CqlResult<()> {
+    if !matches!(column.column_type.unfrozen(), CqlType::Udt(_)) {
+        return invalid(format!("Invalid operation ({written}) for non-UDT column {}", column.name));
+    }
     if !column.is_multi_cell() {
-        return invalid(format!("Invalid operation ({0}.… = …) for frozen UDT column {0}", column.name));
+        return invalid(format!("Invalid operation ({written}) for frozen UDT column {}", column.name));
     }
     Ok(())
 }

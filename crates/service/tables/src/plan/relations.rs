@@ -1,6 +1,10 @@
 //! The relations of a WHERE clause, resolved to columns and typed, gathered by column.
 
 use super::expression::Expression;
+use super::relation_parts::{
+    in_values, names_of, refuse_beside_contains, refuse_durations, refuse_multi_cell, symbol, tuple_start, tuple_type,
+    tuple_values,
+};
 use super::terms::{Receiver, TermPlanner};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{Column, ColumnKind, Table};
@@ -38,6 +42,12 @@ pub enum TupleSet {
     List(Expression),
 }
 
+impl TupleSet {
+    pub fn is_one(&self) -> bool {
+        matches!(self, TupleSet::Several(tuples) if tuples.len() == 1)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterOperator {
     /// Equal to one of the values.
@@ -61,6 +71,19 @@ pub struct Filter {
     pub values: ValueSet,
 }
 
+/// A test of several clustering columns at once of a row that is read.
+#[derive(Clone, Debug)]
+pub enum TupleFilter {
+    Lower(TupleBound),
+    Upper(TupleBound),
+    /// Equal to one of the tuples, from the `first` column on.
+    In {
+        first: usize,
+        width: usize,
+        tuples: TupleSet,
+    },
+}
+
 #[derive(Clone, Debug)]
 pub enum ColumnRestriction {
     Values(ValueSet),
@@ -75,10 +98,25 @@ pub struct Relations {
     pub token: (Option<Bound>, Option<Bound>),
     /// By position of the first clustering column: how many columns, and the values.
     pub tuple_values: BTreeMap<usize, (usize, TupleSet)>,
-    pub tuple_lower: Option<TupleBound>,
-    pub tuple_upper: Option<TupleBound>,
-    /// `column[key] = value`.
+    /// By position of the first clustering column: bounds on it, or on it and those behind it.
+    pub slices: BTreeMap<usize, ClusteringSlice>,
+    /// `column[key] = value`, and what is beside another filter of the column.
     pub filters: Vec<Filter>,
+    /// Filtering is allowed: relations on clustering columns need not follow each other.
+    allow_filtering: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ClusteringSlice {
+    pub lower: Option<TupleBound>,
+    pub upper: Option<TupleBound>,
+}
+
+impl ClusteringSlice {
+    fn width(&self) -> usize {
+        let width = |bound: &Option<TupleBound>| bound.as_ref().map_or(0, |bound| bound.values.len());
+        width(&self.lower).max(width(&self.upper))
+    }
 }
 
 fn invalid<T>(text: String) -> CqlResult<T> {
@@ -95,8 +133,13 @@ pub fn column<'t>(table: &'t Table, name: &str) -> CqlResult<&'t Column> {
 impl Relations {
     /// # Errors
     /// Unknown columns, operators that a column does not take, and relations that contradict each other by their shape.
-    pub fn plan(table: &Table, relations: &[Relation], planner: &mut TermPlanner<'_>) -> CqlResult<Relations> {
-        let mut all = Relations::default();
+    pub fn plan(
+        table: &Table,
+        relations: &[Relation],
+        allow_filtering: bool,
+        planner: &mut TermPlanner<'_>,
+    ) -> CqlResult<Relations> {
+        let mut all = Relations { allow_filtering, ..Relations::default() };
         for relation in relations {
             all.add(table, relation, planner)?;
         }
@@ -111,7 +154,7 @@ impl Relations {
                     let column = column(table, name.as_str())?;
                     refuse_multi_cell(column, "IN")?;
                     let values = in_values(column, values, planner)?;
-                    self.values(column, values)
+                    self.values(table, column, values)
                 }
                 RelationTarget::Tuple(names) => self.tuple_in(table, names, values, planner),
                 _ => invalid("IN is only possible on columns and tuples of columns".to_string()),
@@ -129,7 +172,7 @@ impl Relations {
                 };
                 let name = format!("value({})", column.name);
                 let value = planner.term(value, Receiver { name: &name, cql_type: &element })?;
-                self.filter(column, None, FilterOperator::Contains, ValueSet::One(value))
+                self.filter(table, column, None, FilterOperator::Contains, ValueSet::One(value))
             }
             Relation::ContainsKey { column: name, key } => {
                 let column = column(table, name.as_str())?;
@@ -138,7 +181,7 @@ impl Relations {
                 };
                 let name = format!("key({})", column.name);
                 let key = planner.term(key, Receiver { name: &name, cql_type: &pair.0 })?;
-                self.filter(column, None, FilterOperator::ContainsKey, ValueSet::One(key))
+                self.filter(table, column, None, FilterOperator::ContainsKey, ValueSet::One(key))
             }
             Relation::Like { column: name, .. } => {
                 let column = column(table, name.as_str())?;
@@ -165,31 +208,33 @@ impl Relations {
         planner: &mut TermPlanner<'_>,
     ) -> CqlResult<()> {
         if operator == ComparisonOperator::NotEqual {
-            let name = match left {
-                RelationTarget::Column(name) | RelationTarget::Element { column: name, .. } => name.as_str(),
-                _ => "…",
-            };
-            return invalid(format!("Unsupported \"!=\" relation: {name} != …"));
+            return invalid(format!("Unsupported \"!=\" relation: {left} != {right}"));
         }
         match left {
             RelationTarget::Column(name) => {
                 let column = column(table, name.as_str())?;
+                if operator != ComparisonOperator::Equal {
+                    refuse_durations(&column.column_type, "Slice restrictions")?;
+                }
                 refuse_multi_cell(column, symbol(operator))?;
                 let receiver = Receiver { name: &column.name, cql_type: &column.column_type };
                 let value = planner.term(right, receiver)?;
                 if operator == ComparisonOperator::Equal {
-                    return self.values(column, ValueSet::One(value));
+                    return self.values(table, column, ValueSet::One(value));
                 }
-                if column.column_type == CqlType::Duration {
-                    return invalid("Slice restrictions are not supported on duration columns".to_string());
-                }
-                self.slice(column, operator, value)
+                self.slice(table, column, operator, value)
             }
             RelationTarget::Element { column: name, key } => {
                 let column = column(table, name.as_str())?;
                 let CqlType::Map(pair) = column.column_type.unfrozen() else {
                     return invalid(format!("Column {} cannot be used as a map", column.name));
                 };
+                if !column.is_multi_cell() {
+                    return invalid(format!(
+                        "Map-entry equality predicates on frozen map column {} are not supported",
+                        column.name
+                    ));
+                }
                 if operator != ComparisonOperator::Equal {
                     return invalid(format!(
                         "Only EQ relations are supported on map entries, but got {}",
@@ -199,13 +244,7 @@ impl Relations {
                 let (key_name, value_name) = (format!("key({})", column.name), format!("value({})", column.name));
                 let key = planner.term(key, Receiver { name: &key_name, cql_type: &pair.0 })?;
                 let value = planner.term(right, Receiver { name: &value_name, cql_type: &pair.1 })?;
-                self.filters.push(Filter {
-                    column: column.index,
-                    element: Some(key),
-                    operator: FilterOperator::In,
-                    values: ValueSet::One(value),
-                });
-                Ok(())
+                self.filter(table, column, Some(key), FilterOperator::In, ValueSet::One(value))
             }
             RelationTarget::Token(names) => self.compare_token(table, names, operator, right, planner),
             RelationTarget::Tuple(names) => self.compare_tuple(table, names, operator, right, planner),
@@ -227,6 +266,9 @@ impl Relations {
         let in_order = names.len() == key.len() && names.iter().zip(key).all(|(name, column)| *name == *column.name);
         if !in_order {
             let expected: Vec<&str> = key.iter().map(|column| &*column.name).collect();
+            if (1..names.len()).any(|index| names[..index].contains(&names[index])) {
+                return invalid("The token() function contains duplicate partition key components".to_string());
+            }
             let same = names.len() == key.len() && names.iter().all(|name| expected.contains(&name.as_str()));
             return invalid(if same {
                 format!("The token function arguments must be in the partition key order: {}", expected.join(", "))
@@ -268,20 +310,114 @@ impl Relations {
         let first = tuple_start(table, names)?;
         let columns = &table.clustering()[first..first + names.len()];
         let values = tuple_values(columns, right, planner)?;
-        match operator {
-            ComparisonOperator::Equal => {
-                for (column, value) in columns.iter().zip(values) {
-                    self.values(column, ValueSet::One(value))?;
-                }
+        if operator == ComparisonOperator::Equal {
+            for (column, value) in columns.iter().zip(values) {
+                self.values(table, column, ValueSet::One(value))?;
             }
-            ComparisonOperator::Greater | ComparisonOperator::GreaterOrEqual => {
-                let inclusive = operator == ComparisonOperator::GreaterOrEqual;
-                set_bound(&mut self.tuple_lower, TupleBound { first, values, inclusive }, "start", names)?;
-            }
+            return Ok(());
+        }
+        self.clustering_slice(table, columns, operator, values)
+    }
+
+    /// A bound on clustering columns: one, or several that follow each other.
+    fn clustering_slice(
+        &mut self,
+        table: &Table,
+        columns: &[Column],
+        operator: ComparisonOperator,
+        values: Vec<Expression>,
+    ) -> CqlResult<()> {
+        let Some(first) = columns.first().map(|column| column.position) else { return Ok(()) };
+        for column in columns {
+            self.refuse_values(column)?;
+        }
+        let overlapping = |(position, slice): &(&usize, &ClusteringSlice)| {
+            **position < first + columns.len() && first < **position + slice.width() && **position != first
+        };
+        if let Some((position, _)) = self.slices.iter().find(overlapping) {
+            return invalid(format!(
+                "Column \"{}\" cannot be restricted by two inequalities not starting with the same column",
+                table.clustering()[first.max(*position)].name
+            ));
+        }
+        self.enter_clustering(table, first, true)?;
+        let is_lower = matches!(operator, ComparisonOperator::Greater | ComparisonOperator::GreaterOrEqual);
+        let inclusive = matches!(operator, ComparisonOperator::GreaterOrEqual | ComparisonOperator::LessOrEqual);
+        let slice = self.slices.entry(first).or_default();
+        let (target, which) = if is_lower { (&mut slice.lower, "start") } else { (&mut slice.upper, "end") };
+        if let Some(before) = target {
+            let common = columns.len().min(before.values.len());
+            let names: Vec<&str> = columns[..common].iter().map(|column| &*column.name).collect();
+            return invalid(format!(
+                "More than one restriction was found for the {which} bound on {}",
+                names.join(" ,")
+            ));
+        }
+        *target = Some(TupleBound { first, values, inclusive });
+        Ok(())
+    }
+
+    /// Checks that relations on clustering columns follow each other, as far as they have to: behind a slice nothing
+    /// can be found without filtering.
+    fn enter_clustering(&self, table: &Table, first: usize, is_slice: bool) -> CqlResult<()> {
+        if self.allow_filtering {
+            return Ok(());
+        }
+        let columns = table.clustering();
+        let restricted = |column: &&Column| {
+            self.columns.contains_key(&column.index)
+                || self.slices.contains_key(&column.position)
+                || self.tuple_values.contains_key(&column.position)
+        };
+        let Some(last) = columns.iter().rfind(restricted) else { return Ok(()) };
+        if self.slices.contains_key(&last.position) && first > last.position {
+            return invalid(format!(
+                "Clustering column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a non-EQ \
+                 relation)",
+                columns[first].name, last.name
+            ));
+        }
+        if is_slice && first < last.position {
+            let next = columns[first + 1..].iter().find(restricted).unwrap_or(last);
+            return invalid(format!(
+                "PRIMARY KEY column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a non-EQ \
+                 relation)",
+                next.name, columns[first].name
+            ));
+        }
+        Ok(())
+    }
+
+    /// A column whose values are given takes no other relation.
+    fn refuse_values(&self, column: &Column) -> CqlResult<()> {
+        let kind = match self.columns.get(&column.index) {
+            Some(ColumnRestriction::Values(ValueSet::One(_))) => "an Equal",
+            Some(ColumnRestriction::Values(_)) => "a IN",
+            Some(ColumnRestriction::Filter(_)) => return refuse_beside_contains(column),
             _ => {
-                let inclusive = operator == ComparisonOperator::LessOrEqual;
-                set_bound(&mut self.tuple_upper, TupleBound { first, values, inclusive }, "end", names)?;
+                let covers = |(first, (width, _)): (&usize, &(usize, TupleSet))| {
+                    (*first..first + width).contains(&column.position)
+                };
+                if column.kind != ColumnKind::Clustering || !self.tuple_values.iter().any(covers) {
+                    return Ok(());
+                }
+                "a IN"
             }
+        };
+        invalid(format!("{} cannot be restricted by more than one relation if it includes {kind}", column.name))
+    }
+
+    /// A column that is restricted by inequalities takes nothing else.
+    fn refuse_slice(&self, column: &Column) -> CqlResult<()> {
+        let covers =
+            |(first, slice): (&usize, &ClusteringSlice)| (*first..first + slice.width()).contains(&column.position);
+        let sliced = matches!(self.columns.get(&column.index), Some(ColumnRestriction::Slice { .. }))
+            || (column.kind == ColumnKind::Clustering && self.slices.iter().any(covers));
+        if sliced {
+            return invalid(format!(
+                "Column \"{}\" cannot be restricted by both an equality and an inequality relation",
+                column.name
+            ));
         }
         Ok(())
     }
@@ -305,35 +441,39 @@ impl Relations {
                 TupleSet::List(planner.marker(marker, &format!("in({})", names_of(columns)), &list))
             }
         };
-        if self.tuple_values.insert(first, (names.len(), tuples)).is_some() {
-            return invalid(format!(
-                "{} cannot be restricted by more than one relation if it includes an IN",
-                names_of(columns)
-            ));
+        for column in columns {
+            self.refuse_values(column)?;
+            self.refuse_slice(column)?;
         }
+        self.enter_clustering(table, first, false)?;
+        self.tuple_values.insert(first, (names.len(), tuples));
         Ok(())
     }
 
-    fn values(&mut self, column: &Column, values: ValueSet) -> CqlResult<()> {
-        let kind = if matches!(values, ValueSet::One(_)) { "an Equal" } else { "a IN" };
-        if self.columns.insert(column.index, ColumnRestriction::Values(values)).is_some() {
-            return invalid(format!(
-                "{} cannot be restricted by more than one relation if it includes {kind}",
-                column.name
-            ));
+    fn values(&mut self, table: &Table, column: &Column, values: ValueSet) -> CqlResult<()> {
+        self.refuse_values(column)?;
+        self.refuse_slice(column)?;
+        if column.kind == ColumnKind::Clustering {
+            self.enter_clustering(table, column.position, false)?;
         }
+        self.columns.insert(column.index, ColumnRestriction::Values(values));
         Ok(())
     }
 
-    fn slice(&mut self, column: &Column, operator: ComparisonOperator, value: Expression) -> CqlResult<()> {
+    fn slice(
+        &mut self,
+        table: &Table,
+        column: &Column,
+        operator: ComparisonOperator,
+        value: Expression,
+    ) -> CqlResult<()> {
+        if column.kind == ColumnKind::Clustering {
+            return self.clustering_slice(table, std::slice::from_ref(column), operator, vec![value]);
+        }
+        self.refuse_values(column)?;
         let empty = ColumnRestriction::Slice { lower: None, upper: None };
         let restriction = self.columns.entry(column.index).or_insert(empty);
-        let ColumnRestriction::Slice { lower, upper } = restriction else {
-            return invalid(format!(
-                "{} cannot be restricted by more than one relation if it includes an Equal",
-                column.name
-            ));
-        };
+        let ColumnRestriction::Slice { lower, upper } = restriction else { return Ok(()) };
         let inclusive = matches!(operator, ComparisonOperator::GreaterOrEqual | ComparisonOperator::LessOrEqual);
         let is_lower = matches!(operator, ComparisonOperator::Greater | ComparisonOperator::GreaterOrEqual);
         let (target, which) = if is_lower { (lower, "start") } else { (upper, "end") };
@@ -346,118 +486,24 @@ impl Relations {
 
     fn filter(
         &mut self,
+        table: &Table,
         column: &Column,
         element: Option<Expression>,
         operator: FilterOperator,
         values: ValueSet,
     ) -> CqlResult<()> {
+        if !matches!(self.columns.get(&column.index), Some(ColumnRestriction::Filter(_))) {
+            self.refuse_values(column)?;
+        }
+        self.refuse_slice(column)?;
+        if column.kind == ColumnKind::Clustering {
+            self.enter_clustering(table, column.position, false)?;
+        }
         let filter = Filter { column: column.index, element, operator, values };
         match self.columns.entry(column.index).or_insert(ColumnRestriction::Filter(Vec::new())) {
             ColumnRestriction::Filter(filters) => filters.push(filter),
             _ => self.filters.push(filter),
         }
         Ok(())
-    }
-}
-
-fn set_bound(target: &mut Option<TupleBound>, bound: TupleBound, which: &str, names: &[Identifier]) -> CqlResult<()> {
-    if target.is_some() {
-        let names: Vec<&str> = names.iter().map(Identifier::as_str).collect();
-        return invalid(format!("More than one restriction was found for the {which} bound on {}", names.join(", ")));
-    }
-    *target = Some(bound);
-    Ok(())
-}
-
-fn refuse_multi_cell(column: &Column, operator: &str) -> CqlResult<()> {
-    if column.is_multi_cell() {
-        return invalid(format!(
-            "Collection column '{}' ({}) cannot be restricted by a '{operator}' relation",
-            column.name, column.column_type
-        ));
-    }
-    Ok(())
-}
-
-fn symbol(operator: ComparisonOperator) -> &'static str {
-    match operator {
-        ComparisonOperator::Equal => "=",
-        ComparisonOperator::NotEqual => "!=",
-        ComparisonOperator::Less => "<",
-        ComparisonOperator::LessOrEqual => "<=",
-        ComparisonOperator::Greater => ">",
-        ComparisonOperator::GreaterOrEqual => ">=",
-    }
-}
-
-pub fn in_values(column: &Column, values: &InValues, planner: &mut TermPlanner<'_>) -> CqlResult<ValueSet> {
-    match values {
-        InValues::List(terms) => {
-            let receiver = Receiver { name: &column.name, cql_type: &column.column_type };
-            let values = terms.iter().map(|term| planner.term(term, receiver)).collect::<CqlResult<Vec<_>>>()?;
-            Ok(ValueSet::Several(values))
-        }
-        InValues::Bind(marker) => {
-            let list = CqlType::list(column.column_type.clone());
-            Ok(ValueSet::List(planner.marker(marker, &format!("in({})", column.name), &list)))
-        }
-    }
-}
-
-fn names_of(columns: &[Column]) -> String {
-    let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
-    names.join(",")
-}
-
-fn tuple_type(columns: &[Column]) -> CqlType {
-    CqlType::tuple(columns.iter().map(|column| column.column_type.clone()).collect::<Vec<_>>())
-}
-
-/// The position of the first of clustering columns that follow each other.
-fn tuple_start(table: &Table, names: &[Identifier]) -> CqlResult<usize> {
-    let mut previous: Option<&Column> = None;
-    let mut first = 0;
-    for name in names {
-        let column = column(table, name.as_str())?;
-        if column.kind != ColumnKind::Clustering {
-            return invalid(format!(
-                "Multi-column relations can only be applied to clustering columns but was applied to: {}",
-                column.name
-            ));
-        }
-        match previous {
-            None => first = column.position,
-            Some(before) if column.position == before.position => {
-                return invalid(format!("Column \"{}\" appeared twice in a relation", column.name));
-            }
-            Some(before) if column.position != before.position + 1 => {
-                return invalid(format!(
-                    "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: {}",
-                    names.iter().map(Identifier::as_str).collect::<Vec<_>>().join(", ")
-                ));
-            }
-            Some(_) => {}
-        }
-        previous = Some(column);
-    }
-    Ok(first)
-}
-
-fn tuple_values(columns: &[Column], term: &Term, planner: &mut TermPlanner<'_>) -> CqlResult<Vec<Expression>> {
-    match term {
-        Term::Tuple(parts) => {
-            if parts.len() != columns.len() {
-                return invalid(format!("Expected {} elements in value tuple, but got {}", columns.len(), parts.len()));
-            }
-            let value = |(part, column): (&Term, &Column)| {
-                planner.term(part, Receiver { name: &column.name, cql_type: &column.column_type })
-            };
-            parts.iter().zip(columns).map(value).collect()
-        }
-        Term::Bind(marker) => {
-            let bound = planner.marker(marker, &format!("({})", names_of(columns)), &tuple_type(columns));
-            Ok((0..columns.len()).map(|index| Expression::Field(Box::new(bound.clone()), index)).collect())
-        }
-        _ => invalid(format!("Invalid tuple literal for ({})", names_of(columns))),
     }
 }

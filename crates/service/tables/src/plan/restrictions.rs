@@ -7,7 +7,9 @@
 //! ```
 
 use super::expression::Expression;
-use super::relations::{Bound, ColumnRestriction, Filter, FilterOperator, Relations, TupleBound, TupleSet, ValueSet};
+use super::relations::{
+    Bound, ColumnRestriction, Filter, FilterOperator, Relations, TupleBound, TupleFilter, TupleSet, ValueSet,
+};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{Column, ColumnKind, Table};
 
@@ -19,11 +21,24 @@ pub const NEEDS_FILTERING: &str = "Cannot execute this query as it might involve
 #[derive(Clone, Debug)]
 pub struct Restrictions {
     pub partition: PartitionRestriction,
+    /// Of partitions that are named, those whose tokens lie between two bounds.
+    pub tokens: TokenBounds,
     pub clustering: ClusteringRestriction,
     pub filters: Vec<Filter>,
+    /// Filters on several clustering columns at once.
+    pub tuple_filters: Vec<TupleFilter>,
     /// Some restriction chooses rows: a partition without any is then no result, even if it has static columns.
     pub chooses_rows: bool,
 }
+
+impl Restrictions {
+    /// Some rows that are read are no results.
+    pub fn filters_rows(&self) -> bool {
+        !self.filters.is_empty() || !self.tuple_filters.is_empty()
+    }
+}
+
+pub type TokenBounds = (Option<Bound>, Option<Bound>);
 
 #[derive(Clone, Debug)]
 pub enum PartitionRestriction {
@@ -48,6 +63,11 @@ pub enum ClusteringStep {
 }
 
 impl ClusteringStep {
+    /// One value for one column.
+    pub fn is_one(&self) -> bool {
+        matches!(self, ClusteringStep::Values(ValueSet::One(_)))
+    }
+
     fn width(&self) -> usize {
         match self {
             ClusteringStep::Values(_) => 1,
@@ -90,8 +110,9 @@ pub fn restrictions(table: &Table, mut relations: Relations, usage: Use) -> CqlR
     let partition = partition_restriction(table, &mut relations, select, usage, &mut filters)?;
     let is_range = matches!(partition, PartitionRestriction::Tokens { .. });
     let before = filters.len();
-    let clustering = clustering_restriction(table, &mut relations, select, is_range, &mut filters)?;
-    let clustering_filtered = filters.len() > before;
+    let clustering = clustering_restriction(table, &mut relations, select, is_range)?;
+    let tuple_filters = rest_of_clustering(table, &mut relations, select, &mut filters)?;
+    let clustering_filtered = filters.len() > before || !tuple_filters.is_empty();
     let columns = table.columns.as_slice();
     for (index, restriction) in std::mem::take(&mut relations.columns) {
         let column = &columns[index];
@@ -105,12 +126,13 @@ pub fn restrictions(table: &Table, mut relations: Relations, usage: Use) -> CqlR
         let name = columns.get(filter.column).map_or("", |column| &column.name);
         return Err(CqlError::Invalid(format!("Non PRIMARY KEY columns found in where clause: {name} ")));
     }
-    if !filters.is_empty() && select == Some(false) {
+    if !(filters.is_empty() && tuple_filters.is_empty()) && select == Some(false) {
         return Err(CqlError::invalid(NEEDS_FILTERING));
     }
     let on_regular = filters.iter().any(|filter| columns[filter.column].kind == ColumnKind::Regular);
     let chooses_rows = !clustering.is_empty() || clustering_filtered || on_regular;
-    Ok(Restrictions { partition, clustering, filters, chooses_rows })
+    let tokens = std::mem::take(&mut relations.token);
+    Ok(Restrictions { partition, tokens, clustering, filters, tuple_filters, chooses_rows })
 }
 
 fn partition_restriction(
@@ -121,20 +143,12 @@ fn partition_restriction(
     filters: &mut Vec<Filter>,
 ) -> CqlResult<PartitionRestriction> {
     let key = table.partition_key();
-    if relations.token.0.is_some() || relations.token.1.is_some() {
-        if select.is_none() {
-            let name = if usage == Use::Update { "UPDATE" } else { "DELETE" };
-            return Err(CqlError::Invalid(format!(
-                "The token function cannot be used in WHERE clauses for {name} statements"
-            )));
-        }
-        if key.iter().any(|column| relations.columns.contains_key(&column.index)) {
-            return Err(CqlError::invalid(
-                "Columns of the partition key cannot be restricted by both a normal relation and a token relation",
-            ));
-        }
-        let (lower, upper) = std::mem::take(&mut relations.token);
-        return Ok(PartitionRestriction::Tokens { lower, upper });
+    let by_token = relations.token.0.is_some() || relations.token.1.is_some();
+    if by_token && select.is_none() {
+        let name = if usage == Use::Update { "UPDATE" } else { "DELETE" };
+        return Err(CqlError::Invalid(format!(
+            "The token function cannot be used in WHERE clauses for {name} statements"
+        )));
     }
     let by_values =
         |column: &Column| matches!(relations.columns.get(&column.index), Some(ColumnRestriction::Values(_)));
@@ -145,6 +159,11 @@ fn partition_restriction(
             _ => None,
         });
         return Ok(PartitionRestriction::Keys(values.collect()));
+    }
+    let is_restricted = key.iter().any(|column| relations.columns.contains_key(&column.index));
+    if !is_restricted && by_token {
+        let (lower, upper) = std::mem::take(&mut relations.token);
+        return Ok(PartitionRestriction::Tokens { lower, upper });
     }
     let missing: Vec<&str> = key
         .iter()
@@ -170,7 +189,8 @@ fn partition_restriction(
             to_filters(column, restriction, filters);
         }
     }
-    Ok(PartitionRestriction::Tokens { lower: None, upper: None })
+    let (lower, upper) = std::mem::take(&mut relations.token);
+    Ok(PartitionRestriction::Tokens { lower, upper })
 }
 
 fn clustering_restriction(
@@ -178,51 +198,64 @@ fn clustering_restriction(
     relations: &mut Relations,
     select: Option<bool>,
     is_range: bool,
-    filters: &mut Vec<Filter>,
 ) -> CqlResult<ClusteringRestriction> {
     let mut restriction = ClusteringRestriction::default();
     let columns = table.clustering();
-    let mut position = 0;
+    if select != Some(true) {
+        refuse_gaps(columns, relations)?;
+    }
     // Rows of many partitions do not lie together: what is said about clustering can only be filtered.
-    while !is_range && position < columns.len() {
+    while !is_range && restriction.prefix_columns() < columns.len() {
+        let position = restriction.prefix_columns();
         if let Some((width, tuples)) = relations.tuple_values.remove(&position) {
             restriction.steps.push(ClusteringStep::Tuples { width, tuples });
-            position += width;
             continue;
         }
-        let column = &columns[position];
-        if relations.tuple_lower.as_ref().is_some_and(|bound| bound.first == position)
-            || relations.tuple_upper.as_ref().is_some_and(|bound| bound.first == position)
-        {
-            restriction.lower = relations.tuple_lower.take();
-            restriction.upper = relations.tuple_upper.take();
+        if let Some(slice) = relations.slices.remove(&position) {
+            restriction.lower = slice.lower;
+            restriction.upper = slice.upper;
+            break;
         }
-        match relations.columns.remove(&column.index) {
-            Some(ColumnRestriction::Values(values)) if !restriction.is_slice() => {
-                restriction.steps.push(ClusteringStep::Values(values));
-                position += 1;
-            }
-            Some(ColumnRestriction::Slice { lower, upper }) if !restriction.is_slice() => {
-                let bound = |bound: Option<Bound>| {
-                    bound.map(|bound| TupleBound {
-                        first: position,
-                        values: vec![bound.value],
-                        inclusive: bound.inclusive,
-                    })
-                };
-                restriction.lower = bound(lower);
-                restriction.upper = bound(upper);
-                break;
-            }
+        let index = columns[position].index;
+        match relations.columns.remove(&index) {
+            Some(ColumnRestriction::Values(values)) => restriction.steps.push(ClusteringStep::Values(values)),
             Some(other) => {
-                relations.columns.insert(column.index, other);
+                relations.columns.insert(index, other);
                 break;
             }
             None => break,
         }
     }
-    rest_of_clustering(table, relations, select, &restriction, filters)?;
     Ok(restriction)
+}
+
+/// Without filtering every restricted column follows another that is, and none is looked into.
+fn refuse_gaps(columns: &[Column], relations: &Relations) -> CqlResult<()> {
+    let contains = |column: &&Column| {
+        matches!(relations.columns.get(&column.index), Some(ColumnRestriction::Filter(_)))
+            || relations.filters.iter().any(|filter| filter.column == column.index)
+    };
+    if columns.iter().any(|column| contains(&column)) {
+        return Err(CqlError::invalid(
+            "Clustering columns can only be restricted with CONTAINS with a secondary index or filtering",
+        ));
+    }
+    let mut expected = 0;
+    for (position, column) in columns.iter().enumerate() {
+        let width = match (relations.tuple_values.get(&position), relations.slices.get(&position)) {
+            (Some((width, _)), _) => *width,
+            (None, Some(_)) => 1,
+            (None, None) => usize::from(relations.columns.contains_key(&column.index)),
+        };
+        if width > 0 && position > expected {
+            return Err(CqlError::Invalid(format!(
+                "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{}\" is not restricted",
+                column.name, columns[expected].name
+            )));
+        }
+        expected = expected.max(position + width);
+    }
+    Ok(())
 }
 
 /// What the prefix did not take becomes a filter, or is an error.
@@ -230,50 +263,25 @@ fn rest_of_clustering(
     table: &Table,
     relations: &mut Relations,
     select: Option<bool>,
-    taken: &ClusteringRestriction,
     filters: &mut Vec<Filter>,
-) -> CqlResult<()> {
-    let columns = table.clustering();
-    let tuples_left =
-        relations.tuple_lower.is_some() || relations.tuple_upper.is_some() || !relations.tuple_values.is_empty();
-    if tuples_left {
-        return Err(match select {
-            Some(false) => CqlError::invalid(NEEDS_FILTERING),
-            _ => CqlError::invalid(
-                "Multi-column relations can only be applied to the clustering columns after those that are restricted \
-                 by EQ or IN",
-            ),
-        });
-    }
-    for column in columns {
-        let Some(restriction) = relations.columns.remove(&column.index) else { continue };
-        if select != Some(true) {
-            let before = column.position.checked_sub(1).and_then(|before| columns.get(before));
-            let preceding = columns.get(taken.prefix_columns()).or(before).map_or("", |before| &*before.name);
-            if matches!(restriction, ColumnRestriction::Filter(..)) {
-                return Err(CqlError::invalid(
-                    "Clustering columns can only be restricted with CONTAINS with a secondary index or filtering",
-                ));
-            }
-            return Err(CqlError::Invalid(if taken.is_slice() {
-                format!(
-                    "Clustering column \"{}\" cannot be restricted (preceding column \"{preceding}\" is \
-                     restricted by a non-EQ relation)",
-                    column.name
-                )
-            } else if column.position > taken.prefix_columns() {
-                format!(
-                    "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{preceding}\" is not \
-                     restricted",
-                    column.name
-                )
-            } else {
-                NEEDS_FILTERING.to_string()
-            }));
+) -> CqlResult<Vec<TupleFilter>> {
+    let mut tuple_filters = Vec::new();
+    for column in table.clustering() {
+        if let Some(restriction) = relations.columns.remove(&column.index) {
+            to_filters(column, restriction, filters);
         }
-        to_filters(column, restriction, filters);
+        if let Some((width, tuples)) = relations.tuple_values.remove(&column.position) {
+            tuple_filters.push(TupleFilter::In { first: column.position, width, tuples });
+        }
+        if let Some(slice) = relations.slices.remove(&column.position) {
+            tuple_filters.extend(slice.lower.map(TupleFilter::Lower));
+            tuple_filters.extend(slice.upper.map(TupleFilter::Upper));
+        }
     }
-    Ok(())
+    if select.is_none() && !tuple_filters.is_empty() {
+        return Err(CqlError::invalid("Multi-column relations have to follow each other in this statement"));
+    }
+    Ok(tuple_filters)
 }
 
 fn to_filters(column: &Column, restriction: ColumnRestriction, filters: &mut Vec<Filter>) {

@@ -54,8 +54,8 @@ pub fn select(
     let terms = TermPlanner { schema, keyspace: &table.keyspace, table, markers: &mut *markers };
     let selection = SelectionPlanner::new(table, terms).plan(&select.selection)?;
     let mut terms = TermPlanner { schema, keyspace: &table.keyspace, table, markers: &mut *markers };
-    let relations = Relations::plan(table, &select.relations, &mut terms)?;
     let allow_filtering = select.allow_filtering || table.is_virtual();
+    let relations = Relations::plan(table, &select.relations, allow_filtering, &mut terms)?;
     let restrictions = restrictions(table, relations, Use::Select { allow_filtering })?;
     let int = |name| Receiver { name, cql_type: &CqlType::Int };
     let per_partition = select.per_partition_limit.as_ref();
@@ -69,6 +69,9 @@ pub fn select(
     let used = used_columns(&selection, &restrictions);
     if select.distinct {
         check_distinct(table, &used, &restrictions, select)?;
+    }
+    if grouping == Some(0) && per_partition_limit.is_some() {
+        return invalid("PER PARTITION LIMIT is not allowed with aggregate queries.".to_string());
     }
     if select.distinct && per_partition_limit.is_some() {
         return invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries".to_string());
@@ -130,7 +133,8 @@ fn check_distinct(table: &Table, used: &[usize], restrictions: &Restrictions, se
     let filtered: Vec<usize> = restrictions.filters.iter().map(|filter| filter.column).collect();
     let allowed =
         |place: &&usize| !matches!(table.columns[**place].kind, ColumnKind::PartitionKey | ColumnKind::Static);
-    if !restrictions.clustering.is_empty() || filtered.iter().any(|place| allowed(&place)) {
+    let clustering = !restrictions.clustering.is_empty() || !restrictions.tuple_filters.is_empty();
+    if clustering || filtered.iter().any(|place| allowed(&place)) {
         return invalid(
             "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns."
                 .to_string(),
@@ -211,12 +215,31 @@ fn has_one_value(restrictions: &Restrictions, place: usize, table: &Table) -> bo
     use super::restrictions::ClusteringStep;
     let partition = table.partition_key().len();
     match &restrictions.partition {
-        PartitionRestriction::Keys(values) if place < partition => matches!(values[place], ValueSet::One(_)),
+        PartitionRestriction::Keys(values) if place < partition => is_one(&values[place]),
         _ if place < partition => false,
         _ => {
-            let step = restrictions.clustering.steps.get(place - partition);
-            matches!(step, Some(ClusteringStep::Values(ValueSet::One(_))))
+            let mut position = partition;
+            for step in &restrictions.clustering.steps {
+                let (width, one) = match step {
+                    ClusteringStep::Values(values) => (1, is_one(values)),
+                    ClusteringStep::Tuples { width, tuples } => (*width, tuples.is_one()),
+                };
+                if place < position + width {
+                    return one;
+                }
+                position += width;
+            }
+            false
         }
+    }
+}
+
+/// `= v` and `IN (v)`.
+fn is_one(values: &ValueSet) -> bool {
+    match values {
+        ValueSet::One(_) => true,
+        ValueSet::Several(values) => values.len() == 1,
+        ValueSet::List(_) => false,
     }
 }
 

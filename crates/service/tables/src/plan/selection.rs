@@ -10,7 +10,7 @@ use crate::schema::{Column, ColumnKind, Table};
 use crate::types::function::{self, Call};
 use crate::types::literal;
 use holon_cql::CqlType;
-use holon_cql_language::ast::{self, Selection, Selector, Term, WriteAttribute};
+use holon_cql_language::ast::{self, Selection, Selector, SelectorOperation, Term, WriteAttribute};
 
 /// One column of the result.
 #[derive(Clone, Debug)]
@@ -92,6 +92,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             Selector::Cast { selector, to } => {
                 let inner = self.nested(selector, None)?;
                 let to = self.terms.named_type(to)?;
+                if inner.cql_type.unfrozen() == to.unfrozen() {
+                    return Ok(inner);
+                }
                 let call = Call::cast(&inner.cql_type, &to).map_err(CqlError::Invalid)?;
                 let name = format!("cast({} as {to})", inner.name);
                 Ok(Typed { expression: Expression::Call(Box::new(call), vec![inner.expression]), cql_type: to, name })
@@ -114,18 +117,7 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             }
             Selector::Element { of, key } => self.element(of, key),
             Selector::Slice { of, from, to } => self.slice(of, from.as_ref(), to.as_ref()),
-            Selector::TypeHint { hint, selector } => {
-                let cql_type = self.terms.named_type(hint)?;
-                let inner = self.nested(selector, Some(&cql_type))?;
-                if !function::is_assignable(&inner.cql_type, &cql_type) {
-                    return invalid(format!(
-                        "Cannot assign value {} of type {} to {cql_type}",
-                        inner.name, inner.cql_type
-                    ));
-                }
-                let name = format!("({cql_type}){}", inner.name);
-                Ok(Typed { expression: inner.expression, cql_type, name })
-            }
+            Selector::TypeHint { hint, selector } => self.type_hint(hint, selector),
             Selector::Negate(inner) => {
                 let inner = self.nested(inner, wanted)?;
                 let call = Call::negate(&inner.cql_type).map_err(CqlError::Invalid)?;
@@ -133,6 +125,7 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                 Ok(Typed { expression: Expression::Call(Box::new(call), vec![inner.expression]), cql_type, name })
             }
             Selector::Arithmetic(operation) => {
+                refuse_ambiguous(operation, wanted)?;
                 let left_is_term = as_term(&operation.left).is_some();
                 // The side that has a type of its own comes first: a constant on the other takes its type.
                 let (left, right) = if left_is_term {
@@ -143,8 +136,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                     let right = self.nested(&operation.right, Some(&left.cql_type))?;
                     (left, right)
                 };
-                let call = Call::arithmetic(operation.operator, &left.cql_type, &right.cql_type, wanted)
-                    .map_err(CqlError::Invalid)?;
+                let call =
+                    Call::arithmetic(operation.operator, &left.cql_type, &right.cql_type, (&left.name, &right.name))
+                        .map_err(CqlError::Invalid)?;
                 let name = format!("{} {} {}", left.name, call.name().trim_start_matches("system."), right.name);
                 let cql_type = call.return_type().clone();
                 let expression = Expression::Call(Box::new(call), vec![left.expression, right.expression]);
@@ -156,6 +150,16 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
             }
             other => self.constant(other, wanted),
         }
+    }
+
+    fn type_hint(&mut self, hint: &ast::CqlType, selector: &Selector) -> CqlResult<Typed> {
+        let cql_type = self.terms.named_type(hint)?;
+        let inner = self.nested(selector, Some(&cql_type))?;
+        if !function::is_assignable(&inner.cql_type, &cql_type) {
+            return invalid(format!("Cannot assign value {} of type {} to {cql_type}", inner.name, inner.cql_type));
+        }
+        let name = format!("({cql_type}){}", inner.name);
+        Ok(Typed { expression: inner.expression, cql_type, name })
     }
 
     fn nested(&mut self, selector: &Selector, wanted: Option<&CqlType>) -> CqlResult<Typed> {
@@ -194,9 +198,14 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         };
         let element = match wanted.map(CqlType::unfrozen) {
             Some(CqlType::List(element) | CqlType::Set(element)) => Some(CqlType::clone(element)),
+            Some(CqlType::Vector(vector)) => Some(vector.element.clone()),
             _ => None,
         };
         let parts = parts.iter().map(|part| self.nested(part, element.as_ref())).collect::<CqlResult<Vec<_>>>()?;
+        let misfit = |part: &&Typed| element.as_ref().is_some_and(|of| !function::is_assignable(&part.cql_type, of));
+        if let (Some(part), Some(of)) = (parts.iter().find(misfit), &element) {
+            return invalid(format!("Type error: {} of type {} is not of type {of}", part.name, part.cql_type));
+        }
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         let name = format!("{open}{}{close}", names.join(", "));
         let first = element.or_else(|| parts.first().map(|part| part.cql_type.clone()));
@@ -259,20 +268,30 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         }
         let is_token = function == "token";
         let mut parts: Vec<Option<Typed>> = Vec::with_capacity(arguments.len());
+        let is_vector =
+            |argument: &Selector| matches!(argument, Selector::List(_)) && function::is_similarity(function);
         for (index, argument) in arguments.iter().enumerate() {
             let key = self.table.partition_key().get(index).filter(|_| is_token).map(|key| key.column_type.clone());
-            let untyped = matches!(argument, Selector::Bind(_) | Selector::Null);
+            let untyped = matches!(argument, Selector::Bind(_) | Selector::Null) || is_vector(argument);
             parts.push(if untyped && key.is_none() { None } else { Some(self.nested(argument, key.as_ref())?) });
         }
-        let hints: Vec<Option<CqlType>> =
-            parts.iter().map(|part| part.as_ref().map(|part| part.cql_type.clone())).collect();
+        let hints: Vec<Option<CqlType>> = parts
+            .iter()
+            .zip(arguments)
+            .map(|(part, argument)| match (part, argument) {
+                (Some(part), _) => Some(part.cql_type.clone()),
+                // A list that is written out is a vector to a similarity.
+                (None, Selector::List(parts)) => Some(CqlType::vector(CqlType::Float, parts.len() as u32)),
+                _ => None,
+            })
+            .collect();
         let call = self.terms.resolve(name, &hints, wanted)?;
         let types = call.argument_types().to_vec();
         let mut expressions = Vec::with_capacity(arguments.len());
         let mut names = Vec::with_capacity(arguments.len());
-        for ((part, argument), expected) in parts.into_iter().zip(arguments).zip(&types) {
+        for (index, ((part, argument), expected)) in parts.into_iter().zip(arguments).zip(&types).enumerate() {
             let part = match part {
-                Some(part) if function::is_assignable(&part.cql_type, expected) => part,
+                Some(part) if function::is_argument(&call, &part.cql_type, expected) => part,
                 // What was written out takes the type that is wanted, if it can.
                 Some(part)
                     if (as_term(argument).is_some() && part.cql_type.is_scalar())
@@ -282,7 +301,7 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
                 }
                 Some(part) => {
                     return invalid(format!(
-                        "Type error: {} cannot be passed as argument of function {} of type {expected}",
+                        "Type error: {} cannot be passed as argument {index} of function {} of type {expected}",
                         part.name,
                         call.name()
                     ));
@@ -333,6 +352,9 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
         let scalar = if attribute == WriteAttribute::Ttl { CqlType::Int } else { CqlType::BigInt };
         let of_all = column.is_multi_cell() && element.is_none() && attribute != WriteAttribute::MaxWriteTime;
         let name = format!("{function}({})", column.name);
+        if let Some(element) = &element {
+            refuse_element(&column, element.is_ok())?;
+        }
         let element = match element {
             None => None,
             // Elements of a frozen value were written with it.
@@ -407,12 +429,40 @@ impl<'a, 'b> SelectionPlanner<'a, 'b> {
     }
 }
 
+/// `writetime(c[k])` and `writetime(c.f)` are for collections without places, and for user types.
+fn refuse_element(column: &Column, by_key: bool) -> CqlResult<()> {
+    let (name, cql_type) = (&column.name, &column.column_type);
+    match cql_type.unfrozen() {
+        CqlType::Map(_) | CqlType::Set(_) if by_key => Ok(()),
+        CqlType::Udt(_) if !by_key => Ok(()),
+        CqlType::List(_) if by_key => {
+            invalid(format!("Element selection is only allowed on sets and maps, but {name} is a list"))
+        }
+        _ if by_key => invalid(format!("Invalid element selection: {name} is of type {cql_type} is not a collection")),
+        _ => invalid(format!("Invalid field selection: {name} of type {cql_type} is not a user type")),
+    }
+}
+
 fn all_output(column: &Column) -> Output {
     Output {
         name: column.name.to_string(),
         cql_type: column.column_type.clone(),
         expression: Expression::Column(column.index),
     }
+}
+
+/// A marker beside another, or beside a constant, may be of several types.
+fn refuse_ambiguous(operation: &SelectorOperation, wanted: Option<&CqlType>) -> CqlResult<()> {
+    let marker = |selector: &Selector| matches!(selector, Selector::Bind(_));
+    let open = |selector: &Selector| matches!(selector, Selector::Bind(_) | Selector::Literal(_));
+    let (left, right) = (&operation.left, &operation.right);
+    if wanted.is_none() && ((marker(left) && open(right)) || (open(left) && marker(right))) {
+        return invalid(format!(
+            "Ambiguous '{}' operation with args {left} and {right}: use type hint to disambiguate, example '(int) ?'",
+            function::operator_symbol(operation.operator)
+        ));
+    }
+    Ok(())
 }
 
 /// A selector that is a term: it names no column.

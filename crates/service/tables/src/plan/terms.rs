@@ -1,5 +1,6 @@
 //! Terms to typed expressions.
 
+use super::aggregate::AggregatePlan;
 use super::expression::{Expression, Marker};
 use super::markers::MarkerCollector;
 use crate::error::{CqlError, CqlResult};
@@ -33,7 +34,7 @@ fn invalid<T>(text: String) -> CqlResult<T> {
 impl TermPlanner<'_> {
     pub fn marker(&mut self, marker: &BindMarker, name: &str, cql_type: &CqlType) -> Expression {
         self.markers.add(marker.index, marker.name.as_ref().map(Identifier::as_str), name, cql_type);
-        Expression::Marker(Box::new(Marker { index: marker.index, cql_type: cql_type.clone() }))
+        Expression::Marker(Box::new(Marker::new(marker.index, cql_type.clone())))
     }
 
     /// # Errors
@@ -85,7 +86,8 @@ impl TermPlanner<'_> {
         let value_name = format!("value({name})");
         match cql_type.unfrozen() {
             CqlType::List(element) => {
-                let expressions = self.all(elements, Receiver { name: &value_name, cql_type: element })?;
+                let expressions =
+                    self.all("list", name, elements, Receiver { name: &value_name, cql_type: element })?;
                 Ok(fold(Expression::List(expressions)))
             }
             CqlType::Vector(vector) => {
@@ -96,15 +98,20 @@ impl TermPlanner<'_> {
                         elements.len()
                     ));
                 }
-                let expressions = self.all(elements, Receiver { name: &value_name, cql_type: &vector.element })?;
+                let receiver = Receiver { name: &value_name, cql_type: &vector.element };
+                let expressions = self.all("vector", name, elements, receiver)?;
                 Ok(fold(Expression::Vector(vector.clone(), expressions)))
             }
             _ => invalid(format!("Invalid list literal for {name} of type {cql_type}")),
         }
     }
 
-    fn all(&mut self, elements: &[Term], receiver: Receiver<'_>) -> CqlResult<Vec<Expression>> {
-        elements.iter().map(|element| self.term(element, receiver)).collect()
+    fn all(&mut self, kind: &str, name: &str, elements: &[Term], receiver: Receiver<'_>) -> CqlResult<Vec<Expression>> {
+        let mut element = |element: &Term| {
+            let value = self.term(element, receiver);
+            value.map_err(|error| misfit(error, kind, name, &format!("value {element}"), receiver.cql_type))
+        };
+        elements.iter().map(&mut element).collect()
     }
 
     fn set(&mut self, elements: &[Term], receiver: Receiver<'_>) -> CqlResult<Expression> {
@@ -113,7 +120,7 @@ impl TermPlanner<'_> {
             return invalid(format!("Invalid set literal for {name} of type {cql_type}"));
         };
         let value_name = format!("value({name})");
-        let expressions = self.all(elements, Receiver { name: &value_name, cql_type: element })?;
+        let expressions = self.all("set", name, elements, Receiver { name: &value_name, cql_type: element })?;
         Ok(fold(Expression::Set(CqlType::clone(element), expressions)))
     }
 
@@ -125,9 +132,11 @@ impl TermPlanner<'_> {
         let (key_name, value_name) = (format!("key({name})"), format!("value({name})"));
         let mut expressions = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let key = self.term(key, Receiver { name: &key_name, cql_type: &pair.0 })?;
-            let value = self.term(value, Receiver { name: &value_name, cql_type: &pair.1 })?;
-            expressions.push((key, value));
+            let planned = self.term(key, Receiver { name: &key_name, cql_type: &pair.0 });
+            let planned = planned.map_err(|error| misfit(error, "map", name, &format!("key {key}"), &pair.0))?;
+            let mapped = self.term(value, Receiver { name: &value_name, cql_type: &pair.1 });
+            let mapped = mapped.map_err(|error| misfit(error, "map", name, &format!("value {value}"), &pair.1))?;
+            expressions.push((planned, mapped));
         }
         Ok(fold(Expression::Map(pair.0.clone(), expressions)))
     }
@@ -146,7 +155,9 @@ impl TermPlanner<'_> {
             expressions.push(match given {
                 Some((_, term)) => {
                     let field_name = format!("{name}.{}", field.name);
-                    self.term(term, Receiver { name: &field_name, cql_type: &field.cql_type })?
+                    let value = self.term(term, Receiver { name: &field_name, cql_type: &field.cql_type });
+                    let part = format!("field {}", field.name);
+                    value.map_err(|error| misfit(error, "user type", name, &part, &field.cql_type))?
                 }
                 None => Expression::Null,
             });
@@ -173,7 +184,9 @@ impl TermPlanner<'_> {
         let mut expressions = Vec::with_capacity(parts.len());
         for (index, (part, part_type)) in parts.iter().zip(types.iter()).enumerate() {
             let part_name = format!("{name}[{index}]");
-            expressions.push(self.term(part, Receiver { name: &part_name, cql_type: part_type })?);
+            let value = self.term(part, Receiver { name: &part_name, cql_type: part_type });
+            let place = format!("component {index}");
+            expressions.push(value.map_err(|error| misfit(error, "tuple", name, &place, part_type))?);
         }
         Ok(fold(Expression::Fields(expressions)))
     }
@@ -185,6 +198,16 @@ impl TermPlanner<'_> {
         arguments: &[Term],
         receiver: Option<&CqlType>,
     ) -> CqlResult<(Expression, CqlType)> {
+        let function = name.name.as_str();
+        if AggregatePlan::is_name(function) {
+            return invalid(format!(
+                "Aggregation functions are not supported in the WHERE clause or as values: {name}()"
+            ));
+        }
+        if matches!(function, "tojson" | "to_json") {
+            let shown = if function == "tojson" { "toJson" } else { function };
+            return invalid(format!("{shown}() may only be used within the selection clause of SELECT statements"));
+        }
         let is_token = name.name == "token";
         let mut hints: Vec<Option<CqlType>> = Vec::with_capacity(arguments.len());
         for (index, argument) in arguments.iter().enumerate() {
@@ -274,6 +297,13 @@ impl TermPlanner<'_> {
             }
             Term::Cast { term, to } => {
                 let to = self.named_type(to)?;
+                if matches!(**term, Term::Bind(_)) {
+                    let mut name = to.to_string();
+                    name[..1].make_ascii_uppercase();
+                    return invalid(format!(
+                        "Ambiguous call to function system.castAs{name}: use type hint to disambiguate, example '(int) ?'"
+                    ));
+                }
                 let (inner, from) = self.typed(term, None)?;
                 let call = Call::cast(&from, &to).map_err(CqlError::Invalid)?;
                 Ok((Expression::Call(Box::new(call), vec![inner]), to))
@@ -284,11 +314,25 @@ impl TermPlanner<'_> {
                 Ok((Expression::Call(Box::new(call), vec![inner]), cql_type))
             }
             Term::Arithmetic(operation) => {
+                let marker = |term: &Term| matches!(term, Term::Bind(_));
+                let open = |term: &Term| matches!(term, Term::Bind(_) | Term::Literal(_));
+                let (left, right) = (&operation.left, &operation.right);
+                let ambiguous = (marker(left) && open(right)) || (open(left) && marker(right));
+                // Only one operation gives a tinyint; others may come of several types.
+                let several = wanted.is_none_or(|wanted| *wanted != CqlType::TinyInt && function::is_numeric(wanted));
+                if ambiguous && several {
+                    return invalid(format!(
+                        "Ambiguous '{}' operation with args {left} and {right}: use type hint to disambiguate, example \
+                         '(int) ?'",
+                        function::operator_symbol(operation.operator)
+                    ));
+                }
                 let (left_own, right_own) = (self.own_type(&operation.left)?, self.own_type(&operation.right)?);
                 let left = self.typed(&operation.left, right_own.as_ref().or(wanted))?;
                 let right = self.typed(&operation.right, left_own.as_ref().or(wanted))?;
-                let call =
-                    Call::arithmetic(operation.operator, &left.1, &right.1, wanted).map_err(CqlError::Invalid)?;
+                let (first, second) = (operation.left.to_string(), operation.right.to_string());
+                let call = Call::arithmetic(operation.operator, &left.1, &right.1, (&first, &second))
+                    .map_err(CqlError::Invalid)?;
                 let cql_type = call.return_type().clone();
                 Ok((Expression::Call(Box::new(call), vec![left.0, right.0]), cql_type))
             }
@@ -351,6 +395,16 @@ fn constant_of(constant: &Literal, receiver: Receiver<'_>) -> CqlResult<Expressi
             literal::kind_name(constant),
             constant.raw_text()
         )),
+    }
+}
+
+/// Names the part of a literal that is of another type; texts that are no values of the right type speak for themselves.
+fn misfit(error: CqlError, kind: &str, name: &str, part: &str, cql_type: &CqlType) -> CqlError {
+    match error {
+        CqlError::Invalid(text) if text.starts_with("Invalid ") || text.starts_with("Type error") => {
+            CqlError::Invalid(format!("Invalid {kind} literal for {name}: {part} is not of type {cql_type}"))
+        }
+        other => other,
     }
 }
 

@@ -132,6 +132,9 @@ fn operation_bytes(operation: &ReadOperation) -> usize {
     match operation {
         ReadOperation::SetIndex { value, .. } => CELL_BYTES + value.as_ref().map_or(0, |value| value.len()),
         ReadOperation::Discard { values, .. } => values.len() * CELL_BYTES,
+        ReadOperation::Add { elements, .. } => {
+            elements.iter().map(|(path, value)| CELL_BYTES + path.len() + value.len()).sum()
+        }
         ReadOperation::Count { .. } => CELL_BYTES + TIMESTAMP_BYTES,
     }
 }

@@ -83,20 +83,22 @@ impl Condition {
             None => (whole, column.column_type.unfrozen().clone()),
             Some(element) => element_of(&column.column_type, whole, element),
         };
-        self.test_value(&cql_type, value.as_deref())
+        // An unfrozen collection without elements is empty, not null.
+        let empty = column.is_multi_cell() && self.element.is_none() && cql_type.is_collection();
+        self.test_value(&cql_type, value.as_deref(), empty)
     }
 
-    fn test_value(&self, cql_type: &CqlType, value: Option<&[u8]>) -> bool {
+    fn test_value(&self, cql_type: &CqlType, value: Option<&[u8]>, null_is_empty: bool) -> bool {
         let wanted = self.values.first().cloned().flatten();
         let equal = |wanted: Option<&[u8]>| match (value, wanted) {
             (Some(value), Some(wanted)) => compare(cql_type, value, wanted).is_eq(),
             (None, None) => true,
-            // An empty collection is none.
-            (None, Some(wanted)) => cql_type.is_collection() && collection::count(wanted) == 0,
+            (None, Some(wanted)) => null_is_empty && collection::count(wanted) == 0,
             (Some(_), None) => false,
         };
         let order = || match (value, wanted.as_deref()) {
             (Some(value), Some(wanted)) => Some(compare(cql_type, value, wanted)),
+            (None, Some(wanted)) if null_is_empty => Some(0.cmp(&collection::count(wanted))),
             _ => None,
         };
         match self.test {

@@ -8,7 +8,7 @@ use super::send::{Sender, add_to_transaction, step_of};
 use super::write::{self, Stamp, Target};
 use super::{Context, Outcome, Parameters, cells, consistency, keys};
 use crate::error::{CqlError, CqlResult};
-use crate::plan::expression::{Environment, RowValues};
+use crate::plan::expression::{Environment, Expression, RowValues};
 use crate::plan::modification::{
     ColumnCondition, ConditionElement, ConditionOperator, ConditionPlan, ModificationPlan,
 };
@@ -65,6 +65,7 @@ pub async fn execute(
         }
     }
     let Some(place) = place else { return Ok(Outcome::default()) };
+    add_first_row(statements, &place.prefix, &mut transaction);
     let sender = Sender::new(context, parameters, required, WriteType::Cas, &table);
     let answer = sender.transact(place.tablet, transaction).await?;
     let shown = shown_columns(&table, statements, in_batch);
@@ -94,7 +95,6 @@ fn add_conditions(statement: &Conditional<'_>, prefix: &[u8], transaction: &mut 
         ConditionPlan::NotExists => {
             for key in row_keys()? {
                 step_of(transaction, &key).condition = StepCondition::NotExists;
-                show_static(table, &static_key, transaction);
             }
         }
         ConditionPlan::Exists => {
@@ -105,7 +105,6 @@ fn add_conditions(statement: &Conditional<'_>, prefix: &[u8], transaction: &mut 
                 if matches!(step.condition, StepCondition::None | StepCondition::Show) {
                     step.condition = StepCondition::Exists;
                 }
-                show_static(table, &static_key, transaction);
             }
         }
         ConditionPlan::Columns(conditions) => {
@@ -118,7 +117,7 @@ fn add_conditions(statement: &Conditional<'_>, prefix: &[u8], transaction: &mut 
                     add_condition(step_of(transaction, &key), evaluated.clone());
                 }
             }
-            if complete && !plan.only_static() {
+            if complete && !plan.only_static() && !plan.has_only_static_conditions() {
                 for key in row_keys()? {
                     let step = step_of(transaction, &key);
                     if step.condition == StepCondition::None {
@@ -126,10 +125,22 @@ fn add_conditions(statement: &Conditional<'_>, prefix: &[u8], transaction: &mut 
                     }
                 }
             }
-            show_static(table, &static_key, transaction);
         }
     }
+    // What the answer shows of static columns is read with them only.
+    if plan.is_conditional() && plan.columns_of(ColumnKind::Static).next().is_some() {
+        show_static(table, &static_key, transaction);
+    }
     Ok(())
+}
+
+/// Conditions on nothing but static columns: the first row of the partition, if there is one, is shown with them.
+fn add_first_row(statements: &[Conditional<'_>], prefix: &[u8], transaction: &mut Transaction) {
+    let mut conditional = statements.iter().filter(|statement| statement.plan.is_conditional());
+    if conditional.all(|statement| statement.plan.has_only_static_conditions()) {
+        let start: Bytes = row_key::rows_start(prefix).into();
+        step_of(transaction, &start).condition = StepCondition::FirstRow;
+    }
 }
 
 fn show_static(table: &Table, static_key: &Bytes, transaction: &mut Transaction) {
@@ -145,7 +156,7 @@ fn add_condition(step: &mut crate::tablet::Step, condition: Condition) {
     match &mut step.condition {
         StepCondition::Columns(conditions) => conditions.push(condition),
         StepCondition::None | StepCondition::Show => step.condition = StepCondition::Columns(vec![condition]),
-        StepCondition::NotExists | StepCondition::Exists => {}
+        StepCondition::NotExists | StepCondition::Exists | StepCondition::FirstRow => {}
     }
 }
 
@@ -156,12 +167,28 @@ fn evaluate(table: &Table, condition: &ColumnCondition, environment: &Environmen
         BoundValue::Null => Ok(None),
         BoundValue::Unset => Err(CqlError::Invalid(format!("Invalid 'unset' value in condition for {}", column.name))),
     };
+    // An unset value is none of a set of values, and in no collection.
+    let set = |value: &Expression| {
+        Ok::<_, CqlError>(match value.evaluate(environment)? {
+            BoundValue::Unset => None,
+            value => Some(optional(value)?),
+        })
+    };
     let element = match &condition.element {
         None => None,
         Some(ConditionElement::Field(index)) => Some(Bytes::copy_from_slice(&(*index as u16).to_be_bytes())),
         Some(ConditionElement::Key(key)) => match optional(key.evaluate(environment)?)? {
-            Some(key) => Some(key),
-            None => return Err(CqlError::invalid("Invalid null value for map key")),
+            Some(key) => {
+                let index = key.first_chunk::<4>().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+                if matches!(column.column_type.unfrozen(), CqlType::List(_)) && index < 0 {
+                    return Err(CqlError::Invalid(format!("Invalid negative list index {index}")));
+                }
+                Some(key)
+            }
+            None if matches!(column.column_type.unfrozen(), CqlType::List(_)) => {
+                return Err(CqlError::invalid("Invalid null value for list element access"));
+            }
+            None => return Err(CqlError::invalid("Invalid null value for map element access")),
         },
     };
     let test = match condition.test {
@@ -178,38 +205,61 @@ fn evaluate(table: &Table, condition: &ColumnCondition, environment: &Environmen
         ConditionOperator::ContainsKey => ConditionTest::ContainsKey,
     };
     let values = match &condition.values {
+        ValueSet::One(value) if matches!(test, ConditionTest::Contains | ConditionTest::ContainsKey) => {
+            set(value)?.into_iter().collect()
+        }
         ValueSet::One(value) => vec![optional(value.evaluate(environment)?)?],
         ValueSet::Several(values) => {
-            values.iter().map(|value| optional(value.evaluate(environment)?)).collect::<CqlResult<_>>()?
+            let values = values.iter().map(set).collect::<CqlResult<Vec<_>>>()?;
+            values.into_iter().flatten().collect()
         }
         ValueSet::List(list) => {
             let list = optional(list.evaluate(environment)?)?;
             let list = list.ok_or_else(|| CqlError::invalid("Invalid null list in IN condition"))?;
-            collection::elements(&list).map(|element| Some(collection::shared(&list, element))).collect()
+            let elements = collection::fields(list.get(4..).unwrap_or_default());
+            elements.map(|element| element.map(|element| collection::shared(&list, element))).collect()
         }
     };
     let ordered = !matches!(test, ConditionTest::Equal | ConditionTest::NotEqual | ConditionTest::In);
     if ordered && values.iter().any(Option::is_none) {
-        return Err(CqlError::Invalid(format!("Invalid comparison with null for operator on column {}", column.name)));
+        return Err(CqlError::Invalid(format!(
+            "Invalid comparison with null for operator \"{}\"",
+            match test {
+                ConditionTest::Less => "<",
+                ConditionTest::LessOrEqual => "<=",
+                ConditionTest::Greater => ">",
+                ConditionTest::GreaterOrEqual => ">=",
+                ConditionTest::Contains => "CONTAINS",
+                _ => "CONTAINS KEY",
+            }
+        )));
     }
     Ok(Condition { column: column.id, element, test, values })
 }
 
-/// The columns that are shown with `[applied] = false`.
+/// The columns that are shown with `[applied] = false`: those of conditions, in their order, static ones last. In a
+/// batch the primary key comes first and tells the rows apart.
 fn shown_columns(table: &Table, statements: &[Conditional<'_>], in_batch: bool) -> Vec<usize> {
     let mut shown = Vec::new();
+    if in_batch {
+        shown.extend(0..table.partition_key().len() + table.clustering().len());
+    }
     for statement in statements {
         match &statement.plan.condition {
             ConditionPlan::None => {}
             ConditionPlan::NotExists | ConditionPlan::Exists => return (0..table.columns.len()).collect(),
-            ConditionPlan::Columns(conditions) => shown.extend(conditions.iter().map(|condition| condition.column)),
+            ConditionPlan::Columns(conditions) => {
+                let places = conditions.iter().map(|condition| condition.column);
+                let (statics, others): (Vec<usize>, Vec<usize>) =
+                    places.partition(|place| table.columns[*place].kind == ColumnKind::Static);
+                for place in others.into_iter().chain(statics) {
+                    if !shown.contains(&place) {
+                        shown.push(place);
+                    }
+                }
+            }
         }
     }
-    if in_batch {
-        shown.extend(0..table.partition_key().len() + table.clustering().len());
-    }
-    shown.sort_unstable();
-    shown.dedup();
     shown
 }
 

@@ -21,8 +21,10 @@ fn values(plan: &ModificationPlan, environment: &Environment<'_>) -> CqlResult<V
     let Some((text, default)) = &plan.json else { return Ok(Vec::new()) };
     let text = text.optional(environment)?.ok_or_else(|| CqlError::invalid("Got null for INSERT JSON values"))?;
     let text = std::str::from_utf8(&text).map_err(|_| CqlError::invalid("INSERT JSON needs text in UTF-8"))?;
-    let Json::Object(entries) = Json::parse(text).map_err(CqlError::Invalid)? else {
-        return Err(CqlError::Invalid(format!("Could not decode JSON string as a map: {text}")));
+    let entries = match Json::parse(text).map_err(CqlError::Invalid)? {
+        Json::Object(entries) => entries,
+        Json::Null => return Err(CqlError::invalid("Got null for INSERT JSON values")),
+        _ => return Err(CqlError::Invalid(format!("Could not decode JSON string as a map: {text}"))),
     };
     let absent = if *default == JsonDefault::Unset { BoundValue::Unset } else { BoundValue::Null };
     let mut values = vec![absent; table.columns.len()];
@@ -61,7 +63,9 @@ pub fn targets(
     let expiry = write::expiry(plan, environment, stamp)?;
     let partition_key = super::keys::partition_key(&key_values(table.partition_key(), &values)?)?;
     let (prefix, token) = row_key::partition_prefix(&partition_key);
-    let clustering = write::clustering_of(table, &key_values(table.clustering(), &values)?);
+    let clustering = key_values(table.clustering(), &values)?;
+    super::keys::check_clustering(clustering.iter())?;
+    let clustering = write::clustering_of(table, &clustering);
     let mut writes = PartitionWrites { expiry, ..PartitionWrites::default() };
     let marker = Some(Liveness { timestamp: stamp.timestamp, expiry });
     let mut row = RowPatch { marker, ..RowPatch::default() };

@@ -139,6 +139,11 @@ pub fn clustering_prefixes(
     Ok(prefixes)
 }
 
+/// All clustering values of a row together are as short as a partition key.
+pub fn check_clustering<'v>(values: impl Iterator<Item = &'v Bytes>) -> CqlResult<()> {
+    check_length(values.map(Bytes::len).sum())
+}
+
 fn put(column: &Column, value: &[u8], out: &mut Vec<u8>) {
     ordered::encode(&column.column_type, value, column.is_descending, out);
 }
@@ -163,28 +168,32 @@ fn tuple_suffixes(columns: &[Column], tuples: &TupleSet, environment: &Environme
         columns.iter().zip(&values).for_each(|(column, value)| put(column, value, &mut out));
         out
     };
+    Ok(tuples_of(columns, tuples, environment)?.into_iter().map(encode).collect())
+}
+
+/// The tuples of an IN on several columns.
+///
+/// # Errors
+/// Nulls, and tuples of another length.
+pub fn tuples_of(columns: &[Column], tuples: &TupleSet, environment: &Environment<'_>) -> CqlResult<Vec<Vec<Bytes>>> {
     match tuples {
         TupleSet::Several(tuples) => {
             let values = |tuple: &Vec<Expression>| {
-                tuple
-                    .iter()
-                    .zip(columns)
-                    .map(|(value, column)| required(value, environment, &column.name))
-                    .collect::<CqlResult<Vec<Bytes>>>()
+                let values = tuple.iter().zip(columns);
+                values.map(|(value, column)| required(value, environment, &column.name)).collect()
             };
-            tuples.iter().map(|tuple| Ok(encode(values(tuple)?))).collect()
+            tuples.iter().map(values).collect()
         }
         TupleSet::List(list) => {
             let list = required(list, environment, columns.first().map_or("", |column| &column.name))?;
-            let mut suffixes = Vec::new();
-            for element in collection::elements(&list) {
+            let tuple = |element: &[u8]| {
                 let fields = tuple_fields(&collection::shared(&list, element));
                 let fields: Option<Vec<Bytes>> = fields.into_iter().collect();
                 let fields = fields.filter(|fields| fields.len() == columns.len());
                 let null = || CqlError::invalid("Invalid null value in condition for a multi-column relation");
-                suffixes.push(encode(fields.ok_or_else(null)?));
-            }
-            Ok(suffixes)
+                fields.ok_or_else(null)
+            };
+            collection::elements(&list).map(tuple).collect()
         }
     }
 }

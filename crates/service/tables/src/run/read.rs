@@ -75,7 +75,7 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         // DISTINCT is one result a partition.
         per_partition: if plan.distinct { Some(1) } else { per_partition },
     };
-    let filters = row_filters(&plan.table, &plan.restrictions.filters, &environment)?;
+    let filters = row_filters(&plan.table, &plan.restrictions, &environment)?;
     let writer = RowsWriter::new(parameters.version, metadata(plan, parameters));
     let mut sink = RowSink::new(plan, environment, filters, writer, budget, now_seconds);
     if plan.table.is_virtual() {
@@ -199,7 +199,16 @@ impl Read<'_> {
         let restrictions = &self.plan.restrictions;
         match &restrictions.partition {
             PartitionRestriction::Keys(sets) => {
-                let keys = keys::partition_keys(&self.plan.table, sets, environment)?;
+                let mut keys = keys::partition_keys(&self.plan.table, sets, environment)?;
+                if let (lower, upper) = &restrictions.tokens
+                    && (lower.is_some() || upper.is_some())
+                {
+                    let ranges = keys::token_ranges(lower.as_ref(), upper.as_ref(), environment)?;
+                    keys.retain(|key| {
+                        let (prefix, _) = row_key::partition_prefix(key);
+                        ranges.iter().any(|range| range.contains(&prefix))
+                    });
+                }
                 let clustering = keys::clustering_ranges(&self.plan.table, &restrictions.clustering, environment)?;
                 if keys.len().saturating_mul(clustering.len()) > limits::IN_COMBINATIONS_MAX {
                     return Err(CqlError::Invalid(format!(
@@ -384,7 +393,7 @@ impl Read<'_> {
 
     /// One more than there is room for tells whether there is another page.
     fn rows_wanted(&self, sink: &RowSink<'_>) -> u64 {
-        if self.plan.is_aggregate() || !self.plan.restrictions.filters.is_empty() || !self.plan.sort.is_empty() {
+        if self.plan.is_aggregate() || self.plan.restrictions.filters_rows() || !self.plan.sort.is_empty() {
             return REQUEST_ROWS_MAX;
         }
         let page = self.page_rows.map_or(u64::MAX, |rows| rows.saturating_sub(sink.results()));
@@ -417,8 +426,7 @@ impl Read<'_> {
         let per_partition =
             if self.plan.distinct { Some(1) } else { self.per_partition.filter(|_| !self.plan.is_aggregate()) };
         // A filter decides which rows count: it has to see them all.
-        let per_partition =
-            per_partition.filter(|_| self.plan.restrictions.filters.is_empty() && !segment.one_partition);
+        let per_partition = per_partition.filter(|_| !self.plan.restrictions.filters_rows() && !segment.one_partition);
         let request = ReadRequest {
             ranges: segment.ranges.clone(),
             reverse: self.plan.reversed,

@@ -17,6 +17,8 @@ use bytes::Bytes;
 use holon_cql::{CqlType, RowsWriter};
 use holon_cql_language::ast::{Direction, WriteAttribute};
 use holon_store::Row;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What a page may hold.
@@ -97,9 +99,67 @@ struct Group {
     key: Vec<Bytes>,
     states: Vec<AggregateState>,
     /// The values of the first row: what plain columns of a grouped selection show.
-    first: Vec<Option<Bytes>>,
+    first: FirstRow,
     last_key: Bytes,
     in_partition: u64,
+}
+
+/// What the first row of a group shows: values of columns, and when they were written.
+#[derive(Default)]
+struct FirstRow {
+    values: BTreeMap<usize, Option<Bytes>>,
+    attributes: RefCell<Vec<Attribute>>,
+}
+
+type Attribute = ((WriteAttribute, usize, Option<Vec<u8>>), Option<Bytes>);
+
+impl FirstRow {
+    fn of(
+        view: &dyn RowValues,
+        columns: Vec<usize>,
+        plan: &SelectPlan,
+        environment: &Environment<'_>,
+    ) -> CqlResult<FirstRow> {
+        let values = columns.into_iter().map(|index| (index, view.column(index))).collect();
+        let first = FirstRow { values, attributes: RefCell::default() };
+        let recorder = Recorder { view, first: &first };
+        let environment = Environment { row: Some(&recorder), ..*environment };
+        for output in plan.selection.outputs.iter().filter(|output| output.expression.looks_at_attributes()) {
+            output.expression.optional(&environment)?;
+        }
+        Ok(first)
+    }
+}
+
+impl RowValues for FirstRow {
+    fn column(&self, index: usize) -> Option<Bytes> {
+        self.values.get(&index).cloned().flatten()
+    }
+
+    fn attribute(&self, attribute: WriteAttribute, column: usize, element: Option<&[u8]>) -> Option<Bytes> {
+        let attributes = self.attributes.borrow();
+        let wanted = (attribute, column, element.map(<[u8]>::to_vec));
+        attributes.iter().find(|(known, _)| *known == wanted).and_then(|(_, value)| value.clone())
+    }
+}
+
+/// Notes the attributes that expressions ask a row for.
+struct Recorder<'a> {
+    view: &'a dyn RowValues,
+    first: &'a FirstRow,
+}
+
+impl RowValues for Recorder<'_> {
+    fn column(&self, index: usize) -> Option<Bytes> {
+        self.view.column(index)
+    }
+
+    fn attribute(&self, attribute: WriteAttribute, column: usize, element: Option<&[u8]>) -> Option<Bytes> {
+        let value = self.view.attribute(attribute, column, element);
+        let asked = (attribute, column, element.map(<[u8]>::to_vec));
+        self.first.attributes.borrow_mut().push((asked, value.clone()));
+        value
+    }
 }
 
 pub struct RowSink<'a> {
@@ -130,7 +190,8 @@ fn uses_clustering(plan: &SelectPlan) -> bool {
     places.extend(plan.restrictions.filters.iter().map(|filter| filter.column));
     let grouped = plan.grouping.is_some_and(|columns| columns > plan.table.partition_key().len());
     let used = |place: &usize| plan.table.columns.get(*place).is_some_and(|c| c.kind == ColumnKind::Clustering);
-    grouped || !plan.sort.is_empty() || places.iter().any(used)
+    let tuples = !plan.restrictions.tuple_filters.is_empty();
+    grouped || tuples || !plan.sort.is_empty() || places.iter().any(used)
 }
 
 impl<'a> RowSink<'a> {
@@ -228,7 +289,9 @@ impl<'a> RowSink<'a> {
         }
         let only_static = partition.only_static.take();
         let reached = |results: u64, most: u64| results >= most;
-        if self.budget.per_partition.is_some_and(|most| reached(partition.results, most)) && !self.is_in_group() {
+        if self.budget.per_partition.is_some_and(|most| reached(partition.results, most))
+            && (!self.is_in_group() || self.plan.distinct)
+        {
             return Ok(Flow::Continue);
         }
         let clustering = if self.decodes_clustering {
@@ -364,12 +427,16 @@ impl<'a> RowSink<'a> {
     }
 
     fn keep(&mut self, view: &dyn RowValues) -> CqlResult<()> {
+        let values = self.outputs(view, &[])?;
+        self.keep_values(view, values);
+        Ok(())
+    }
+
+    fn keep_values(&mut self, view: &dyn RowValues, values: Vec<Option<Bytes>>) {
         let clustering = self.plan.table.clustering().iter();
         let key: Vec<Bytes> = clustering.map(|column| view.column(column.index).unwrap_or_default()).collect();
-        let values = self.outputs(view, &[])?;
         self.sorted_bytes += values.iter().flatten().map(|value| value.len() + 16).sum::<usize>() + 64;
         self.sorted.push((key, values));
-        Ok(())
     }
 
     fn grouped(
@@ -403,17 +470,11 @@ impl<'a> RowSink<'a> {
             self.group = Some(Group {
                 key: group_key,
                 states: aggregates.iter().map(AggregatePlan::start).collect(),
-                first: (0..self.plan.table.columns.len()).map(|_| None).collect(),
+                first: FirstRow::of(view, self.columns_shown(), self.plan, &self.environment)?,
                 last_key: Bytes::new(),
                 in_partition: *in_partition + 1,
             });
             *in_partition += 1;
-            let used = self.columns_shown();
-            if let Some(group) = &mut self.group {
-                for index in used {
-                    group.first[index] = view.column(index);
-                }
-            }
         }
         let Some(mut group) = self.group.take() else { return Ok(Flow::Continue) };
         let environment = Environment { row: Some(view), ..self.environment };
@@ -426,6 +487,10 @@ impl<'a> RowSink<'a> {
         }
         group.last_key = key.clone();
         self.group = Some(group);
+        // One row stands for the partition.
+        if self.plan.distinct {
+            *in_partition = (*in_partition).max(1);
+        }
         Ok(Flow::Continue)
     }
 
@@ -434,6 +499,8 @@ impl<'a> RowSink<'a> {
         for output in &self.plan.selection.outputs {
             columns_used(&output.expression, &mut places);
         }
+        let clustering = self.plan.table.clustering();
+        places.extend(self.plan.sort.iter().filter_map(|(position, _)| clustering.get(*position)).map(|c| c.index));
         places
     }
 
@@ -441,8 +508,12 @@ impl<'a> RowSink<'a> {
         let Some(group) = self.group.take() else { return Ok(Flow::Continue) };
         let aggregates = self.plan.selection.aggregates.iter().zip(&group.states);
         let results: Vec<Option<Bytes>> = aggregates.map(|(aggregate, state)| aggregate.result(state)).collect();
-        let values = self.outputs(&MemoryRow { values: &group.first }, &results)?;
-        self.write_values(&values)?;
+        let values = self.outputs(&group.first, &results)?;
+        if self.plan.sort.is_empty() {
+            self.write_values(&values)?;
+        } else {
+            self.keep_values(&group.first, values);
+        }
         self.results += 1;
         self.position = Some((group.last_key, group.in_partition));
         Ok(Flow::Continue)
@@ -462,7 +533,7 @@ impl<'a> RowSink<'a> {
             self.group = Some(Group {
                 key: Vec::new(),
                 states: self.plan.selection.aggregates.iter().map(|aggregate| aggregate.start()).collect(),
-                first: (0..self.plan.table.columns.len()).map(|_| None).collect(),
+                first: FirstRow::default(),
                 last_key: Bytes::new(),
                 in_partition: 1,
             });

@@ -3,9 +3,12 @@
 use super::keys;
 use super::{Context, Parameters};
 use crate::error::{CqlError, CqlResult};
+use crate::limits::KEY_BYTES_MAX;
 use crate::plan::expression::{Environment, Expression};
 use crate::plan::modification::{ModificationKind, ModificationPlan};
 use crate::plan::operations::{Action, Operation};
+use crate::plan::relations::ValueSet;
+use crate::plan::restrictions::ClusteringStep;
 use crate::schema::{Column, ColumnKind, Table};
 use crate::tablet::ReadOperation;
 use crate::types::{collection, ordered, row_key};
@@ -173,6 +176,10 @@ impl Writer<'_> {
         let inserts_row = plan.kind == ModificationKind::Insert && !plan.only_static();
         if regular || inserts_row {
             let clusterings = keys::clustering_prefixes(&plan.table, &plan.clustering, self.environment)?;
+            // Encoded values are never half as long: the usual row costs no more than this.
+            if clusterings.iter().any(|clustering| clustering.len() > KEY_BYTES_MAX / 2) {
+                self.check_clustering()?;
+            }
             for clustering in clusterings {
                 let key: Bytes = row_key_of(prefix, &clustering);
                 let mut patch = RowPatch::default();
@@ -198,6 +205,15 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    fn check_clustering(&self) -> CqlResult<()> {
+        let one = |step: &ClusteringStep| match step {
+            ClusteringStep::Values(ValueSet::One(value)) => value.optional(self.environment),
+            _ => Ok(None),
+        };
+        let values = self.plan.clustering.steps.iter().map(one).collect::<CqlResult<Vec<_>>>()?;
+        keys::check_clustering(values.iter().flatten())
     }
 
     fn delete_rows(&self, prefix: &[u8], writes: &mut PartitionWrites) -> CqlResult<()> {
@@ -253,14 +269,20 @@ impl Writer<'_> {
         match &operation.action {
             Action::Set(expression) => self.set(column, value(expression)?, patch),
             Action::Delete => self.set(column, BoundValue::Null, patch),
-            Action::Append(expression) | Action::Put(expression) => {
-                if let BoundValue::Value(bytes) = value(expression)? {
-                    self.put_elements(column, &bytes, patch);
+            Action::Append(expression) | Action::Prepend(expression) | Action::Put(expression) => {
+                let BoundValue::Value(bytes) = value(expression)? else { return Ok(()) };
+                // What an earlier operation looks at does not have these yet.
+                let looked_at =
+                    writes.operations.iter().any(|(other, read)| other == key && read.column() == column.id);
+                let mut later = RowPatch::default();
+                let target = if looked_at { &mut later } else { patch };
+                match operation.action {
+                    Action::Prepend(_) => self.prepend(column, &bytes, target),
+                    _ => self.put_elements(column, &bytes, target),
                 }
-            }
-            Action::Prepend(expression) => {
-                if let BoundValue::Value(bytes) = value(expression)? {
-                    self.prepend(column, &bytes, patch);
+                if looked_at {
+                    let elements = later.cells.into_iter().map(|entry| (entry.path, entry.cell.value)).collect();
+                    writes.operations.push((key.clone(), ReadOperation::Add { column: column.id, elements }));
                 }
             }
             Action::Discard(expression) => {
@@ -317,6 +339,9 @@ impl Writer<'_> {
                 writes.operations.push((key.clone(), ReadOperation::SetIndex { column: column.id, index, value }));
             }
             Action::DeleteIndex(index) => {
+                if matches!(value(index)?, BoundValue::Unset) {
+                    return Ok(());
+                }
                 let index = self.list_index(index)?;
                 let delete = ReadOperation::SetIndex { column: column.id, index, value: None };
                 writes.operations.push((key.clone(), delete));
@@ -339,7 +364,7 @@ impl Writer<'_> {
                     BoundValue::Unset => return Ok(()),
                     BoundValue::Null => None,
                 };
-                let by = by.ok_or_else(|| CqlError::invalid("Invalid null value for counter increment"))?;
+                let by = by.ok_or_else(|| CqlError::invalid("Invalid null value for counter increment/decrement"))?;
                 let by = if *negative { by.checked_neg() } else { Some(by) };
                 let by = by.ok_or_else(|| {
                     CqlError::Invalid(format!("The negation of {} overflows supported counter precision", i64::MIN))

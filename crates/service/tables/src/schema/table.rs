@@ -3,6 +3,7 @@
 use super::TableOptions;
 use holon_base::GroupId;
 use holon_cql::CqlType;
+use holon_store::{CellEntry, Row};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -190,6 +191,13 @@ impl Table {
     /// All columns beside the primary key are counters, and those that were dropped: it never becomes another kind of table.
     pub fn is_counter(&self) -> bool {
         self.is_counter
+    }
+
+    /// Whether a stored row is a row still: what was written to columns that were dropped makes none.
+    pub fn shows(&self, row: &Row) -> bool {
+        let any_dropped = self.next_column_id as usize > self.columns.len();
+        let known = |entry: &CellEntry| self.by_id.contains_key(&entry.column);
+        !any_dropped || row.marker.is_some() || row.cells.iter().any(known)
     }
 
     /// Its rows are computed (`system::virtual_table`), not stored.

@@ -57,6 +57,9 @@ impl TablesService {
     fn store_prepared(&self, payload: Bytes) -> Option<StatementId> {
         let (keyspace, text) = decode_statement(payload).ok()?;
         let (id, kept) = self.statements.prepare(keyspace.as_deref(), &text).ok()?;
+        if let Ok(planned) = kept.planned(&self.schema()) {
+            kept.tell(&planned);
+        }
         self.statements.keep(id, kept);
         Some(id)
     }

@@ -27,7 +27,7 @@ use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Map, TabletId};
 use holon_kernel::{CallError, LocalFuture, Shard, Tablet};
-use holon_store::{Durability, Engine, KeyRange, Mutation, ScanOptions, StoreError};
+use holon_store::{Durability, Engine, KeyRange, Mutation, Row, ScanOptions, StoreError};
 use locks::Locks;
 use md5::{Digest, Md5};
 use std::cell::{Cell, RefCell};
@@ -139,24 +139,32 @@ impl TableTablet {
     }
 
     async fn read_rows(&self, request: ReadRequest) -> Result<ReadAnswer, CallError> {
+        let table = (self.table)();
+        let shows = |row: &Row| table.as_ref().is_none_or(|known| known.table.shows(row));
         if let [range] = request.ranges.as_slice()
             && let Some(key) = single_key(range)
         {
             let row = self.engine.get(self.id, &key, request.now_seconds).await.map_err(refusal)?;
-            let rows = row.map(|row| (key, row)).into_iter().collect();
+            let rows = row.filter(shows).map(|row| (key, row)).into_iter().collect();
             return Ok(ReadAnswer { rows, rest: Vec::new() });
         }
         if let Some(most) = request.per_partition_max {
-            return self.rows_of_partitions(request, most as usize).await;
+            return self.rows_of_partitions(request, most as usize, shows).await;
         }
         let options = scan_options(&request);
-        let (page, rest) = self.engine.read_ranges(self.id, request.ranges, options).await.map_err(refusal)?;
+        let (mut page, rest) = self.engine.read_ranges(self.id, request.ranges, options).await.map_err(refusal)?;
+        page.rows.retain(|(_, row)| shows(row));
         Ok(ReadAnswer { rows: page.rows, rest })
     }
 
     /// At most `most` rows of each partition (static rows not counted): the rest of a partition is jumped over, not
     /// read.
-    async fn rows_of_partitions(&self, request: ReadRequest, most: usize) -> Result<ReadAnswer, CallError> {
+    async fn rows_of_partitions(
+        &self,
+        request: ReadRequest,
+        most: usize,
+        shows: impl Fn(&Row) -> bool,
+    ) -> Result<ReadAnswer, CallError> {
         let mut ranges: std::collections::VecDeque<KeyRange> = request.ranges.iter().cloned().collect();
         let mut rows = Vec::new();
         let (mut bytes, mut rounds) = (0, 0);
@@ -175,7 +183,7 @@ impl TableTablet {
             let end = range.end.clone();
             let page = self.engine.scan(self.id, range, options).await.map_err(refusal)?;
             let mut jump = None;
-            for (key, row) in page.rows {
+            for (key, row) in page.rows.into_iter().filter(|(_, row)| shows(row)) {
                 let Some(split) = row_key::RowKey::split(&key) else { continue };
                 if split.prefix != &partition[..] {
                     partition = Bytes::copy_from_slice(split.prefix);

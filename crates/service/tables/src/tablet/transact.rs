@@ -15,6 +15,10 @@ use holon_store::{
     Cell, CellEntry, CellKind, Deletion, Expiry, KeyRange, MutationBuilder, RangeTombstone, Row, RowPatch, ScanOptions,
     decode_row, row_bytes,
 };
+use std::collections::BTreeMap;
+
+/// Rows that are read at once to find the first that is there.
+const FIRST_ROW_PAGE: usize = 4;
 
 /// What is to happen if all conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +51,9 @@ pub enum StepCondition {
     NotExists,
     Exists,
     Columns(Vec<Condition>),
+    /// None; the answer holds the first row of the partition, whose rows begin at the key of the step: conditions on
+    /// static columns alone show by it that there is such a partition.
+    FirstRow,
 }
 
 /// A write that depends on what is there. `column` is its id.
@@ -56,6 +63,8 @@ pub enum ReadOperation {
     SetIndex { column: u32, index: i32, value: Option<Bytes> },
     /// Removes all elements of a list that are one of these.
     Discard { column: u32, values: Vec<Bytes> },
+    /// Puts elements into a list after an earlier operation of the same statement has looked at it: paths and values.
+    Add { column: u32, elements: Vec<(Bytes, Bytes)> },
     /// Adds to a counter.
     Count { column: u32, by: i64 },
 }
@@ -130,6 +139,7 @@ impl Step {
                 out.put_varint(conditions.len() as u64);
                 conditions.iter().for_each(|condition| condition.encode(out));
             }
+            StepCondition::FirstRow => out.put_u8(5),
         }
         out.put_prefixed(&row_bytes(&self.patch));
         out.put_varint(self.operations.len() as u64);
@@ -148,6 +158,7 @@ impl Step {
                 let count = input.count()?;
                 StepCondition::Columns((0..count).map(|_| Condition::decode(input)).collect::<Result<_, _>>()?)
             }
+            5 => StepCondition::FirstRow,
             _ => return Err(ShortInput { offset }),
         };
         let offset = input.offset();
@@ -158,6 +169,16 @@ impl Step {
 }
 
 impl ReadOperation {
+    /// The id of the column that is looked at.
+    pub fn column(&self) -> u32 {
+        match self {
+            ReadOperation::SetIndex { column, .. }
+            | ReadOperation::Discard { column, .. }
+            | ReadOperation::Add { column, .. }
+            | ReadOperation::Count { column, .. } => *column,
+        }
+    }
+
     fn encode(&self, out: &mut ByteWriter) {
         match self {
             ReadOperation::SetIndex { column, index, value } => {
@@ -174,6 +195,15 @@ impl ReadOperation {
                 out.put_varint((*column).into());
                 out.put_varint(values.len() as u64);
                 values.iter().for_each(|value| out.put_prefixed(value));
+            }
+            ReadOperation::Add { column, elements } => {
+                out.put_u8(3);
+                out.put_varint((*column).into());
+                out.put_varint(elements.len() as u64);
+                for (path, value) in elements {
+                    out.put_prefixed(path);
+                    out.put_prefixed(value);
+                }
             }
             ReadOperation::Count { column, by } => {
                 out.put_u8(2);
@@ -199,6 +229,11 @@ impl ReadOperation {
                 ReadOperation::Discard { column, values }
             }
             2 => ReadOperation::Count { column, by: input.signed_varint()? },
+            3 => {
+                let count = input.count()?;
+                let element = |_| Ok((input.prefixed()?, input.prefixed()?));
+                ReadOperation::Add { column, elements: (0..count).map(element).collect::<Result<_, ShortInput>>()? }
+            }
             _ => return Err(ShortInput { offset }),
         })
     }
@@ -243,6 +278,8 @@ impl TransactionAnswer {
 struct Found {
     row: Option<Row>,
     latest: i64,
+    /// Of [`StepCondition::FirstRow`].
+    key: Option<Bytes>,
 }
 
 /// Runs a transaction; the caller holds the lock of the partition.
@@ -252,13 +289,21 @@ pub(super) async fn run(tablet: &TableTablet, mut transaction: Transaction) -> R
     let mut latest = i64::MIN;
     for step in &transaction.steps {
         let needed = step.condition != StepCondition::None || !step.operations.is_empty();
-        let one = if needed { read(tablet, &step.key, transaction.now_seconds).await? } else { Found::none() };
+        let one = match &step.condition {
+            StepCondition::FirstRow => first_row(tablet, &table.table, &step.key, transaction.now_seconds).await?,
+            _ if needed => read(tablet, &table.table, &step.key, transaction.now_seconds).await?,
+            _ => Found::none(),
+        };
         latest = latest.max(one.latest);
         found.push(one);
     }
     let mut applied = true;
     let mut rows = Vec::new();
     for (step, found) in transaction.steps.iter().zip(&found) {
+        if step.condition == StepCondition::FirstRow {
+            rows.extend(found.key.clone().map(|key| (key, found.row.clone())));
+            continue;
+        }
         applied &= holds(&table.table, &step.condition, found.row.as_ref());
         if step.condition != StepCondition::None {
             rows.push((step.key.clone(), found.row.clone()));
@@ -303,11 +348,11 @@ pub(super) async fn run(tablet: &TableTablet, mut transaction: Transaction) -> R
 
 impl Found {
     fn none() -> Found {
-        Found { row: None, latest: i64::MIN }
+        Found { row: None, latest: i64::MIN, key: None }
     }
 }
 
-async fn read(tablet: &TableTablet, key: &Bytes, now_seconds: i64) -> Result<Found, CallError> {
+async fn read(tablet: &TableTablet, table: &Table, key: &Bytes, now_seconds: i64) -> Result<Found, CallError> {
     // With tombstones: a write has to be stamped later than what was deleted, or it would be deleted with it.
     let options = ScanOptions { keep_tombstones: true, one_prefix: true, ..ScanOptions::new(now_seconds) };
     let range = KeyRange::one(key.clone());
@@ -321,9 +366,25 @@ async fn read(tablet: &TableTablet, key: &Bytes, now_seconds: i64) -> Result<Fou
             continue;
         }
         latest = latest.max(latest_of(&stored));
-        row = stored.visible(deletion, now_seconds);
+        row = stored.visible(deletion, now_seconds).filter(|row| table.shows(row));
     }
-    Ok(Found { row, latest })
+    Ok(Found { row, latest, key: None })
+}
+
+/// The first row that is there.
+async fn first_row(tablet: &TableTablet, table: &Table, start: &Bytes, now_seconds: i64) -> Result<Found, CallError> {
+    let mut range = KeyRange::prefix(start.to_vec());
+    loop {
+        let options = ScanOptions { rows_max: FIRST_ROW_PAGE, one_prefix: true, ..ScanOptions::new(now_seconds) };
+        let page = tablet.engine.scan(tablet.id, range.clone(), options).await.map_err(refusal)?;
+        if let Some((key, row)) = page.rows.into_iter().find(|(_, row)| table.shows(row)) {
+            return Ok(Found { row: Some(row), latest: i64::MIN, key: Some(key) });
+        }
+        match page.rest {
+            Some(rest) => range = rest,
+            None => return Ok(Found::none()),
+        }
+    }
 }
 
 fn latest_of(row: &Row) -> i64 {
@@ -336,7 +397,7 @@ fn latest_of(row: &Row) -> i64 {
 
 fn holds(table: &Table, condition: &StepCondition, row: Option<&Row>) -> bool {
     match condition {
-        StepCondition::None | StepCondition::Show => true,
+        StepCondition::None | StepCondition::Show | StepCondition::FirstRow => true,
         StepCondition::NotExists => row.is_none(),
         StepCondition::Exists => row.is_some(),
         StepCondition::Columns(conditions) => conditions.iter().all(|condition| condition.holds(table, row)),
@@ -372,10 +433,25 @@ impl OperationContext<'_> {
         Cell { timestamp: self.timestamp, kind, value }
     }
 
+    /// The elements of a list as the statement has made it so far.
+    fn elements(&self, column: u32, row: Option<&Row>, patch: &RowPatch) -> Vec<CellEntry> {
+        let replaced = patch.column_deletions.iter().any(|(deleted, _)| *deleted == column);
+        let stored = row.filter(|_| !replaced).map(|row| row.elements(column)).unwrap_or_default();
+        let mut elements: BTreeMap<Bytes, CellEntry> =
+            stored.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
+        for entry in patch.cells.iter().filter(|entry| entry.column == column) {
+            match entry.cell.kind {
+                CellKind::Tombstone { .. } => elements.remove(&entry.path),
+                _ => elements.insert(entry.path.clone(), entry.clone()),
+            };
+        }
+        elements.into_values().collect()
+    }
+
     fn apply(&self, operation: ReadOperation, row: Option<&Row>, patch: &mut RowPatch) -> Result<(), CqlError> {
         match operation {
             ReadOperation::SetIndex { column, index, value } => {
-                let elements = row.map(|row| row.elements(column)).unwrap_or_default();
+                let elements = self.elements(column, row, patch);
                 if elements.is_empty() {
                     return Err(CqlError::invalid(match value {
                         Some(_) => "Attempted to set an element on a list which is null",
@@ -393,11 +469,16 @@ impl OperationContext<'_> {
                 patch.put(CellEntry::element(column, found.path.clone(), cell));
             }
             ReadOperation::Discard { column, values } => {
-                for element in row.map(|row| row.elements(column)).unwrap_or_default() {
+                for element in self.elements(column, row, patch) {
                     if values.contains(&element.cell.value) {
                         let cell = Cell::tombstone(self.timestamp, self.now_seconds);
                         patch.put(CellEntry::element(column, element.path.clone(), cell));
                     }
+                }
+            }
+            ReadOperation::Add { column, elements } => {
+                for (path, value) in elements {
+                    patch.put(CellEntry::element(column, path, self.cell(value)));
                 }
             }
             ReadOperation::Count { column, by } => {

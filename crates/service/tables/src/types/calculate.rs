@@ -1,5 +1,5 @@
 //! Arithmetic on serialized numbers, with Java's rules: integers wrap, a division by zero of integers is an error,
-//! decimals divide to at least 32 digits.
+//! decimals divide to at least 32 digits, and keep 10,000 at most.
 
 use super::calendar;
 use super::duration::Duration;
@@ -12,6 +12,8 @@ use num_bigint::{BigInt, Sign};
 /// Digits after the point that a division of decimals gives at least.
 const DECIMAL_SCALE_MIN: i32 = 32;
 const DECIMAL_SCALE_MAX: i32 = 1000;
+/// Digits that a sum or product of decimals keeps.
+const DECIMAL_DIGITS_MAX: usize = 10_000;
 /// Bits of the product of two varints at most: what fits into a frame, long before that it is a mistake.
 const VARINT_BITS_MAX: u64 = 8 << 20;
 
@@ -171,7 +173,7 @@ pub fn arithmetic(
         return Ok(Some([&left[..], &right[..]].concat().into()));
     }
     if *right_type == CqlType::Duration {
-        return Ok(shift_time(operator, left_type, left, right));
+        return shift_time(operator, left_type, left, right);
     }
     let (Some(numeric), Some(left), Some(right)) =
         (Numeric::of(result), Number::read(left_type, left), Number::read(right_type, right))
@@ -189,7 +191,10 @@ pub fn arithmetic(
         Numeric::Float | Numeric::Double => Number::Real(real(operator, left.to_real(), right.to_real())),
         Numeric::Decimal => match (left.to_decimal(), right.to_decimal()) {
             (Some(left), Some(right)) => Number::Decimal(decimal(operator, &left, &right)?),
-            _ => return Ok(None),
+            _ if left.to_real().is_nan() || right.to_real().is_nan() => {
+                return Err("A NaN cannot be converted into a decimal".to_string());
+            }
+            _ => return Err("An infinite number cannot be converted into a decimal".to_string()),
         },
     };
     Ok(number.write(numeric))
@@ -234,18 +239,43 @@ pub fn decimal(operator: ArithmeticOperator, left: &Decimal, right: &Decimal) ->
     let too_far = || "the numbers are too far apart to calculate with".to_string();
     if operator == ArithmeticOperator::Multiply {
         let scale = left.scale.checked_add(right.scale).ok_or_else(too_far)?;
-        return Ok(Decimal { unscaled: big(operator, left.unscaled.clone(), right.unscaled.clone())?, scale });
+        return Ok(round(Decimal { unscaled: big(operator, left.unscaled.clone(), right.unscaled.clone())?, scale }));
     }
     let (a, b, scale) = Decimal::aligned(left, right).ok_or_else(too_far)?;
     match operator {
         ArithmeticOperator::Divide => {
             if b.sign() == Sign::NoSign {
-                return Err("/ by zero".to_string());
+                return Err("BigInteger divide by zero".to_string());
             }
-            let result_scale = DECIMAL_SCALE_MIN.max(left.scale).max(right.scale).min(DECIMAL_SCALE_MAX);
+            // Where the first digit of the quotient stands: as many digits come behind it as in front of a scale.
+            let first = (digits(left) - left.scale).saturating_sub(digits(right) - right.scale);
+            let wanted = DECIMAL_SCALE_MIN.saturating_sub(first).max(DECIMAL_SCALE_MIN);
+            let result_scale = wanted.max(left.scale).max(right.scale).min(DECIMAL_SCALE_MAX);
             Ok(strip(Decimal { unscaled: divide_half_up(&raise(&a, result_scale), &b), scale: result_scale }))
         }
-        other => Ok(Decimal { unscaled: big(other, a, b)?, scale }),
+        ArithmeticOperator::Modulo if b.sign() == Sign::NoSign => Err("Division by zero".to_string()),
+        other => Ok(round(Decimal { unscaled: big(other, a, b)?, scale })),
+    }
+}
+
+/// How many digits a decimal has: one for zero.
+fn digits(decimal: &Decimal) -> i32 {
+    i32::try_from(decimal.unscaled.magnitude().to_string().len()).unwrap_or(i32::MAX / 2)
+}
+
+/// Cuts what is behind the digits that are kept.
+fn round(decimal: Decimal) -> Decimal {
+    // A digit has a little more than three bits.
+    if decimal.unscaled.bits() <= 3 * DECIMAL_DIGITS_MAX as u64 {
+        return decimal;
+    }
+    let beyond = i32::try_from(decimal.unscaled.magnitude().to_string().len().saturating_sub(DECIMAL_DIGITS_MAX));
+    match beyond {
+        Ok(beyond) if beyond > 0 => Decimal {
+            unscaled: divide_half_up(&decimal.unscaled, &raise(&BigInt::from(1), beyond)),
+            scale: decimal.scale.saturating_sub(beyond),
+        },
+        _ => decimal,
     }
 }
 
@@ -287,8 +317,22 @@ fn strip(mut decimal: Decimal) -> Decimal {
     decimal
 }
 
-fn shift_time(operator: ArithmeticOperator, left_type: &CqlType, left: &[u8], right: &[u8]) -> Option<Bytes> {
-    let duration = Duration::decode(right)?;
+fn shift_time(
+    operator: ArithmeticOperator,
+    left_type: &CqlType,
+    left: &[u8],
+    right: &[u8],
+) -> Result<Option<Bytes>, String> {
+    let Some(duration) = Duration::decode(right) else { return Ok(None) };
+    let (unit, precision) =
+        if *left_type == CqlType::Date { (86_400_000_000_000, "day") } else { (1_000_000, "millisecond") };
+    if duration.nanos % unit != 0 {
+        return Err(format!("The duration must have a {precision} precision. Was: {duration}"));
+    }
+    Ok(shifted(operator, left_type, left, duration))
+}
+
+fn shifted(operator: ArithmeticOperator, left_type: &CqlType, left: &[u8], duration: Duration) -> Option<Bytes> {
     let sign = if operator == ArithmeticOperator::Subtract { -1 } else { 1 };
     let millis = match left_type {
         CqlType::Date => calendar::timestamp_of_date(u32::from_be_bytes(left.try_into().ok()?)),
@@ -382,7 +426,9 @@ mod tests {
     fn times_move_by_months_days_and_nanoseconds() {
         let start = calendar::timestamp_from_text("2024-01-31 10:00").expect("a timestamp").to_be_bytes();
         let month = Duration::from_text("1mo1h").expect("a duration").encode();
-        let moved = shift_time(ArithmeticOperator::Add, &CqlType::Timestamp, &start, &month).expect("a timestamp");
+        let moved = shift_time(ArithmeticOperator::Add, &CqlType::Timestamp, &start, &month)
+            .expect("possible")
+            .expect("a timestamp");
         let expected = calendar::timestamp_from_text("2024-02-29 11:00").expect("a timestamp");
         assert_eq!(moved[..], expected.to_be_bytes());
     }

@@ -126,7 +126,8 @@ pub fn timestamp_from_text(text: &str) -> Option<i64> {
     let days = input.date()?;
     let mut nanos = 0;
     let mut offset = 0;
-    if input.eat('T') || input.eat('t') || input.rest.starts_with(' ') {
+    let clock_follows = input.rest.trim_start_matches(' ').starts_with(|first: char| first.is_ascii_digit());
+    if input.eat('T') || input.eat('t') || clock_follows {
         input.rest = input.rest.trim_start_matches(' ');
         nanos = input.clock(9)?;
         offset = input.zone()?;

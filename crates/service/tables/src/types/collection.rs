@@ -141,3 +141,63 @@ pub fn encode_fields<T: AsRef<[u8]>>(fields: &[Option<T>]) -> Bytes {
     }
     out.freeze()
 }
+
+/// Whether a type is a set or a map, or has one inside.
+pub fn holds_sets(cql_type: &CqlType) -> bool {
+    match cql_type.unfrozen() {
+        CqlType::Set(_) | CqlType::Map(_) => true,
+        CqlType::List(element) => holds_sets(element),
+        CqlType::Tuple(types) => types.iter().any(holds_sets),
+        CqlType::Udt(udt) => udt.fields.iter().any(|field| holds_sets(&field.cql_type)),
+        CqlType::Vector(vector) => holds_sets(&vector.element),
+        _ => false,
+    }
+}
+
+/// A value with its sets and maps sorted, each element once: clients send them in any order, and two that are equal
+/// have to have equal bytes.
+pub fn in_order(cql_type: &CqlType, value: &Bytes) -> Bytes {
+    if !holds_sets(cql_type) {
+        return value.clone();
+    }
+    let inner = |of: &CqlType, part: &[u8]| in_order(of, &shared(value, part));
+    match cql_type.unfrozen() {
+        CqlType::List(of) => encode_list(&elements(value).map(|part| inner(of, part)).collect::<Vec<_>>()),
+        CqlType::Set(of) => encode_set(of, elements(value).map(|part| inner(of, part)).collect()),
+        CqlType::Map(pair) => {
+            let entry = |(key, value): (&[u8], &[u8])| (inner(&pair.0, key), inner(&pair.1, value));
+            encode_map(&pair.0, entries(value).map(entry).collect())
+        }
+        CqlType::Tuple(types) => in_order_fields(types.iter(), value),
+        CqlType::Udt(udt) => in_order_fields(udt.fields.iter().map(|field| &field.cql_type), value),
+        CqlType::Vector(vector) => {
+            let parts: Vec<Bytes> = vector_elements(vector, value).map(|part| inner(&vector.element, part)).collect();
+            encode_vector(vector, &parts).into()
+        }
+        _ => value.clone(),
+    }
+}
+
+fn in_order_fields<'a>(types: impl Iterator<Item = &'a CqlType>, value: &Bytes) -> Bytes {
+    let parts = fields(value).zip(types);
+    let field = |(part, of): (Option<&[u8]>, &CqlType)| part.map(|part| in_order(of, &shared(value, part)));
+    encode_fields(&parts.map(field).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_come_in_order_however_they_were_sent() {
+        let of = CqlType::map(CqlType::frozen(CqlType::set(CqlType::TinyInt)), CqlType::TinyInt);
+        let set = |elements: &[u8]| encode_list(&elements.iter().map(std::slice::from_ref).collect::<Vec<_>>());
+        let map = |keys: &[&[u8]]| {
+            encode_entries(&keys.iter().map(|key| (set(key), Bytes::from_static(&[7]))).collect::<Vec<_>>())
+        };
+        let sent = map(&[&[3, 2], &[2, 1, 1]]);
+        assert_eq!(in_order(&of, &sent), map(&[&[1, 2], &[2, 3]]));
+        let plain = CqlType::list(CqlType::TinyInt);
+        assert_eq!(in_order(&plain, &set(&[3, 2])), set(&[3, 2]), "a list keeps its order");
+    }
+}

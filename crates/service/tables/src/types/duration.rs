@@ -58,6 +58,49 @@ impl Duration {
     }
 }
 
+/// Why a text is no duration, in Cassandra's words where there are some.
+pub fn refusal(text: &str) -> String {
+    const NAMES: [(&str, &str); 10] = [
+        ("y", "years"),
+        ("mo", "months"),
+        ("w", "weeks"),
+        ("d", "days"),
+        ("h", "hours"),
+        ("m", "minutes"),
+        ("s", "seconds"),
+        ("ms", "milliseconds"),
+        ("us", "microseconds"),
+        ("ns", "nanoseconds"),
+    ];
+    let lower = text.trim_start_matches('-').to_lowercase().replace('µ', "u");
+    let mut rest = lower.as_str();
+    let mut previous: Option<usize> = None;
+    let mut sums = [0i128; 3];
+    while let Some(digits) = Some(rest.bytes().take_while(u8::is_ascii_digit).count()).filter(|digits| *digits > 0) {
+        let (amount, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let Some(unit) = NAMES.iter().position(|(unit, _)| *unit == &after[..letters]) else { break };
+        match previous {
+            Some(before) if before == unit => {
+                return format!("Invalid duration. The {} are specified multiple times", NAMES[unit].1);
+            }
+            Some(before) if before > unit => {
+                return format!("Invalid duration. The {} should be after {}", NAMES[before].1, NAMES[unit].1);
+            }
+            _ => previous = Some(unit),
+        }
+        let (part, factor) = [(0, 12), (0, 1), (1, 7), (1, 1)].get(unit).copied().unwrap_or((2, 1));
+        sums[part] += amount.parse::<i64>().map_or(i128::from(i64::MAX), i128::from) * factor;
+        rest = &after[letters..];
+    }
+    for (sum, what) in sums.iter().zip(["months", "days"]) {
+        if rest.is_empty() && *sum > i128::from(i32::MAX) {
+            return format!("Invalid duration. The total number of {what} must be less or equal to {}", i32::MAX);
+        }
+    }
+    format!("Unable to convert '{text}' to a duration")
+}
+
 /// Adds `number × unit` and refuses what does not fit.
 fn add(total: &mut i64, number: i64, unit: i64) -> Option<()> {
     *total = total.checked_add(number.checked_mul(unit)?)?;

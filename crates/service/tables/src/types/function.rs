@@ -2,6 +2,7 @@
 
 use super::calculate::{self, Numeric};
 use super::{calendar, collection, number, text, uuids};
+use crate::error::{CqlError, CqlResult};
 use crate::schema::Table;
 use bytes::Bytes;
 use holon_cql::CqlType;
@@ -44,6 +45,7 @@ enum Kind {
     MapKeys,
     MapValues,
     ToJson,
+    FromJson,
     SimilarityCosine,
     SimilarityEuclidean,
     SimilarityDotProduct,
@@ -57,7 +59,8 @@ pub fn is_assignable(from: &CqlType, to: &CqlType) -> bool {
             (CqlType::Ascii, CqlType::Text)
             | (CqlType::TimeUuid, CqlType::Uuid)
             | (CqlType::BigInt, CqlType::Counter | CqlType::Timestamp)
-            | (CqlType::Counter, CqlType::BigInt)
+            | (CqlType::Counter | CqlType::Timestamp, CqlType::BigInt)
+            | (CqlType::Int | CqlType::BigInt | CqlType::Timestamp, CqlType::VarInt)
             | (_, CqlType::Blob) => true,
             (CqlType::List(a), CqlType::List(b)) | (CqlType::Set(a), CqlType::Set(b)) => is_assignable(a, b),
             (CqlType::Map(a), CqlType::Map(b)) => is_assignable(&a.0, &b.0) && is_assignable(&a.1, &b.1),
@@ -82,9 +85,20 @@ pub fn resolve(
     if let Some(call) = blob_function(name, arguments, receiver)? {
         return Ok(Some(call));
     }
+    if matches!(name, "fromjson" | "from_json") {
+        let Some(receiver) = receiver else {
+            let shown = if name == "fromjson" { "fromJson" } else { name };
+            return Err(format!("{shown}() cannot be used in the selection clause of a SELECT statement"));
+        };
+        return checked(name, Kind::FromJson, arguments, vec![CqlType::Text], receiver.clone()).map(Some);
+    }
     let first = arguments.first().cloned().flatten();
+    refuse_ambiguous(name, arguments)?;
     let time_like = || match &first {
         Some(known @ (CqlType::TimeUuid | CqlType::Timestamp | CqlType::Date)) => known.clone(),
+        // A time that is written out.
+        Some(CqlType::Text) if name.ends_with("date") => CqlType::Timestamp,
+        Some(CqlType::Text) => CqlType::Date,
         _ => CqlType::TimeUuid,
     };
     let numeric = || first.clone().filter(|known| Numeric::of(known).is_some()).unwrap_or(CqlType::Double);
@@ -124,13 +138,60 @@ pub fn resolve(
                 "similarity_euclidean" => Kind::SimilarityEuclidean,
                 _ => Kind::SimilarityDotProduct,
             };
-            let vector = arguments.iter().flatten().find(|known| matches!(known, CqlType::Vector(_)));
-            let vector = vector.ok_or_else(|| format!("Function system.{name} requires a float vector argument"))?;
+            let vector = float_vector(name, arguments)?;
             (kind, vec![vector.clone(), vector.clone()], CqlType::Float)
         }
         _ => return Ok(None),
     };
     checked(name, kind, arguments, types, result).map(Some)
+}
+
+pub fn is_similarity(name: &str) -> bool {
+    matches!(name, "similarity_cosine" | "similarity_euclidean" | "similarity_dot_product")
+}
+
+/// The type of the two vectors of a similarity.
+fn float_vector(name: &str, arguments: &[Option<CqlType>]) -> Result<CqlType, String> {
+    if arguments.len() != 2 {
+        return Err(format!(
+            "Invalid number of arguments for function system.{name}: 2 required, {} given",
+            arguments.len()
+        ));
+    }
+    let mut known = arguments.iter().flatten();
+    let first = known.next().ok_or_else(|| {
+        format!("Cannot infer type of argument ? in call to function system.{name}: use type casts to disambiguate")
+    })?;
+    for found in arguments.iter().flatten() {
+        let dimensions = |of: &CqlType| match of.unfrozen() {
+            CqlType::Vector(vector) if vector.element == CqlType::Float => Some(vector.dimensions),
+            _ => None,
+        };
+        let (Some(own), wanted) = (dimensions(found), dimensions(first)) else {
+            return Err(format!("Function system.{name} requires a float vector argument, but found {found}"));
+        };
+        if wanted.is_some_and(|wanted| wanted != own) {
+            return Err(format!("All arguments must have the same vector dimensions, but found {first} and {found}"));
+        }
+    }
+    Ok(first.clone())
+}
+
+/// A marker does not tell which of several functions of one name is meant.
+fn refuse_ambiguous(name: &str, arguments: &[Option<CqlType>]) -> Result<(), String> {
+    let signatures = match name {
+        "todate" | "to_date" => "(timeuuid), (timestamp)",
+        "totimestamp" | "to_timestamp" => "(timeuuid), (date)",
+        "tounixtimestamp" | "to_unix_timestamp" => "(timeuuid), (timestamp), (date)",
+        _ => return Ok(()),
+    };
+    if matches!(arguments, [None]) {
+        return Err(format!(
+            "Ambiguous call to function {name} (can be matched by following signatures: {signatures}): use type cast to \
+             disambiguate"
+        ));
+    }
+    Ok(())
 }
 
 fn checked(
@@ -161,6 +222,12 @@ fn blob_function(name: &str, arguments: &[Option<CqlType>], _: Option<&CqlType>)
         Some(to) => checked(name, Kind::FromBlob, arguments, vec![CqlType::Blob], to).map(Some),
         None => Ok(None),
     }
+}
+
+/// Whether a value may be an argument of a function: of the functions on blobs each takes its own type only.
+pub fn is_argument(call: &Call, from: &CqlType, to: &CqlType) -> bool {
+    let counts = |of: &CqlType| *of.unfrozen() == CqlType::Counter;
+    is_assignable(from, to) && (call.kind != Kind::ToBlob || counts(from) == counts(to))
 }
 
 /// What an operation on two types gives; `None` if there is no such operation.
@@ -227,11 +294,11 @@ impl Call {
         operator: ArithmeticOperator,
         left: &CqlType,
         right: &CqlType,
-        _: Option<&CqlType>,
+        names: (&str, &str),
     ) -> Result<Call, String> {
         let symbol = operator_symbol(operator);
         let result = arithmetic_type(operator, left, right)
-            .ok_or_else(|| format!("the '{symbol}' operation is not supported between {left} and {right}"))?;
+            .ok_or_else(|| format!("the '{symbol}' operation is not supported between {} and {}", names.0, names.1))?;
         let name = format!("system.{symbol}");
         Ok(Call { kind: Kind::Arithmetic(operator), name, arguments: vec![left.clone(), right.clone()], result })
     }
@@ -240,7 +307,7 @@ impl Call {
     ///
     /// # Errors
     /// Arguments out of the range of the function.
-    pub fn call(&self, arguments: &[Option<Bytes>], shard: &Shard) -> Result<Option<Bytes>, String> {
+    pub fn call(&self, arguments: &[Option<Bytes>], shard: &Shard) -> CqlResult<Option<Bytes>> {
         if let Some(without) = self.without_arguments(shard) {
             return Ok(Some(without));
         }
@@ -259,7 +326,17 @@ impl Call {
         if first.is_empty() && !keeps_empty {
             return Ok(None);
         }
-        self.with_arguments(&values, first)
+        self.with_arguments(&values, first).map_err(|text| self.failure(text))
+    }
+
+    /// What a client is told of a failed call: functions on blobs refuse their argument, all others fail.
+    fn failure(&self, text: String) -> CqlError {
+        if matches!(self.kind, Kind::Token | Kind::FromBlob | Kind::SimilarityCosine) {
+            return CqlError::Invalid(text);
+        }
+        let function = self.name.trim_start_matches("system.").to_string();
+        let arguments = self.arguments.iter().map(ToString::to_string).collect();
+        CqlError::FunctionFailure { function, arguments, text }
     }
 
     fn without_arguments(&self, shard: &Shard) -> Option<Bytes> {
@@ -316,6 +393,17 @@ impl Call {
             Kind::Negate | Kind::Absolute | Kind::Exponential | Kind::Logarithm | Kind::Logarithm10 | Kind::Round => {
                 calculate::unary(self.unary(), from, first)?
             }
+            Kind::FromJson => {
+                let text = String::from_utf8_lossy(first);
+                let failed = |reason: String| {
+                    format!(
+                        "execution of '{}[text]' failed: Could not decode JSON string '{text}': {reason}",
+                        self.name
+                    )
+                };
+                let json = super::json_value::Json::parse(&text).map_err(failed)?;
+                super::json_value::serialize(&json, &self.result).map_err(failed)?
+            }
             Kind::CollectionCount => Some(copy(&(collection::count(first) as i32).to_be_bytes())),
             Kind::MapKeys => {
                 let keys: Vec<&[u8]> = collection::entries(first).map(|(key, _)| key).collect();
@@ -326,6 +414,10 @@ impl Call {
                 Some(collection::encode_list(&entries))
             }
             Kind::SimilarityCosine | Kind::SimilarityEuclidean | Kind::SimilarityDotProduct => {
+                let zero = |value: &Bytes| value.iter().all(|byte| *byte == 0);
+                if self.kind == Kind::SimilarityCosine && values.iter().any(zero) {
+                    return Err("Function system.similarity_cosine doesn't support all-zero vectors.".to_string());
+                }
                 Some(copy(&similarity(self.kind, from, values).to_be_bytes()))
             }
             _ => None,
@@ -344,7 +436,7 @@ impl Call {
     }
 }
 
-fn operator_symbol(operator: ArithmeticOperator) -> &'static str {
+pub fn operator_symbol(operator: ArithmeticOperator) -> &'static str {
     match operator {
         ArithmeticOperator::Add => "+",
         ArithmeticOperator::Subtract => "-",

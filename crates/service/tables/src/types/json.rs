@@ -73,6 +73,9 @@ fn write_all<T>(parts: impl Iterator<Item = T>, out: &mut String, mut each: impl
 }
 
 fn write_scalar(cql_type: &CqlType, value: &[u8], out: &mut String) {
+    if matches!(cql_type, CqlType::Blob | CqlType::Custom(_)) && value.is_empty() {
+        return out.push_str("\"0x\"");
+    }
     let shown = text::to_text(cql_type, value);
     let plain = matches!(
         cql_type,

@@ -239,10 +239,7 @@ pub fn serialize(json: &Json, cql_type: &CqlType) -> Result<Option<Bytes>, Strin
 
 fn is_number(cql_type: &CqlType) -> bool {
     use CqlType::*;
-    matches!(
-        cql_type,
-        TinyInt | SmallInt | Int | BigInt | Counter | VarInt | Decimal | Float | Double | Timestamp | Date | Time
-    )
+    matches!(cql_type, TinyInt | SmallInt | Int | BigInt | Counter | VarInt | Decimal | Float | Double | Timestamp)
 }
 
 /// The column that a key of an object names: `"Name"` in quotes is exact, others are folded.

@@ -57,12 +57,16 @@ pub fn fits(literal: &Literal, cql_type: &CqlType) -> bool {
     use CqlType::*;
     let cql_type = cql_type.unfrozen();
     match literal {
-        Literal::String(_) => matches!(cql_type, Ascii | Text | Inet | Date | Time | Timestamp | Custom(_)),
+        Literal::String(_) => matches!(cql_type, Ascii | Text | Inet | Date | Time | Timestamp | Custom(_) | Tuple(_)),
         Literal::Integer(_) => matches!(
             cql_type,
             BigInt | Counter | Date | Decimal | Double | Float | Int | SmallInt | Time | Timestamp | TinyInt | VarInt
         ),
-        Literal::Float(_) => matches!(cql_type, Decimal | Double | Float),
+        // NaN and infinity are no decimals.
+        Literal::Float(text) => {
+            matches!(cql_type, Double | Float)
+                || (*cql_type == Decimal && text.bytes().any(|byte| byte.is_ascii_digit()))
+        }
         Literal::Boolean(_) => matches!(cql_type, Boolean),
         Literal::Uuid(_) => matches!(cql_type, Uuid | TimeUuid),
         Literal::Blob(_) => matches!(cql_type, Blob | Custom(_)),
@@ -136,15 +140,20 @@ pub fn from_text(text: &str, cql_type: &CqlType) -> Result<Bytes, String> {
         CqlType::Timestamp => calendar::timestamp_from_text(text)
             .map(|millis| millis.to_be_bytes().to_vec())
             .ok_or_else(|| format!("Unable to parse a date/time from '{text}'"))?,
-        CqlType::Date => calendar::date_from_text(text)
-            .map(|days| days.to_be_bytes().to_vec())
-            .ok_or_else(|| format!("Unable to coerce '{text}' to a formatted date (long)"))?,
+        CqlType::Date => calendar::date_from_text(text).map(|days| days.to_be_bytes().to_vec()).ok_or_else(|| {
+            match text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && !text.contains("--") {
+                true if text.rfind('-').is_none_or(|at| at == 0) => {
+                    format!("Unable to make unsigned int (for date) from: '{text}'")
+                }
+                _ => format!("Unable to coerce '{text}' to a formatted date (long)"),
+            }
+        })?,
         CqlType::Time => calendar::time_from_text(text)
             .map(|nanos| nanos.to_be_bytes().to_vec())
             .ok_or_else(|| format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"))?,
         CqlType::Duration => duration::Duration::from_text(text)
             .map(|duration| duration.encode())
-            .ok_or_else(|| format!("Unable to convert '{text}' to a duration"))?,
+            .ok_or_else(|| duration::refusal(text))?,
         CqlType::Uuid => number(uuids::from_text(text).map(|uuid| uuid.to_be_bytes().to_vec()), "UUID")?,
         CqlType::TimeUuid => {
             let uuid = uuids::from_text(text).ok_or_else(|| format!("Unable to make UUID from '{text}'"))?;
@@ -157,9 +166,40 @@ pub fn from_text(text: &str, cql_type: &CqlType) -> Result<Bytes, String> {
             let digits = text.strip_prefix("0x").unwrap_or(text);
             blob(digits).ok_or_else(|| format!("cannot parse '{text}' as hex bytes"))?
         }
+        CqlType::Tuple(types) => return tuple_from_text(text, cql_type, types),
         other => return Err(format!("a text is not a value of {other}")),
     };
     Ok(bytes.into())
+}
+
+/// `field:field`, with `@` for null; `\\:` and `\\@` stand for themselves.
+fn tuple_from_text(text: &str, tuple: &CqlType, types: &[CqlType]) -> Result<Bytes, String> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let last = parts.len() - 1;
+        match character {
+            ':' => parts.push(String::new()),
+            '\\' if matches!(characters.peek(), Some(':' | '@')) => {
+                parts[last].push('\\');
+                parts[last].extend(characters.next());
+            }
+            other => parts[last].push(other),
+        }
+    }
+    if parts.len() > types.len() {
+        return Err(format!(
+            "Invalid tuple literal: too many elements. Type {tuple} expects {} but got {}",
+            types.len(),
+            parts.len()
+        ));
+    }
+    let field = |(part, of): (&String, &CqlType)| match part.as_str() {
+        "@" => Ok(None),
+        part => from_text(&part.replace("\\:", ":").replace("\\@", "@"), of).map(Some),
+    };
+    let fields = parts.iter().zip(types).map(field).collect::<Result<Vec<_>, _>>()?;
+    Ok(super::collection::encode_fields(&fields))
 }
 
 fn float_text(text: &str) -> Option<f64> {

@@ -13,9 +13,12 @@
 //! varint                            sign and length (3 bytes), then the number
 //! decimal                           sign, exponent, digits from 1 to 10, ended by 0; equal numbers have equal bytes
 //! list, set, map                    each element after a 1, ended by 0
-//! tuple, user type                  each field after a 1, null is a 0; all fields of the type
+//! tuple                             each field after a 1, null is a 0; all fields of the type
+//! user type                         each field after a 2, null is a 1; nulls at the end are left out, ended by 0
 //! vector                            its elements
 //! ```
+//!
+//! A user type may get more fields: what was written before has nulls for them, and has to keep its bytes.
 //!
 //! Numbers come back in their shortest form: a decimal `1.50` in a key reads as `1.5`, since it is the same key.
 
@@ -103,7 +106,7 @@ fn encode_body(cql_type: &CqlType, value: &[u8], out: &mut Vec<u8>) {
             out.push(0);
         }
         CqlType::Tuple(types) => encode_fields(types.iter(), value, out),
-        CqlType::Udt(udt) => encode_fields(udt.fields.iter().map(|field| &field.cql_type), value, out),
+        CqlType::Udt(udt) => encode_user_type(udt.fields.iter().map(|field| &field.cql_type), value, out),
         CqlType::Vector(vector) => {
             for element in collection::vector_elements(vector, value) {
                 encode(&vector.element, element, false, out);
@@ -124,6 +127,21 @@ fn encode_fields<'a>(types: impl Iterator<Item = &'a CqlType>, value: &[u8], out
             None => out.push(0),
         }
     }
+}
+
+fn encode_user_type<'a>(types: impl Iterator<Item = &'a CqlType>, value: &[u8], out: &mut Vec<u8>) {
+    let mut nulls = 0;
+    for (field, field_type) in collection::fields(value).zip(types) {
+        match field {
+            Some(field) => {
+                out.extend(std::iter::repeat_n(1, std::mem::take(&mut nulls)));
+                out.push(2);
+                encode(field_type, field, false, out);
+            }
+            None => nulls += 1,
+        }
+    }
+    out.push(0);
 }
 
 fn encode_escaped(value: &[u8], out: &mut Vec<u8>) {
@@ -247,7 +265,7 @@ impl<'a> Decoder<'a> {
             CqlType::List(element) | CqlType::Set(element) => self.collection(&[element], out)?,
             CqlType::Map(pair) => self.collection(&[&pair.0, &pair.1], out)?,
             CqlType::Tuple(types) => self.fields(types.iter(), out)?,
-            CqlType::Udt(udt) => self.fields(udt.fields.iter().map(|field| &field.cql_type), out)?,
+            CqlType::Udt(udt) => self.user_type(udt.fields.iter().map(|field| &field.cql_type), out)?,
             CqlType::Vector(vector) => {
                 let mut elements = Vec::new();
                 for _ in 0..vector.dimensions {
@@ -335,6 +353,18 @@ impl<'a> Decoder<'a> {
         let length = i32::try_from(out.len() - at - 4).ok()?;
         out.get_mut(at..at + 4)?.copy_from_slice(&length.to_be_bytes());
         Some(())
+    }
+
+    fn user_type<'t>(&mut self, types: impl Iterator<Item = &'t CqlType>, out: &mut Vec<u8>) -> Option<()> {
+        for field_type in types {
+            match self.byte()? {
+                0 => return Some(()),
+                1 => out.extend((-1i32).to_be_bytes()),
+                _ => self.length_prefixed(field_type, out)?,
+            }
+        }
+        // The end: a type loses no fields.
+        (self.byte()? == 0).then_some(())
     }
 
     fn fields<'t>(&mut self, types: impl Iterator<Item = &'t CqlType>, out: &mut Vec<u8>) -> Option<()> {

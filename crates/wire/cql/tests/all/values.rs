@@ -192,17 +192,29 @@ fn what_is_wrong_is_told() {
         (
             CqlType::Duration,
             &[2, 1, 0],
-            "expected a duration with parts of one sign, got 1 months, -1 days and 0 nanoseconds",
+            "The duration months, days and nanoseconds must be all of the same sign (1, -1, 0)",
         ),
         (CqlType::Duration, &[2, 2], "expected at least 3 bytes for duration, got 2"),
         (CqlType::Duration, &[2, 2, 2, 2], "1 bytes follow the end of the duration"),
-        (list.clone(), &[], "list needs 4 bytes but 0 are left"),
-        (list.clone(), &[0x7F, 0, 0, 0], "list announces 2130706432 elements, which cannot be in 0 bytes"),
-        (list.clone(), &[0xFF, 0xFF, 0xFF, 0xFF], "list announces -1 elements, which cannot be in 0 bytes"),
+        (list.clone(), &[], "not enough bytes to read a list: it needs 4, and 0 are left"),
+        (
+            list.clone(),
+            &[0x7F, 0, 0, 0],
+            "not enough bytes to read a list: it announces 2130706432 elements, which cannot be in 0 bytes",
+        ),
+        (
+            list.clone(),
+            &[0xFF, 0xFF, 0xFF, 0xFF],
+            "not enough bytes to read a list: it announces -1 elements, which cannot be in 0 bytes",
+        ),
         (list.clone(), &[0, 0, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF], "list holds a null; collections and vectors cannot"),
         (list, &[0, 0, 0, 1, 0, 0, 0, 2, 0, 0], "expected 4 bytes for int, got 2"),
         (CqlType::vector(CqlType::Float, 3), &[0; 8], "expected 12 bytes for vector, got 8"),
-        (CqlType::vector(CqlType::Text, 2), &[1, b'a'], "vector needs 1 bytes but 0 are left"),
+        (
+            CqlType::vector(CqlType::Text, 2),
+            &[1, b'a'],
+            "not enough bytes to read a vector: it needs 1, and 0 are left",
+        ),
     ];
     for (cql_type, bytes, expected) in cases {
         let told = validate(&cql_type, bytes).expect_err("no value of the type").to_string();

@@ -8,8 +8,12 @@ use holon_cql::CqlType;
 use holon_cql::limits::NESTING_MAX;
 use std::sync::Arc;
 
-/// Characters of the name of a keyspace or of a table, as in Cassandra: tools make file names of them.
+/// Characters of the name of a keyspace, as in Cassandra: tools make file names of them.
 pub const NAME_CHARACTERS_MAX: usize = 48;
+
+/// Characters of the name of a table: with an id behind it, it is still the name of a directory for tools that make
+/// one of it. Cassandra has the same bound since 5.0.4, and 48 before.
+pub const TABLE_NAME_CHARACTERS_MAX: usize = 222;
 
 /// Tables of a node. Every shard keeps the schema, every tablet its memtable: beyond this a node runs short of memory
 /// before it stores anything. (Cassandra warns at 150.)
@@ -60,29 +64,29 @@ fn fits(cql_type: &CqlType, levels_left: usize, nodes_left: &mut usize) -> bool 
     }
 }
 
-fn is_possible_name(name: &str) -> bool {
+fn is_possible_name(name: &str, characters_max: usize) -> bool {
     let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
-    !name.is_empty() && name.len() <= NAME_CHARACTERS_MAX && name.chars().all(is_word)
+    !name.is_empty() && name.len() <= characters_max && name.chars().all(is_word)
 }
 
 pub(super) fn keyspace_name(name: &str) -> CqlResult<()> {
-    if is_possible_name(name) {
+    if is_possible_name(name, NAME_CHARACTERS_MAX) {
         return Ok(());
     }
-    Err(CqlError::Config(format!(
+    Err(CqlError::Invalid(format!(
         "Keyspace name must not be empty, more than {NAME_CHARACTERS_MAX} characters long, or contain \
          non-alphanumeric-underscore characters (got \"{name}\")"
     )))
 }
 
 pub(super) fn table_name(definition: &TableDefinition) -> CqlResult<()> {
-    if is_possible_name(&definition.name) {
+    if is_possible_name(&definition.name, TABLE_NAME_CHARACTERS_MAX) {
         return Ok(());
     }
     Err(config(
         definition,
         format!(
-            "Table name must not be empty, more than {NAME_CHARACTERS_MAX} characters long, or contain \
+            "Table name must not be empty, more than {TABLE_NAME_CHARACTERS_MAX} characters long, or contain \
              non-alphanumeric-underscore characters (got \"{}\")",
             definition.name
         ),
