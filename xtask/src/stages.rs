@@ -215,9 +215,27 @@ pub fn bench(arguments: &[String]) -> Result<(), String> {
     if !known.contains(&manifest) {
         return Err(format!("`{name}` is not in bench/; there is: {}", list()));
     }
-    let mut command = cargo(&["run", "--release", "--manifest-path", &manifest, "--"]);
-    command.args(&arguments[1..]);
+    let mut command = cargo(&["run", "--release", "--manifest-path", &manifest]);
+    if name == "store" {
+        with_rocksdb(&mut command);
+    }
+    command.arg("--").args(&arguments[1..]);
     plain(name, &mut command)
+}
+
+/// The RocksDB of the system (or of `ROCKSDB_LIB_DIR`); without it the comparison goes on, and says what it leaves out.
+fn with_rocksdb(command: &mut Command) {
+    const VARIABLE: &str = "ROCKSDB_LIB_DIR";
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let found = folders.chain(["/usr/lib64".into()]).find(|folder| folder.join("librocksdb.so").exists());
+    match found {
+        _ if std::env::var_os(VARIABLE).is_some() => {}
+        Some(folder) => drop(command.env(VARIABLE, folder)),
+        None => {
+            println!("RocksDB is LEFT OUT: install it (Debian: librocksdb-dev libclang-dev), or set {VARIABLE}");
+            command.arg("--no-default-features");
+        }
+    }
 }
 
 /// `cargo xtask conformance NAME [ARGS…]`.
