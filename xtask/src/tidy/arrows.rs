@@ -14,11 +14,13 @@ use toml::{Table, Value};
 const CORE: &[(&str, &[&str])] = &[
     ("kernel", &[]),
     ("store", &["kernel"]),
-    ("metadata", &["kernel", "store"]),
-    ("member", &["kernel"]),
-    ("raft", &["kernel"]),
-    ("placement", &["kernel", "metadata", "member"]),
-    ("replica", &["kernel", "store", "placement", "raft"]),
+    // Machines without tasks: they know no shard.
+    ("raft", &[]),
+    ("member", &[]),
+    ("placement", &[]),
+    // Drives the three machines above on shard 0 of every node.
+    ("metadata", &["kernel", "store", "raft", "member", "placement"]),
+    ("replica", &["kernel", "store", "metadata", "raft"]),
 ];
 /// The wire crates of each service.
 const WIRES: &[(&str, &[&str])] = &[("tables", &["cql", "cql_language"])];
