@@ -11,7 +11,7 @@ use crate::disk::{SimDisk, SimDiskState};
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
-use holon_kernel::{Address, Class, Envelope, Order, Router, Scope, Shard, ShardOptions};
+use holon_kernel::{Class, Envelope, Order, Router, Scope, Shard, ShardOptions};
 use holon_metadata::{Identity, Metadata, load_or_create, start_shard, stop_shard};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -394,9 +394,11 @@ impl World {
         }
         for envelope in arrived {
             // Always through bytes, as between nodes.
-            let envelope = Envelope::decode(envelope.encode()).expect("what was encoded here decodes here");
-            let Address { node, shard } = envelope.destination;
+            let mut envelope = Envelope::decode(envelope.encode()).expect("what was encoded here decodes here");
+            let node = envelope.destination.node;
             let Some(index) = (0..self.nodes.len()).find(|index| Self::node_id(*index) == node) else { continue };
+            envelope.settle(self.nodes[index].shards);
+            let shard = envelope.destination.shard;
             if !matches!(self.nodes[index].phase, Phase::Identity { .. })
                 && let Some(shard) = self.shards_of(index).get(usize::from(shard.0))
             {

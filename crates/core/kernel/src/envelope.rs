@@ -99,6 +99,13 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
+    /// Puts right which core of this node (of so many) it is for: the sender may not know how many there are.
+    pub fn settle(&mut self, shards: u16) {
+        if let EnvelopeKind::Request { target: Target::Tablet(tablet), .. } = self.kind {
+            self.destination.shard = tablet.shard(shards);
+        }
+    }
+
     pub fn encode(&self) -> Bytes {
         let mut out = ByteWriter::with_capacity(96 + self.payload.len());
         out.put_u8(ENVELOPE_VERSION);

@@ -9,10 +9,11 @@
 //! ```
 //!
 //! A [`Shard`] is one core of a node: single-threaded, lock-free, and it does no IO: whoever runs it hands in time and inputs,
-//! calls [`Shard::run_ready`], and carries out what was asked. The kernel names no service and no protocol; replication
-//! will join it as a machine of its own (`core/replica`), it is not here yet.
+//! calls [`Shard::run_ready`], and carries out what was asked. The kernel names no service and no protocol. Of the
+//! cluster it knows what it is told: a map ([`ClusterMap`]) and who seems alive.
 
 pub mod budget;
+pub mod cluster;
 pub mod disk;
 mod disk_client;
 pub mod disk_suite;
@@ -30,6 +31,7 @@ mod ticket;
 mod timer;
 
 pub use budget::Slice;
+pub use cluster::{ClusterMap, NodeRecord, Replicas};
 pub use disk::{
     Disk, DiskBuffer, DiskError, DiskErrorKind, DiskOperation, DiskOutput, DiskResult, FileId, OpenOptions, OperationId,
 };

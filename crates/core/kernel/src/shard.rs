@@ -1,5 +1,6 @@
 //! The shard: one core of a node, and everything that lives on it.
 
+use crate::cluster::{ClusterMap, Replicas};
 use crate::disk::{Disk, DiskOperation, DiskResult, OperationId};
 use crate::disk_client::DiskClient;
 use crate::envelope::{Address, CallError, Envelope, EnvelopeKind, Target, Verb};
@@ -12,15 +13,24 @@ use crate::timer::{Elapsed, Sleep, Timers};
 use bytes::Bytes;
 use holon_base::{Instant, Map, NodeId, Random, ServiceId, ShardId, TabletId, Wall};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Carries envelopes to other shards and nodes. At most once, in no promised order, and it may lose them.
 pub trait Router {
     fn send(&mut self, envelope: Envelope);
+
+    /// Where a node is reached from now on; `None`: it is no member any more.
+    fn know(&mut self, node: NodeId, address: Option<SocketAddr>) {
+        let _ = (node, address); // a network that finds nodes by their id needs no addresses
+    }
 }
+
+/// The correlation of a request nobody waits for the answer of; [`Shard::unique_id`] does not give it.
+const NO_REPLY: u64 = 0;
 
 pub struct ShardOptions {
     pub node: NodeId,
@@ -48,11 +58,13 @@ pub struct Shard {
     disk: RefCell<Box<dyn Disk>>,
     disk_waiting: RefCell<Map<OperationId, Completer<DiskResult>>>,
     router: RefCell<Box<dyn Router>>,
-    replies: RefCell<Map<u64, Completer<Result<Bytes, CallError>>>>,
+    replies: RefCell<Map<u64, (NodeId, Completer<Result<Bytes, CallError>>)>>,
     credits: RefCell<BTreeMap<Address, Pool>>,
     next_id: Cell<u64>,
     services: RefCell<BTreeMap<ServiceId, Rc<dyn Service>>>,
     tablets: RefCell<BTreeMap<TabletId, Rc<dyn Tablet>>>,
+    map: RefCell<Option<Rc<dyn ClusterMap>>>,
+    dead: RefCell<BTreeSet<NodeId>>,
     stopped: RefCell<Option<String>>,
 }
 
@@ -61,7 +73,7 @@ impl Shard {
         let random = Random::new(options.seed);
         // Ids begin elsewhere at each start: a reply that is still under way to the last incarnation must not find a
         // question of this one under its number.
-        let first_id = random.clone().fork().next_u64() >> 8;
+        let first_id = random.clone().fork().next_u64() >> 8 | 1;
         Rc::new_cyclic(|me| Shard {
             me: me.clone(),
             address: Address { node: options.node, shard: options.shard },
@@ -80,6 +92,8 @@ impl Shard {
             next_id: Cell::new(first_id),
             services: RefCell::default(),
             tablets: RefCell::default(),
+            map: RefCell::new(None),
+            dead: RefCell::default(),
             stopped: RefCell::new(None),
         })
     }
@@ -285,15 +299,70 @@ impl Shard {
         self.tablets.borrow().len()
     }
 
-    /// Where a tablet lives. On one node a function of its id; the tablet map of the cluster will answer here.
+    /// Where a tablet lives on this node, if it does.
     pub fn locate(&self, tablet: TabletId) -> Address {
         Address { node: self.node(), shard: tablet.shard(self.shards) }
     }
 
+    // ---- The cluster
+
+    pub fn set_map(&self, map: Rc<dyn ClusterMap>) {
+        *self.map.borrow_mut() = Some(map);
+    }
+
+    pub fn map(&self) -> Option<Rc<dyn ClusterMap>> {
+        self.map.borrow().clone()
+    }
+
+    fn map_epoch(&self) -> u64 {
+        self.map.borrow().as_ref().map_or(0, |map| map.epoch())
+    }
+
+    /// Who holds a tablet; nobody if there is no such tablet.
+    pub fn replicas(&self, tablet: TabletId) -> Replicas {
+        match &*self.map.borrow() {
+            Some(map) => map.replicas(tablet).unwrap_or_default(),
+            None => Replicas::only(self.node()),
+        }
+    }
+
+    /// Where the router finds a node.
+    pub fn know_node(&self, node: NodeId, address: Option<SocketAddr>) {
+        self.router.borrow_mut().know(node, address);
+    }
+
+    /// Whether a node seems alive. This one always does.
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        !self.dead.borrow().contains(&node)
+    }
+
+    /// What gossip thinks. Whoever waits for an answer of a node that seems dead is told so now: the outcome is unknown.
+    pub fn set_alive(&self, node: NodeId, alive: bool) {
+        if alive {
+            self.dead.borrow_mut().remove(&node);
+            return;
+        }
+        if node == self.node() || !self.dead.borrow_mut().insert(node) {
+            return;
+        }
+        let asked: Vec<u64> = {
+            let replies = self.replies.borrow();
+            let mut asked: Vec<u64> = replies.iter().filter(|(_, (to, _))| *to == node).map(|(id, _)| *id).collect();
+            asked.sort_unstable();
+            asked
+        };
+        for correlation in asked {
+            let waiting = self.replies.borrow_mut().remove(&correlation);
+            if let Some((_, completer)) = waiting {
+                completer.complete(Err(CallError::Gone));
+            }
+        }
+    }
+
     // ---- Calls
 
-    /// Asks a tablet, wherever it lives. On this shard it runs in place; elsewhere an envelope goes out and the reply is
-    /// awaited until the deadline.
+    /// Asks this node's replica of a tablet. On this shard it runs in place; elsewhere an envelope goes out and the reply
+    /// is awaited until the deadline.
     pub async fn call_tablet(
         &self,
         tablet: TabletId,
@@ -301,7 +370,33 @@ impl Shard {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Bytes, CallError> {
-        self.call(self.locate(tablet), Target::Tablet(tablet), verb, payload, deadline).await
+        self.call_replica(self.node(), tablet, verb, payload, deadline).await
+    }
+
+    /// Asks the replica of a tablet on any node. Which of its cores has it, that node knows best: the shard in the address
+    /// is the one it would be with as many cores as here, and whoever takes the envelope in corrects it.
+    pub async fn call_replica(
+        &self,
+        node: NodeId,
+        tablet: TabletId,
+        verb: Verb,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
+        let to = Address { node, shard: tablet.shard(self.shards) };
+        self.call(to, Target::Tablet(tablet), verb, payload, deadline).await
+    }
+
+    /// A message without an answer: it may get lost, and nobody is told.
+    pub fn send(&self, destination: Address, target: Target, verb: Verb, payload: Bytes) {
+        self.router.borrow_mut().send(Envelope {
+            source: self.address,
+            destination,
+            correlation: NO_REPLY,
+            map_epoch: 0,
+            kind: EnvelopeKind::Request { target, verb, remaining: limits::CALL_TIMEOUT_DEFAULT },
+            payload,
+        });
     }
 
     pub async fn call(
@@ -331,14 +426,17 @@ impl Shard {
         let credit = self.credit(destination).acquire(1).await;
         let correlation = self.unique_id();
         let (completer, reply) = self.ticket();
-        self.replies.borrow_mut().insert(correlation, completer);
+        if !self.is_alive(destination.node) {
+            return Err(CallError::Gone);
+        }
+        self.replies.borrow_mut().insert(correlation, (destination.node, completer));
         // Forgets the slot however this future ends, so that a late reply finds nobody and is dropped.
         let slot = ReplySlot { shard: self, correlation };
         self.router.borrow_mut().send(Envelope {
             source: self.address,
             destination,
             correlation,
-            map_epoch: 0, // the map of one node never changes; the cluster's map gives its epoch here
+            map_epoch: self.map_epoch(),
             kind: EnvelopeKind::Request { target, verb, remaining: deadline.since(self.now()) },
             payload,
         });
@@ -371,12 +469,23 @@ impl Shard {
         }
     }
 
+    /// A request for a tablet was routed by a map: a newer one than this shard has is waited for; if the tablet has moved
+    /// since an older one, the request is refused, and routed anew.
+    async fn check_epoch(&self, target: Target, epoch: u64) -> Result<(), CallError> {
+        let (Target::Tablet(tablet), Some(map)) = (target, self.map()) else { return Ok(()) };
+        if map.epoch() < epoch {
+            map.reached(epoch).await;
+        }
+        let replicas = map.replicas(tablet).ok_or(CallError::NotHere)?;
+        if replicas.since > epoch || !replicas.holds(self.node()) { Err(CallError::NotHere) } else { Ok(()) }
+    }
+
     /// An envelope has arrived.
     pub fn deliver(&self, envelope: Envelope) {
         match envelope.kind {
             EnvelopeKind::Reply(outcome) => {
                 let waiting = self.replies.borrow_mut().remove(&envelope.correlation);
-                if let Some(completer) = waiting {
+                if let Some((_, completer)) = waiting {
                     completer.complete(outcome.map(|()| envelope.payload));
                 }
             }
@@ -388,9 +497,16 @@ impl Shard {
                 };
                 let deadline = self.now() + remaining;
                 self.spawn(scope, Class::Foreground, async move {
-                    let work = shard.execute(target, verb, envelope.payload);
+                    let epoch = envelope.map_epoch;
+                    let work = async {
+                        shard.check_epoch(target, epoch).await?;
+                        shard.execute(target, verb, envelope.payload).await
+                    };
                     // Past its deadline nobody waits for the reply.
                     let Ok(answer) = shard.timeout(deadline, work).await else { return };
+                    if envelope.correlation == NO_REPLY {
+                        return;
+                    }
                     let (kind, payload) = match answer {
                         Ok(payload) => (EnvelopeKind::Reply(Ok(())), payload),
                         Err(error) => (EnvelopeKind::Reply(Err(error)), Bytes::new()),
