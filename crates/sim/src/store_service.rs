@@ -102,7 +102,10 @@ impl Service for StoreService {
     }
 
     fn apply_metadata(&self, _: u64, _: &Bytes) -> Result<MetadataEffect, Bytes> {
-        Ok(MetadataEffect { create_tablets: Some(TABLETS), ..MetadataEffect::default() })
+        Ok(MetadataEffect {
+            create_tablets: Some(NewTablets { count: TABLETS, replication: Replication::Simple { factor: 1 } }),
+            ..MetadataEffect::default()
+        })
     }
 
     fn start(self: Rc<Self>, context: StartContext) -> LocalFuture<Result<(), String>> {

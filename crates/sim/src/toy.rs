@@ -239,7 +239,10 @@ impl Service for Toy {
 
     fn apply_metadata(&self, _: u64, entry: &Bytes) -> Result<MetadataEffect, Bytes> {
         match &entry[..] {
-            b"create" => Ok(MetadataEffect { create_tablets: Some(TABLETS), ..MetadataEffect::default() }),
+            b"create" => Ok(MetadataEffect {
+                create_tablets: Some(NewTablets { count: TABLETS, replication: Replication::Simple { factor: 1 } }),
+                ..MetadataEffect::default()
+            }),
             _ => Err(Bytes::from_static(b"the only entry is: create")),
         }
     }

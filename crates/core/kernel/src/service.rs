@@ -6,6 +6,7 @@ use crate::metric::Metric;
 use crate::outbox::Outbox;
 use bytes::{Bytes, BytesMut};
 use holon_base::{GroupId, ServiceId, TabletId};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -74,10 +75,27 @@ pub trait Service {
 pub struct MetadataEffect {
     /// For whoever proposed the entry.
     pub answer: Bytes,
-    /// Make a group of so many tablets; its id is the index of the entry.
-    pub create_tablets: Option<u32>,
+    /// Make a group of tablets; its id is the index of the entry.
+    pub create_tablets: Option<NewTablets>,
+    /// Groups that are to have other replicas from now on.
+    pub set_replication: Vec<(GroupId, Replication)>,
     /// Groups that end, with their data.
     pub remove_groups: Vec<GroupId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTablets {
+    pub count: u32,
+    pub replication: Replication,
+}
+
+/// How many nodes hold each tablet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// So many, whatever their data centre.
+    Simple { factor: u32 },
+    /// So many of each data centre.
+    PerDataCenter { factors: BTreeMap<String, u32> },
 }
 
 #[derive(Clone)]

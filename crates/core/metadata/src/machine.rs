@@ -43,7 +43,8 @@ impl TabletMap {
             _ => None, // of another service, or gone: a service disposes of its own groups only
         });
         let removed = removed.collect();
-        let added = effect.create_tablets.map(|tablets| Group { id: GroupId(index), service, tablets });
+        let made = effect.create_tablets.as_ref();
+        let added = made.map(|made| Group { id: GroupId(index), service, tablets: made.count });
         if let Some(group) = added {
             self.groups.insert(group.id, group);
         }

@@ -49,8 +49,10 @@ impl Service for Recorder {
             return Err(entry.slice(1..));
         }
         let remove_groups = text.strip_prefix('-').and_then(|n| n.parse().ok()).map(GroupId).into_iter().collect();
-        let create_tablets = text.starts_with('+').then_some(4);
-        Ok(MetadataEffect { answer: Bytes::from(format!("did {text}")), create_tablets, remove_groups })
+        let replication = Replication::Simple { factor: 1 };
+        let create_tablets = text.starts_with('+').then_some(NewTablets { count: 4, replication });
+        let answer = Bytes::from(format!("did {text}"));
+        Ok(MetadataEffect { answer, create_tablets, remove_groups, ..MetadataEffect::default() })
     }
     fn start(self: Rc<Self>, _: StartContext) -> LocalFuture<Result<(), String>> {
         Box::pin(async { Ok(()) })

@@ -1,6 +1,7 @@
 //! Keyspaces and where their copies live.
 
 use super::{Table, UserType};
+use holon_kernel::Replication as Placed;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -87,6 +88,18 @@ impl Replication {
             Replication::Simple { factor } => vec![("replication_factor".into(), *factor)],
             Replication::NetworkTopology { factors } => {
                 factors.iter().map(|(data_center, factor)| (data_center.clone(), *factor)).collect()
+            }
+        }
+    }
+
+    /// As the tablet map has it.
+    pub fn placed(&self) -> Placed {
+        match self {
+            Replication::Local => Placed::Simple { factor: 1 },
+            Replication::Simple { factor } => Placed::Simple { factor: *factor },
+            Replication::NetworkTopology { factors } => {
+                let named = |(data_center, factor): (&Rc<str>, &u32)| (data_center.to_string(), *factor);
+                Placed::PerDataCenter { factors: factors.iter().map(named).collect() }
             }
         }
     }

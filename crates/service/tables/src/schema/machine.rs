@@ -4,11 +4,19 @@ use super::codec::{decode_change, decode_schema, encode_answer, encode_schema};
 use super::{Keyspace, Schema};
 use crate::error::CqlError;
 use bytes::Bytes;
-use holon_base::ShortInput;
-use holon_kernel::MetadataEffect;
+use holon_base::{GroupId, ShortInput};
+use holon_kernel::{MetadataEffect, NewTablets, Replication as Placed};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// The tables of a keyspace, if it has other replicas from now on.
+fn replaced(before: &Keyspace, after: &Keyspace) -> Vec<(GroupId, Placed)> {
+    if before.replication == after.replication {
+        return Vec::new();
+    }
+    after.tables.values().map(|table| (table.group, after.replication.placed())).collect()
+}
 
 /// The schema of a shard, moved on by the metadata log. Readers take a snapshot ([`SchemaMachine::schema`]) and keep it for
 /// as long as they work with it.
@@ -40,12 +48,19 @@ impl SchemaMachine {
         let Some(changed) = outcome else {
             return Ok(MetadataEffect { answer: encode_answer(&None), ..MetadataEffect::default() });
         };
-        *self.current.borrow_mut() = Rc::new(changed.schema);
-        Ok(MetadataEffect {
+        let before = self.schema();
+        let (before, after) = (before.keyspace(change.keyspace()), changed.schema.keyspace(change.keyspace()));
+        let effect = MetadataEffect {
             answer: encode_answer(&Some(changed.what)),
-            create_tablets: changed.create_tablets,
+            create_tablets: changed
+                .create_tablets
+                .zip(after)
+                .map(|(count, keyspace)| NewTablets { count, replication: keyspace.replication.placed() }),
+            set_replication: before.zip(after).map_or(Vec::new(), |(before, after)| replaced(before, after)),
             remove_groups: changed.remove_groups,
-        })
+        };
+        *self.current.borrow_mut() = Rc::new(changed.schema);
+        Ok(effect)
     }
 
     /// The state, for a snapshot of the metadata log.

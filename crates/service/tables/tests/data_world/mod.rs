@@ -240,7 +240,7 @@ impl World {
         self.entries.push(entry.clone());
         let index = self.entries.len() as u64;
         let effect = self.machine.apply(index, &entry).map_err(|error| CqlError::decode(&error))?;
-        for ordinal in 0..effect.create_tablets.unwrap_or(0) {
+        for ordinal in 0..effect.create_tablets.map_or(0, |made| made.count) {
             let id = TabletId::new(GroupId(index), ordinal);
             let engine = self.engine.clone();
             self.test.block_on(async move { engine.create_tablet(id).await }).expect("created");

@@ -104,7 +104,7 @@ impl World {
                 }
             }
         };
-        if let Some(tablets) = effect.create_tablets {
+        if let Some(tablets) = effect.create_tablets.map(|made| made.count) {
             text.push_str(&format!(" with {tablets} tablets"));
         }
         if !effect.remove_groups.is_empty() {
