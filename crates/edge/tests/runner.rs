@@ -59,7 +59,7 @@ impl Service for Toy {
     fn open_session(self: Rc<Self>, context: SessionContext) -> Box<dyn Session> {
         Box::new(ToySession { shard: self.shard.clone(), session: context.session, outbox: context.outbox })
     }
-    fn message(self: Rc<Self>, _: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, _: Address, _: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         let shard = self.shard.clone();
         Box::pin(async move {
             // Through a file, so that every answer has crossed the disk threads, too.

@@ -10,8 +10,8 @@ use crate::size::show_bytes;
 use crate::{console, control, logs};
 use holon_base::{NodeId, ServiceId, ShardId};
 use holon_edge::{BoundDoor, Clock, ControlServer, DataDir, DiskPool, DoorLimits, ShardHandle, ShardsOptions};
-use holon_kernel::{Class, Shard};
-use holon_metadata::{Identity, Metadata};
+use holon_kernel::{Class, DiskClient, Shard};
+use holon_metadata::{Cluster, Identity, IdentityError, Metadata, NodeOptions};
 use std::cell::RefCell;
 use std::io::Write;
 use std::process::ExitCode;
@@ -72,7 +72,7 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
     let pool = DiskPool::new(settings.disk_threads);
     let identity = identity(&data, &pool, clock)?;
     let shares = MemoryShares::of(settings.memory_bytes);
-    let handles = start_threads(&settings, identity, &data, &pool, clock, shares)?;
+    let handles = start_threads(&settings, &identity, &data, &pool, clock, shares)?;
     let view = Rc::new(NodeView {
         node: identity.node,
         boot: identity.boot,
@@ -96,7 +96,7 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
 
     let mut signals = Signals::new()?;
     tokio::select! {
-        started = start_shards(&view, &settings, identity.boot) => started?,
+        started = start_shards(&view, &settings, &identity) => started?,
         () = signals.any() => return Ok(ExitCode::SUCCESS), // a start that is broken off is a crash, which is fine
         () = stop.notified() => return Ok(ExitCode::SUCCESS),
     }
@@ -113,7 +113,13 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
 fn identity(data: &Arc<DataDir>, pool: &Arc<DiskPool>, clock: Clock) -> Result<Identity, String> {
     let fresh = holon_edge::random_u128().map_err(|error| format!("the system gives no random numbers: {error}"))?;
     let loaded = holon_edge::run_on_disk(data, pool, clock, |disk| {
-        Box::pin(async move { holon_metadata::load_or_create(&disk, NodeId(fresh)).await })
+        Box::pin(async move {
+            let identity = holon_metadata::load_or_create(&disk, NodeId(fresh)).await?;
+            match identity.cluster {
+                Some(_) => Ok(identity),
+                None => found_cluster(&disk, identity).await,
+            }
+        })
     });
     let path = data.path().display();
     match loaded {
@@ -126,9 +132,17 @@ fn identity(data: &Arc<DataDir>, pool: &Arc<DiskPool>, clock: Clock) -> Result<I
     }
 }
 
+async fn found_cluster(disk: &DiskClient, identity: Identity) -> Result<Identity, IdentityError> {
+    // As random as the node's, and never to be mistaken for it.
+    let cluster = Cluster::founded_by(identity.node, identity.node.0.rotate_left(64));
+    let founded = Identity { cluster: Some(cluster), ..identity };
+    holon_metadata::save(disk, &founded).await?;
+    Ok(founded)
+}
+
 fn start_threads(
     settings: &Settings,
-    identity: Identity,
+    identity: &Identity,
     data: &Arc<DataDir>,
     pool: &Arc<DiskPool>,
     clock: Clock,
@@ -171,13 +185,15 @@ fn plant() -> Result<Arc<dyn Fn() + Send + Sync>, String> {
 }
 
 /// Brings all shards up, at once.
-async fn start_shards(view: &Rc<NodeView>, settings: &Settings, boot: u32) -> Result<(), String> {
+async fn start_shards(view: &Rc<NodeView>, settings: &Settings, identity: &Identity) -> Result<(), String> {
+    let options = node_options(settings, identity);
     let mut starting = tokio::task::JoinSet::new();
     for handle in view.shards.clone() {
         let (settings, shares, progress) = (settings.clone(), view.shares, view.progress.clone());
+        let options = options.clone();
         starting.spawn_local(async move {
             let ran = handle.run(Class::Foreground, move |shard| {
-                Box::pin(async move { start_shard(shard, settings, shares, boot, progress).await })
+                Box::pin(async move { start_shard(shard, settings, shares, options, progress).await })
             });
             ran.await.map_err(|gone| gone.to_string())?
         });
@@ -188,14 +204,31 @@ async fn start_shards(view: &Rc<NodeView>, settings: &Settings, boot: u32) -> Re
     Ok(())
 }
 
+/// What the cluster is told of this node.
+fn node_options(settings: &Settings, identity: &Identity) -> NodeOptions {
+    let cluster = identity.cluster.clone().unwrap_or_else(|| Cluster::founded_by(identity.node, identity.node.0));
+    let mut doors = settings.clone();
+    let facts = SERVICES.iter().map(|service| {
+        let address = *(service.door_address)(&mut doors);
+        (service.door.to_string(), address.to_string())
+    });
+    NodeOptions {
+        address: settings.peer_address,
+        data_center: settings.data_center.clone(),
+        rack: settings.rack.clone(),
+        facts: facts.collect(),
+        ..NodeOptions::member(identity.boot, cluster)
+    }
+}
+
 async fn start_shard(
     shard: Rc<Shard>,
     settings: Settings,
     shares: MemoryShares,
-    boot: u32,
+    options: NodeOptions,
     progress: Arc<Mutex<String>>,
 ) -> Result<(), String> {
-    let metadata = Metadata::new(&shard, boot);
+    let metadata = Metadata::new(&shard, options);
     METADATA.with(|place| *place.borrow_mut() = Some(metadata.clone()));
     for service in SERVICES {
         let made = (service.make)(&ServiceContext { shard: &shard, metadata: &metadata, settings: &settings, shares });

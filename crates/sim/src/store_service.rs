@@ -163,7 +163,7 @@ impl Service for StoreService {
         Box::new(NoDoor)
     }
 
-    fn message(self: Rc<Self>, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, _: Address, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async { Err(CallError::NotHere) })
     }
 

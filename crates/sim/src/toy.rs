@@ -280,7 +280,7 @@ impl Service for Toy {
         Box::new(ToySession { toy: self, session: context.session, outbox: context.outbox })
     }
 
-    fn message(self: Rc<Self>, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, _: Address, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async { Err(CallError::NotHere) })
     }
 

@@ -12,9 +12,13 @@ use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
 use holon_kernel::{Class, Envelope, Order, Router, Scope, Shard, ShardOptions};
-use holon_metadata::{Identity, Metadata, load_or_create, start_shard, stop_shard};
+use holon_metadata::{
+    Cluster, Identity, IdentityError, JoinRequest, Metadata, NodeOptions, PEERS_PORT, load_or_create, save,
+    start_shard, stop_shard,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,10 +47,17 @@ pub struct LiveShard {
 
 enum Phase {
     Down,
-    /// A shard of its own reads who the node is.
+    /// A shard of its own reads who the node is, and writes down which cluster it belongs to.
     Identity {
         shard: Rc<Shard>,
         outcome: Rc<RefCell<Option<Result<Identity, String>>>>,
+    },
+    /// A member was asked to let it in, until when.
+    Joining {
+        shard: Rc<Shard>,
+        identity: Identity,
+        answer: Rc<RefCell<Option<Cluster>>>,
+        until: Instant,
     },
     Starting {
         live: Vec<LiveShard>,
@@ -89,6 +100,8 @@ pub struct World {
     /// Seen before by no scenario.
     pub events: Vec<NodeEvent>,
     pub steps: u64,
+    /// The first node founds a cluster that the others join; if not, each is one of its own.
+    pub one_cluster: bool,
     install: Install,
     trace: u64,
     local: BTreeMap<(Instant, u64), Envelope>,
@@ -118,6 +131,7 @@ impl World {
             nodes,
             events,
             steps: 0,
+            one_cluster: false,
             install,
             trace,
             local: BTreeMap::new(),
@@ -147,14 +161,57 @@ impl World {
     pub fn start(&mut self, node: usize) {
         assert!(matches!(self.nodes[node].phase, Phase::Down), "node {node} runs already");
         let shard = self.new_shard(node, NodeId(0), 0, 1);
+        let disk = shard.disk();
+        self.learn_identity(node, shard, async move { load_or_create(&disk, Self::node_id(node)).await });
+        self.nodes[node].starts += 1;
+    }
+
+    fn learn_identity(
+        &mut self,
+        node: usize,
+        shard: Rc<Shard>,
+        work: impl Future<Output = Result<Identity, IdentityError>> + 'static,
+    ) {
         let outcome = Rc::new(RefCell::new(None));
-        let (disk, place) = (shard.disk(), outcome.clone());
+        let place = outcome.clone();
         shard.spawn(Scope::Node, Class::Foreground, async move {
-            let identity = load_or_create(&disk, Self::node_id(node)).await.map_err(|error| error.to_string());
+            let identity = work.await.map_err(|error| error.to_string());
             *place.borrow_mut() = Some(identity);
         });
         self.nodes[node].phase = Phase::Identity { shard, outcome };
-        self.nodes[node].starts += 1;
+    }
+
+    /// Founds a cluster, or asks a member to be let in.
+    fn find_cluster(&mut self, node: usize, shard: Rc<Shard>, identity: Identity) {
+        if !self.one_cluster || node == 0 {
+            let cluster = Cluster::founded_by(identity.node, identity.node.0);
+            return self.write_cluster(node, shard, identity, cluster);
+        }
+        let members: Vec<usize> = (0..self.nodes.len()).filter(|member| self.up(*member).is_some()).collect();
+        let answer = Rc::new(RefCell::new(None));
+        let until = self.now + Duration::from_secs(if members.is_empty() { 1 } else { 30 });
+        let chosen = self.random.below(members.len() as u64) as usize;
+        if let Some([first, ..]) = members.get(chosen).and_then(|member| self.up(*member)) {
+            let (metadata, place) = (first.metadata.clone(), answer.clone());
+            let options = self.node_options(node, 0, Cluster::founded_by(identity.node, 0));
+            let record = options.record(identity.node, self.nodes[node].shards);
+            first.shard.spawn(Scope::Node, Class::Foreground, async move {
+                *place.borrow_mut() = metadata.admit(JoinRequest { record }).await.ok();
+            });
+        }
+        self.nodes[node].phase = Phase::Joining { shard, identity, answer, until };
+    }
+
+    fn write_cluster(&mut self, node: usize, shard: Rc<Shard>, identity: Identity, cluster: Cluster) {
+        let identity = Identity { cluster: Some(cluster), ..identity };
+        let disk = shard.disk();
+        self.learn_identity(node, shard, async move { save(&disk, &identity).await.map(|()| identity) });
+    }
+
+    fn node_options(&self, node: usize, boot: u32, cluster: Cluster) -> NodeOptions {
+        let address = ([10, 0, 0, node as u8 + 1], PEERS_PORT).into();
+        let rack = format!("rack{}", node % 3 + 1);
+        NodeOptions { address, rack, ..NodeOptions::member(boot, cluster) }
     }
 
     /// The power of a node goes.
@@ -168,7 +225,7 @@ impl World {
         let phase = std::mem::replace(&mut self.nodes[node].phase, Phase::Down);
         let shards: Vec<Rc<Shard>> = match phase {
             Phase::Down => Vec::new(),
-            Phase::Identity { shard, .. } => vec![shard],
+            Phase::Identity { shard, .. } | Phase::Joining { shard, .. } => vec![shard],
             Phase::Starting { live, .. } | Phase::Up { live } | Phase::Stopping { live, .. } => {
                 live.into_iter().map(|live| live.shard).collect()
             }
@@ -228,7 +285,7 @@ impl World {
     fn shards_of(&self, node: usize) -> Vec<Rc<Shard>> {
         match &self.nodes[node].phase {
             Phase::Down => Vec::new(),
-            Phase::Identity { shard, .. } => vec![shard.clone()],
+            Phase::Identity { shard, .. } | Phase::Joining { shard, .. } => vec![shard.clone()],
             Phase::Starting { live, .. } | Phase::Up { live } | Phase::Stopping { live, .. } => {
                 live.iter().map(|live| live.shard.clone()).collect()
             }
@@ -243,7 +300,16 @@ impl World {
             return;
         }
         let identity = match &self.nodes[node].phase {
-            Phase::Identity { outcome, .. } => outcome.borrow_mut().take(),
+            Phase::Identity { shard, outcome } => outcome.borrow_mut().take().map(|found| (shard.clone(), found)),
+            Phase::Joining { shard, identity, answer, until } => {
+                let (shard, identity, answer) = (shard.clone(), identity.clone(), answer.borrow_mut().take());
+                match answer {
+                    Some(cluster) => self.write_cluster(node, shard, identity, cluster),
+                    None if self.now >= *until => self.find_cluster(node, shard, identity),
+                    None => {}
+                }
+                return;
+            }
             Phase::Starting { live, outcomes } => {
                 let refused = outcomes.borrow().iter().find_map(|outcome| outcome.clone().err());
                 if let Some(reason) = refused {
@@ -267,12 +333,15 @@ impl World {
         };
         match identity {
             None => {}
-            Some(Err(reason)) => self.fail(node, reason),
-            Some(Ok(identity)) => self.start_shards(node, identity),
+            Some((_, Err(reason))) => self.fail(node, reason),
+            Some((shard, Ok(identity))) => match identity.cluster.clone() {
+                Some(cluster) => self.start_shards(node, identity, cluster),
+                None => self.find_cluster(node, shard, identity),
+            },
         }
     }
 
-    fn start_shards(&mut self, node: usize, identity: Identity) {
+    fn start_shards(&mut self, node: usize, identity: Identity, cluster: Cluster) {
         // What the shard that read the identity has in flight is not for those that follow, whose operations count anew.
         self.nodes[node].disk.borrow_mut().process_ended();
         let shards = self.nodes[node].shards;
@@ -280,7 +349,8 @@ impl World {
         let mut live = Vec::new();
         for number in 0..shards {
             let shard = self.new_shard(node, identity.node, number, shards);
-            let metadata = Metadata::new(&shard, identity.boot);
+            let options = self.node_options(node, identity.boot, cluster.clone());
+            let metadata = Metadata::new(&shard, options);
             (self.install)(&shard, &metadata);
             live.push(LiveShard { shard, metadata });
         }
@@ -350,10 +420,14 @@ impl World {
             return true;
         }
         let disks = self.nodes.iter().filter_map(|node| node.disk.borrow().next_due());
+        let joining = self.nodes.iter().filter_map(|node| match &node.phase {
+            Phase::Joining { until, .. } => Some(*until),
+            _ => None,
+        });
         let timers =
             (0..self.nodes.len()).flat_map(|node| self.shards_of(node)).filter_map(|shard| shard.next_deadline());
         let local = self.local.first_key_value().map(|((due, _), _)| *due);
-        let next = disks.chain(timers).chain(local).chain(self.network.next_due()).min();
+        let next = disks.chain(joining).chain(timers).chain(local).chain(self.network.next_due()).min();
         let Some(next) = next.filter(|next| *next < until) else {
             self.now = until;
             return false;
@@ -399,7 +473,7 @@ impl World {
             let Some(index) = (0..self.nodes.len()).find(|index| Self::node_id(*index) == node) else { continue };
             envelope.settle(self.nodes[index].shards);
             let shard = envelope.destination.shard;
-            if !matches!(self.nodes[index].phase, Phase::Identity { .. })
+            if !matches!(self.nodes[index].phase, Phase::Identity { .. } | Phase::Joining { .. })
                 && let Some(shard) = self.shards_of(index).get(usize::from(shard.0))
             {
                 shard.deliver(envelope);

@@ -1,6 +1,6 @@
 //! What a service is to the kernel. Trait objects, no generics: the kernel never names a service.
 
-use crate::envelope::{CallError, Verb};
+use crate::envelope::{Address, CallError, Verb};
 use crate::holding::{Holding, Work};
 use crate::metric::Metric;
 use crate::outbox::Outbox;
@@ -47,8 +47,8 @@ pub trait Service {
 
     fn open_session(self: Rc<Self>, context: SessionContext) -> Box<dyn Session>;
 
-    /// A message from the same service on another shard.
-    fn message(self: Rc<Self>, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>>;
+    /// A message from the same service on another shard, of this or another node.
+    fn message(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>>;
 
     /// A command of the administrator (`holon tables compact …`), run on every shard. The answer is text for people.
     fn command(self: Rc<Self>, words: Vec<String>, progress: Rc<dyn Fn(String)>)

@@ -58,7 +58,7 @@ pub struct Shard {
     disk: RefCell<Box<dyn Disk>>,
     disk_waiting: RefCell<Map<OperationId, Completer<DiskResult>>>,
     router: RefCell<Box<dyn Router>>,
-    replies: RefCell<Map<u64, (NodeId, Completer<Result<Bytes, CallError>>)>>,
+    replies: RefCell<Map<u64, (NodeId, Reply)>>,
     credits: RefCell<BTreeMap<Address, Pool>>,
     next_id: Cell<u64>,
     services: RefCell<BTreeMap<ServiceId, Rc<dyn Service>>>,
@@ -67,6 +67,9 @@ pub struct Shard {
     dead: RefCell<BTreeSet<NodeId>>,
     stopped: RefCell<Option<String>>,
 }
+
+/// Who waits for the answer to a question that is under way.
+type Reply = Completer<Result<Bytes, CallError>>;
 
 impl Shard {
     pub fn new(options: ShardOptions) -> Rc<Shard> {
@@ -408,7 +411,7 @@ impl Shard {
         deadline: Instant,
     ) -> Result<Bytes, CallError> {
         if destination == self.address {
-            let work = self.execute(target, verb, payload);
+            let work = self.execute(self.address, target, verb, payload);
             return self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout));
         }
         let work = self.call_remote(destination, target, verb, payload, deadline);
@@ -451,11 +454,11 @@ impl Shard {
         credits.entry(peer).or_insert_with(|| self.pool("credit", limits::CREDIT_PER_PEER_REQUESTS)).clone()
     }
 
-    async fn execute(&self, target: Target, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
+    async fn execute(&self, from: Address, target: Target, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
         match target {
             Target::Service(id) => {
                 let service = self.service(id).ok_or(CallError::NotHere)?;
-                service.message(verb, payload).await
+                service.message(from, verb, payload).await
             }
             Target::Tablet(id) => {
                 let tablet = self.tablets.borrow().get(&id).cloned().ok_or(CallError::NotHere)?;
@@ -500,7 +503,7 @@ impl Shard {
                     let epoch = envelope.map_epoch;
                     let work = async {
                         shard.check_epoch(target, epoch).await?;
-                        shard.execute(target, verb, envelope.payload).await
+                        shard.execute(envelope.source, target, verb, envelope.payload).await
                     };
                     // Past its deadline nobody waits for the reply.
                     let Ok(answer) = shard.timeout(deadline, work).await else { return };

@@ -1,23 +1,37 @@
-//! The metadata log of a node: schema, accounts and the tablet map as entries of one log, applied in order on every shard.
+//! The metadata log of the cluster: schema, accounts, nodes and the tablet map as entries of one log, applied in order on
+//! every shard of every node.
 //!
 //! ```text
-//!   propose ──► shard 0: append, sync ──► apply on every shard, in order ──► answer, when all have applied
+//!   propose ──► shard 0 ──► the leader's shard 0: Raft ──► committed ──► shard 0 of every node ──► every shard, in order
+//!                                                          (voters by Raft, all others by pulling)
 //! ```
 //!
-//! The log is a plain local file on shard 0: a group of one. The interface is the one Raft will stand behind:
-//! [`Metadata::propose`] answers with an index or with an unknown outcome, and whoever applies entries sees them in order,
-//! each once a start, and must come to the same state everywhere. What changes then is who appends, not who reads.
+//! On one node the group has one voter and an entry costs a local append. [`Metadata::propose`] answers when every shard of
+//! this node has applied the entry, or with an unknown outcome; whoever applies entries sees them in order, each once a
+//! start, and must come to the same state everywhere. Gossip runs beside it and says who seems alive; it decides
+//! nothing.
 //!
 //! Absent: snapshots of the log. Each start replays it from its first entry (a schema change is a few hundred bytes).
 
+mod admit;
+mod apply;
+mod cluster;
+mod command;
+mod consensus;
+mod follow;
+mod gossip;
 mod identity;
 mod log_file;
-mod machine;
+mod map;
+mod options;
 mod service;
 mod start;
+mod voters;
 
-pub use identity::{FORMAT_VERSION, Identity, IdentityError, load_or_create};
+pub use admit::{AdmitError, JoinRequest};
+pub use cluster::Group;
+pub use identity::{Cluster, FORMAT_VERSION, Identity, IdentityError, load_or_create, save};
 pub use log_file::{ENTRY_BYTES_MAX, LogError};
-pub use machine::Group;
+pub use options::{NodeOptions, PEERS_PORT};
 pub use service::{Committed, METADATA_SERVICE, Metadata, ProposeError};
 pub use start::{StartError, start_shard, stop_shard};

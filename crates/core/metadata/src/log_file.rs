@@ -1,15 +1,21 @@
-//! The file under the log: checksummed records behind one another, each synced before its entry counts.
+//! The file under the log: checksummed records behind one another, each synced before what it says is told to anybody.
 //!
 //! ```text
 //!   file   = "HOLONLOG" version:u32 node:u128 record*
-//!   record = length:u32 crc:u32 index:u64 service:u16 entry[length]       crc over index, service, entry
+//!   record = length:u32 crc:u32 kind:u8 body[length]                      crc over kind and body
+//!   body   = 1: an entry of Raft's log
+//!          | 2: Raft's hard state; the last one counts
+//!          | 3: entries from this index:u64 on are void
+//!   version 1 (a node alone): record = length:u32 crc:u32 index:u64 service:u16 entry[length]
 //! ```
-//! A bad record with a good one of a later index behind it is damage, and an error. A bad record with nothing good behind
-//! it is the torn tail of an append nobody was told of, and is cut off.
+//! A bad record with a good one behind it is damage, and an error. A bad record with nothing good behind it is the torn
+//! tail of an append nobody was told of, and is cut off.
 
+use crate::command::Command;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, crc32c};
+use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, crc32c, crc32c_append};
 use holon_kernel::{DiskBuffer, DiskClient, DiskError, DiskFile, OpenOptions};
+use holon_raft::{Entry, HardState, Payload};
 use thiserror::Error;
 
 /// Longest entry, bytes: a schema change is far below; this bounds what a proposal can make every shard hold.
@@ -19,9 +25,18 @@ const DIRECTORY: &str = "metadata";
 const PATH: &str = "metadata/log";
 const PATH_NEW: &str = "metadata/log.new";
 const MAGIC: &[u8; 8] = b"HOLONLOG";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const VERSION_ALONE: u32 = 1;
 const HEADER_BYTES: usize = 28;
-const RECORD_HEADER_BYTES: usize = 18;
+const RECORD_HEADER_BYTES: usize = 9;
+const RECORD_HEADER_BYTES_ALONE: usize = 18;
+
+/// Longest body of a record, bytes: an entry and what Raft puts around it.
+const BODY_BYTES_MAX: usize = ENTRY_BYTES_MAX + 4096;
+
+const ENTRY: u8 = 1;
+const HARD: u8 = 2;
+const VOID_FROM: u8 = 3;
 
 /// Read at a time while loading, bytes.
 const READ_BYTES: usize = 1 << 20;
@@ -42,146 +57,197 @@ pub enum LogError {
     Newer { found: u32 },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) index: u64,
-    pub(crate) service: ServiceId,
-    pub(crate) bytes: Bytes,
+/// What the file holds.
+#[derive(Default)]
+pub(crate) struct Content {
+    pub(crate) hard: HardState,
+    pub(crate) entries: Vec<Entry>,
 }
 
 pub(crate) struct LogFile {
     file: DiskFile,
     end: u64,
-    index: u64,
 }
 
 /// Why an append failed.
 pub(crate) enum AppendError {
-    /// The entry is not in the log (it may appear after a crash: the outcome is unknown).
+    /// The records are not in the file (they may appear after a crash: the outcome is unknown).
     Write(DiskError),
     /// Nobody knows what the file holds: the shard must stop.
     Sync(DiskError),
 }
 
 impl LogFile {
-    /// Opens or makes the log of a node; gives all its entries.
-    pub(crate) async fn open(disk: &DiskClient, node: NodeId) -> Result<(LogFile, Vec<Entry>), LogError> {
+    /// Opens or makes the log of a node; gives what it holds.
+    pub(crate) async fn open(disk: &DiskClient, node: NodeId) -> Result<(LogFile, Content), LogError> {
         disk.create_dir(DIRECTORY).await?;
         let file = disk.open(PATH, OpenOptions { create: true, direct: false }).await?;
         // At each start: the last one may have ended before these names were durable.
         disk.sync_dir("").await?;
         disk.sync_dir(DIRECTORY).await?;
-        let mut content = Vec::with_capacity(file.length() as usize);
+        let mut bytes = Vec::with_capacity(file.length() as usize);
         loop {
-            let piece = file.read_at(content.len() as u64, READ_BYTES).await?;
+            let piece = file.read_at(bytes.len() as u64, READ_BYTES).await?;
             if piece.is_empty() {
                 break;
             }
-            content.extend_from_slice(&piece);
+            bytes.extend_from_slice(&piece);
         }
-        // An append writes at once header and first record never; a file that is shorter than its header, or blank, was
-        // never synced.
-        if content.len() < HEADER_BYTES || content.iter().all(|&byte| byte == 0) {
-            file.truncate(0).await?;
-            let mut header = ByteWriter::new();
-            header.put_slice(MAGIC);
-            header.put_u32(VERSION);
-            header.put_u128(node.0);
-            file.write_at(0, DiskBuffer::from(header.as_slice())).await?;
-            file.sync().await?;
-            return Ok((LogFile { file, end: HEADER_BYTES as u64, index: 0 }, Vec::new()));
-        }
-        let content = Bytes::from(content);
-        let (entries, end) = parse(content.clone(), node)?;
         drop(file);
-        // Written anew and synced, without the torn tail: what was read may be in the page cache only, when the last start
-        // ended with a failed sync, and the next entry must not rest on that.
+        // An append writes header and first record never at once; a file that is shorter than its header, or blank, was
+        // never synced.
+        let blank = bytes.len() < HEADER_BYTES || bytes.iter().all(|&byte| byte == 0);
+        let content = if blank { Content::default() } else { parse(Bytes::from(bytes), node)? };
+        // Written anew and synced, without the torn tail and what was replaced: what was read may be in the page cache
+        // only, when the last start ended with a failed sync, and the next entry must not rest on that.
+        let mut out = ByteWriter::new();
+        out.put_slice(MAGIC);
+        out.put_u32(VERSION);
+        out.put_u128(node.0);
+        put_hard(&content.hard, &mut out);
+        put_entries(&content.entries, &mut out);
         let file = disk.open(PATH_NEW, OpenOptions { create: true, direct: false }).await?;
         file.truncate(0).await?;
-        file.write_at(0, DiskBuffer::from(&content[..end as usize])).await?;
+        file.write_at(0, DiskBuffer::from(out.as_slice())).await?;
         file.sync().await?;
         disk.rename(PATH_NEW, PATH).await?;
         disk.sync_dir(DIRECTORY).await?;
-        let index = entries.len() as u64;
-        Ok((LogFile { file, end, index }, entries))
+        Ok((LogFile { file, end: out.len() as u64 }, content))
     }
 
-    /// Appends an entry; durable when it returns.
-    pub(crate) async fn append(&mut self, service: ServiceId, bytes: Bytes) -> Result<Entry, AppendError> {
-        let entry = Entry { index: self.index + 1, service, bytes };
-        let record = encode(&entry);
-        self.file.write_at(self.end, DiskBuffer::from(record.as_ref())).await.map_err(AppendError::Write)?;
+    /// Appends records; durable when it returns.
+    pub(crate) async fn append(&mut self, records: Bytes) -> Result<(), AppendError> {
+        self.file.write_at(self.end, DiskBuffer::from(records.as_ref())).await.map_err(AppendError::Write)?;
         self.file.sync().await.map_err(AppendError::Sync)?;
-        self.end += record.len() as u64;
-        self.index = entry.index;
-        Ok(entry)
+        self.end += records.len() as u64;
+        Ok(())
     }
 }
 
-fn encode(entry: &Entry) -> Bytes {
-    let mut body = ByteWriter::with_capacity(10 + entry.bytes.len());
-    body.put_u64(entry.index);
-    body.put_u16(entry.service.0);
-    body.put_slice(&entry.bytes);
-    let mut out = ByteWriter::with_capacity(RECORD_HEADER_BYTES + entry.bytes.len());
-    out.put_u32(entry.bytes.len() as u32);
-    out.put_u32(crc32c(body.as_slice()));
-    out.put_slice(body.as_slice());
-    out.freeze()
+pub(crate) fn put_void_from(index: u64, out: &mut ByteWriter) {
+    put_record(VOID_FROM, &index.to_le_bytes(), out);
 }
 
-fn parse(content: Bytes, node: NodeId) -> Result<(Vec<Entry>, u64), LogError> {
+pub(crate) fn put_hard(hard: &HardState, out: &mut ByteWriter) {
+    put_record(HARD, &hard.encode(), out);
+}
+
+pub(crate) fn put_entries(entries: &[Entry], out: &mut ByteWriter) {
+    entries.iter().for_each(|entry| put_record(ENTRY, &entry.encode(), out));
+}
+
+fn put_record(kind: u8, body: &[u8], out: &mut ByteWriter) {
+    out.put_u32(body.len() as u32);
+    out.put_u32(crc32c_append(crc32c(&[kind]), body));
+    out.put_u8(kind);
+    out.put_slice(body);
+}
+
+fn parse(content: Bytes, node: NodeId) -> Result<Content, LogError> {
     let damaged = |offset: usize, detail: &str| LogError::Damaged { offset, detail: detail.to_string() };
     let mut header = ByteReader::new(content.slice(..HEADER_BYTES));
     if header.bytes(MAGIC.len()).is_ok_and(|magic| magic != MAGIC[..]) {
         return Err(damaged(0, "it does not begin with HOLONLOG"));
     }
-    match header.u32() {
-        Ok(VERSION) => {}
+    let version = match header.u32() {
         Ok(found) if found > VERSION => return Err(LogError::Newer { found }),
+        Ok(found @ (VERSION | VERSION_ALONE)) => found,
         _ => return Err(damaged(MAGIC.len(), "format 0")),
-    }
+    };
     match header.u128().map(NodeId) {
         Ok(found) if found == node => {}
         found => return Err(LogError::OtherNode { found: found.unwrap_or(NodeId(0)), expected: node }),
     }
+    match version {
+        VERSION => parse_records(&content),
+        _ => parse_alone(&content, node),
+    }
+}
+
+fn parse_records(content: &Bytes) -> Result<Content, LogError> {
+    let mut parsed = Content::default();
+    let mut offset = HEADER_BYTES;
+    while offset < content.len() {
+        let at = offset;
+        let damaged = |detail: String| LogError::Damaged { offset: at, detail };
+        let Some((kind, body)) = record_at(content, offset) else {
+            return match (offset + 1..content.len()).find(|&at| record_at(content, at).is_some()) {
+                Some(at) => Err(damaged(format!("a record is unreadable, a good one follows at {at}"))),
+                None => Ok(parsed),
+            };
+        };
+        offset += RECORD_HEADER_BYTES + body.len();
+        match kind {
+            ENTRY => {
+                let entry = Entry::decode(body).map_err(|error| damaged(error.to_string()))?;
+                let last = parsed.entries.len() as u64;
+                if entry.index != last + 1 {
+                    return Err(damaged(format!("entry {} follows entry {last}", entry.index)));
+                }
+                parsed.entries.push(entry);
+            }
+            HARD => parsed.hard = HardState::decode(body).map_err(|error| damaged(error.to_string()))?,
+            VOID_FROM => {
+                let index = ByteReader::new(body).u64().map_err(|short| damaged(short.to_string()))?;
+                parsed.entries.truncate(index.saturating_sub(1) as usize);
+            }
+            kind => return Err(damaged(format!("a record of unknown kind {kind}: start a newer holon"))),
+        }
+    }
+    Ok(parsed)
+}
+
+fn record_at(content: &Bytes, offset: usize) -> Option<(u8, Bytes)> {
+    let mut input = ByteReader::new(content.slice(offset..));
+    let length = input.u32().ok()? as usize;
+    let crc = input.u32().ok()?;
+    if length > BODY_BYTES_MAX || length >= input.remaining() {
+        return None;
+    }
+    let (kind, body) = (input.u8().ok()?, input.bytes(length).ok()?);
+    // The checksum last: the scan for later records tries every byte, and most fail before it. (A blank stretch is no
+    // record: its kind is none.)
+    (kind != 0 && crc32c_append(crc32c(&[kind]), &body) == crc).then_some((kind, body))
+}
+
+/// The log of a node that was alone: each entry was committed when it was written.
+fn parse_alone(content: &Bytes, node: NodeId) -> Result<Content, LogError> {
     let mut entries = Vec::new();
     let mut offset = HEADER_BYTES;
     while offset < content.len() {
         let index = entries.len() as u64 + 1;
-        match record_at(&content, offset) {
-            Some(entry) if entry.index == index => {
-                offset += RECORD_HEADER_BYTES + entry.bytes.len();
-                entries.push(entry);
+        match alone_at(content, offset) {
+            Some((found, command)) if found == index => {
+                offset += RECORD_HEADER_BYTES_ALONE + command.bytes.len();
+                entries.push(Entry { index, term: 1, payload: Payload::Normal(command.encode()) });
             }
             _ => {
-                let later =
-                    (offset + 1..content.len()).find(|&at| record_at(&content, at).is_some_and(|e| e.index > index));
+                let later = (offset + 1..content.len())
+                    .find(|&at| alone_at(content, at).is_some_and(|(found, _)| found > index));
                 match later {
                     Some(at) => {
-                        return Err(damaged(
-                            offset,
-                            &format!("entry {index} is unreadable, a later one follows at {at}"),
-                        ));
+                        let detail = format!("entry {index} is unreadable, a later one follows at {at}");
+                        return Err(LogError::Damaged { offset, detail });
                     }
                     None => break,
                 }
             }
         }
     }
-    Ok((entries, offset as u64))
+    let commit = entries.len() as u64;
+    Ok(Content { hard: HardState { term: 1, vote: Some(node), commit }, entries })
 }
 
-fn record_at(content: &Bytes, offset: usize) -> Option<Entry> {
+fn alone_at(content: &Bytes, offset: usize) -> Option<(u64, Command)> {
     let mut input = ByteReader::new(content.slice(offset..));
     let length = input.u32().ok()? as usize;
     let crc = input.u32().ok()?;
     if length > ENTRY_BYTES_MAX || length + 10 > input.remaining() {
         return None;
     }
-    let body = offset + 8..offset + RECORD_HEADER_BYTES + length;
+    let body = offset + 8..offset + RECORD_HEADER_BYTES_ALONE + length;
     let (index, service) = (input.u64().ok()?, ServiceId(input.u16().ok()?));
     let bytes = input.bytes(length).ok()?;
-    // The checksum last: the scan for later records tries every byte, and most fail before it.
-    (index > 0 && index < 1 << 40 && crc32c(&content[body]) == crc).then_some(Entry { index, service, bytes })
+    let good = index > 0 && index < 1 << 40 && crc32c(&content[body]) == crc;
+    good.then_some((index, Command { id: 0, service, bytes }))
 }

@@ -1,36 +1,56 @@
-//! The metadata service of a shard: proposes through shard 0, applies what shard 0 says, in order.
+//! The metadata service of a shard: proposes through shard 0, applies what is committed, answers other shards and nodes.
 
-use crate::log_file::{AppendError, ENTRY_BYTES_MAX, Entry, LogFile};
-use crate::machine::{Group, TabletMap};
+use crate::apply::{decode_entries, encode_entries};
+use crate::cluster::{ClusterState, Group};
+use crate::command::Command;
+use crate::consensus::Consensus;
+use crate::gossip::Gossip;
+use crate::log_file::ENTRY_BYTES_MAX;
+use crate::options::NodeOptions;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, ServiceId, ShardId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, ShardId, ShortInput};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
-    Address, CallError, Class, Completer, LocalFuture, MetadataEffect, Pool, Scope, Service, Session, SessionContext,
-    Shard, StartContext, Tablet, TabletDescriptor, Target, Verb, join_all,
+    Address, CallError, Completer, LocalFuture, MetadataEffect, Service, Session, SessionContext, Shard, StartContext,
+    Tablet, TabletDescriptor, Target, Verb, join_all,
 };
+use holon_raft::Entry;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 use thiserror::Error;
 
 pub const METADATA_SERVICE: ServiceId = ServiceId(0);
 
-/// How long a proposer waits: long enough for every shard to open the tablets of a new table.
+/// How long a proposer waits: long enough for an election, and for every shard to open the tablets of a new table.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(20);
-/// A call inside the node is repeated after this.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two tries to open or remove a tablet (a full disk, say).
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Entries handed to another shard at a time, bytes.
+/// A command that a leader took and that was not committed is proposed again after this.
+const OFFER_PATIENCE: Duration = Duration::from_secs(2);
+/// Where there is no leader, the next look for one.
+const LEADER_PATIENCE: Duration = Duration::from_millis(50);
+/// Entries handed over at a time, bytes.
 const FETCH_BYTES: usize = 1 << 20;
+/// A node that pulls the log and has all of it is told of nothing new after this.
+const FETCH_PATIENCE: Duration = Duration::from_secs(2);
 
-const PROPOSE: Verb = Verb(Verb::SERVICE_FIRST);
-const APPLY_ENTRY: Verb = Verb(Verb::SERVICE_FIRST + 1);
-pub(crate) const FETCH: Verb = Verb(Verb::SERVICE_FIRST + 2);
-pub(crate) const BARRIER: Verb = Verb(Verb::SERVICE_FIRST + 3);
-const WAIT: Verb = Verb(Verb::SERVICE_FIRST + 4);
+const fn verb(number: u8) -> Verb {
+    Verb(Verb::SERVICE_FIRST + number)
+}
+// Within a node, to shard 0.
+const PROPOSE: Verb = verb(0);
+pub(crate) const BARRIER: Verb = verb(3);
+const WAIT: Verb = verb(4);
+// Within a node, from shard 0.
+pub(crate) const APPLY: Verb = verb(1);
+pub(crate) const ALIVE: Verb = verb(5);
+// To shard 0 of this or another node.
+pub(crate) const FETCH: Verb = verb(2);
+pub(crate) const FETCH_NEWS: Verb = verb(6);
+pub(crate) const OFFER: Verb = verb(7);
+pub(crate) const RAFT: Verb = verb(8);
+pub(crate) const GOSSIP: Verb = verb(9);
 
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,60 +64,80 @@ pub struct Committed {
 pub enum ProposeError {
     #[error("entry of {bytes} bytes is longer than {ENTRY_BYTES_MAX}: make the change in smaller steps")]
     TooLong { bytes: usize },
-    #[error("the metadata log could not take the entry ({detail}); it may still appear after a restart")]
-    Write { detail: String },
     #[error("the change was not confirmed in time: its outcome is unknown")]
     Unknown,
 }
 
+type Outcome = (u64, Result<Bytes, Bytes>);
+
 /// A shard's part of the metadata log.
 pub struct Metadata {
+    me: Weak<Metadata>,
     pub(crate) shard: Rc<Shard>,
-    pub(crate) boot: u32,
+    pub(crate) options: NodeOptions,
     applied: Cell<u64>,
     /// The last entry whose effect services on this shard show already; its tablets may still be opening.
-    shown: Cell<u64>,
-    map: RefCell<TabletMap>,
-    pending: RefCell<BTreeMap<u64, Entry>>,
-    pumping: Cell<bool>,
+    pub(crate) shown: Cell<u64>,
+    pub(crate) cluster: RefCell<ClusterState>,
+    pub(crate) pending: RefCell<BTreeMap<u64, Entry>>,
+    pub(crate) pumping: Cell<bool>,
     /// Tablets are opened as entries create them; before, at start, all at once.
     pub(crate) running: Cell<bool>,
-    waiting: RefCell<BTreeMap<u64, Vec<Completer<()>>>>,
-    answers: RefCell<BTreeMap<u64, Result<Bytes, Bytes>>>,
+    pub(crate) waiting: RefCell<BTreeMap<u64, Vec<Completer<()>>>>,
+    /// What the router has been told.
+    pub(crate) known_nodes: RefCell<BTreeMap<NodeId, SocketAddr>>,
     report: RefCell<Rc<dyn Fn(String)>>,
-    /// Shard 0 only: the log, and all its entries for the other shards.
-    log: RefCell<Option<LogFile>>,
-    entries: RefCell<Vec<Entry>>,
-    append_turn: Pool,
-    is_loaded: Cell<bool>,
+    // Shard 0 only.
+    consensus: RefCell<Option<Rc<Consensus>>>,
+    pub(crate) gossip: RefCell<Option<Rc<Gossip>>>,
+    /// To be told when nodes or voters may be others.
+    pub(crate) members_ticket: RefCell<Vec<Completer<()>>>,
+    /// By the node the log was pulled from last.
+    pub(crate) leader_heard_of: Cell<Option<NodeId>>,
+    /// Proposals of this node by their id.
+    pub(crate) proposals: RefCell<BTreeMap<u128, Completer<Outcome>>>,
+    commands_made: Cell<u32>,
     waiting_for_load: RefCell<Vec<Completer<()>>>,
     barriers: RefCell<BTreeMap<u8, Vec<Completer<()>>>>,
 }
 
 impl Metadata {
-    /// Makes the shard's part and registers it. `boot` comes from [`crate::load_or_create`].
-    pub fn new(shard: &Rc<Shard>, boot: u32) -> Rc<Metadata> {
-        let metadata = Rc::new(Metadata {
+    /// Makes the shard's part and registers it.
+    pub fn new(shard: &Rc<Shard>, options: NodeOptions) -> Rc<Metadata> {
+        let metadata = Rc::new_cyclic(|me| Metadata {
+            me: me.clone(),
             shard: shard.clone(),
-            boot,
+            options,
             applied: Cell::new(0),
             shown: Cell::new(0),
-            map: RefCell::default(),
+            cluster: RefCell::default(),
             pending: RefCell::default(),
             pumping: Cell::new(false),
             running: Cell::new(false),
             waiting: RefCell::default(),
-            answers: RefCell::default(),
+            known_nodes: RefCell::default(),
             report: RefCell::new(Rc::new(|_| ())),
-            log: RefCell::new(None),
-            entries: RefCell::default(),
-            append_turn: shard.pool("metadata append", 1),
-            is_loaded: Cell::new(false),
+            consensus: RefCell::new(None),
+            gossip: RefCell::new(None),
+            members_ticket: RefCell::default(),
+            leader_heard_of: Cell::new(None),
+            proposals: RefCell::default(),
+            commands_made: Cell::new(0),
             waiting_for_load: RefCell::default(),
             barriers: RefCell::default(),
         });
         shard.add_service(metadata.clone());
+        shard.set_map(metadata.clone());
         metadata
+    }
+
+    /// Of a node that founded its cluster, with all else as usual.
+    pub fn alone(shard: &Rc<Shard>, boot: u32) -> Rc<Metadata> {
+        Metadata::new(shard, NodeOptions::founder(shard.node(), boot))
+    }
+
+    pub(crate) fn me(&self) -> Rc<Metadata> {
+        self.me.upgrade().expect("held by its shard while it runs")
     }
 
     /// The index of the last entry applied on this shard.
@@ -105,8 +145,12 @@ impl Metadata {
         self.applied.get()
     }
 
+    pub(crate) fn set_applied(&self, index: u64) {
+        self.applied.set(index);
+    }
+
     pub fn groups(&self) -> Vec<Group> {
-        self.map.borrow().groups().collect()
+        self.cluster.borrow().groups().cloned().collect()
     }
 
     /// Puts an entry into the log. Returns when every shard of this node has applied it.
@@ -119,22 +163,20 @@ impl Metadata {
         payload.put_slice(&entry);
         let deadline = self.shard.now() + PROPOSE_TIMEOUT;
         let target = Target::Service(METADATA_SERVICE);
-        let reply = self.shard.call(self.leader(), target, PROPOSE, payload.freeze(), deadline).await;
-        match reply {
-            Ok(reply) => decode_committed(reply).map_err(|_| ProposeError::Unknown),
-            Err(CallError::Failed(detail)) => {
-                Err(ProposeError::Write { detail: String::from_utf8_lossy(&detail).into_owned() })
-            }
-            Err(_) => Err(ProposeError::Unknown),
-        }
+        let reply = self.shard.call(self.first_shard(), target, PROPOSE, payload.freeze(), deadline).await;
+        reply.ok().and_then(|reply| decode_committed(reply).ok()).ok_or(ProposeError::Unknown)
     }
 
     /// Waits until every shard of this node has applied all that this one shows: whoever is told "it exists already" may
     /// go to any of them.
     pub async fn settle(&self) -> Result<(), ProposeError> {
-        let mut index = ByteWriter::new();
-        index.put_u64(self.shown.get());
-        let (payload, deadline) = (index.freeze(), self.shard.now() + PROPOSE_TIMEOUT);
+        self.settle_at(self.shown.get()).await
+    }
+
+    async fn settle_at(&self, index: u64) -> Result<(), ProposeError> {
+        let mut payload = ByteWriter::new();
+        payload.put_u64(index);
+        let (payload, deadline) = (payload.freeze(), self.shard.now() + PROPOSE_TIMEOUT);
         let node = self.shard.node();
         let everyone = (0..self.shard.shards()).map(|shard| {
             let to = Address { node, shard: ShardId(shard) };
@@ -144,169 +186,110 @@ impl Metadata {
         if answers.iter().all(Result::is_ok) { Ok(()) } else { Err(ProposeError::Unknown) }
     }
 
-    pub(crate) fn leader(&self) -> Address {
+    pub(crate) fn first_shard(&self) -> Address {
         Address { node: self.shard.node(), shard: ShardId(0) }
+    }
+
+    pub(crate) fn others(&self) -> impl Iterator<Item = Address> {
+        let node = self.shard.node();
+        (1..self.shard.shards()).map(move |shard| Address { node, shard: ShardId(shard) })
     }
 
     pub(crate) fn set_report(&self, report: Rc<dyn Fn(String)>) {
         *self.report.borrow_mut() = report;
     }
 
-    fn others(&self) -> impl Iterator<Item = Address> {
-        let node = self.shard.node();
-        (1..self.shard.shards()).map(move |shard| Address { node, shard: ShardId(shard) })
+    /// For people: into the log of the node.
+    pub(crate) fn tell(&self, text: String) {
+        let report = self.report.borrow().clone();
+        report(text);
     }
 
-    /// Shard 0: takes over the log it has read.
-    pub(crate) fn load(&self, log: LogFile, entries: Vec<Entry>) {
-        *self.log.borrow_mut() = Some(log);
-        *self.entries.borrow_mut() = entries;
-        self.is_loaded.set(true);
+    pub(crate) fn consensus(&self) -> Option<Rc<Consensus>> {
+        self.consensus.borrow().clone()
+    }
+
+    /// Shard 0: the log has been read.
+    pub(crate) fn load(&self, consensus: Rc<Consensus>) {
+        *self.consensus.borrow_mut() = Some(consensus);
         let waiting = self.waiting_for_load.take();
         waiting.into_iter().for_each(|completer| completer.complete(()));
     }
 
-    /// Shard 0: appends, applies everywhere. Runs as a task of the node, because a proposer that leaves must not stop it.
-    async fn commit(self: Rc<Self>, service: ServiceId, bytes: Bytes) -> Result<Committed, String> {
-        let turn = self.append_turn.acquire(1).await;
-        let Some(mut log) = self.log.take() else { return Err("the node is starting".to_string()) };
-        let appended = log.append(service, bytes).await;
-        *self.log.borrow_mut() = Some(log);
-        let entry = match appended {
-            Ok(entry) => entry,
-            Err(AppendError::Write(error)) => return Err(error.to_string()),
-            Err(AppendError::Sync(error)) => {
-                self.shard
-                    .stop(format!("{error}: what the metadata log holds is not known; check the disk and start again"));
-                return Err(error.to_string());
+    /// Shard 0: proposes until it is committed, under one id. Runs as a task of the node, because a proposer that leaves
+    /// must not stop it.
+    pub(crate) async fn commit(&self, service: ServiceId, bytes: Bytes) -> Option<Committed> {
+        let id = self.next_command_id();
+        let (completer, mut committed) = self.shard.ticket();
+        self.proposals.borrow_mut().insert(id, completer);
+        let command = Command { id, service, bytes }.encode();
+        let deadline = self.shard.now() + PROPOSE_TIMEOUT;
+        let outcome = loop {
+            if self.offer(&command).await {
+                // Accepted by a leader that may fall: proposed again, after a while, under the same id.
+                let until = deadline.min(self.shard.now() + OFFER_PATIENCE);
+                if let Ok(outcome) = self.shard.timeout(until, &mut committed).await {
+                    break outcome.ok();
+                }
+            } else if let Some(consensus) = self.consensus() {
+                consensus.changed(deadline.min(self.shard.now() + LEADER_PATIENCE)).await;
+            }
+            if self.shard.now() >= deadline {
+                break None;
             }
         };
-        self.entries.borrow_mut().push(entry.clone());
-        drop(turn);
-        let index = entry.index;
-        let everywhere = join_all(self.others().map(|address| self.clone().send_entry(address, entry.clone())));
-        self.clone().enqueue(entry.clone());
-        everywhere.await;
-        self.wait_applied(index).await;
-        let answer = self.answers.borrow_mut().remove(&index).unwrap_or(Ok(Bytes::new()));
-        Ok(Committed { index, answer })
+        self.proposals.borrow_mut().remove(&id);
+        let (index, answer) = outcome?;
+        self.settle_at(index).await.ok()?;
+        Some(Committed { index, answer })
     }
 
-    async fn send_entry(self: Rc<Self>, to: Address, entry: Entry) {
-        let payload = encode_entries(std::slice::from_ref(&entry));
-        loop {
-            let deadline = self.shard.now() + CALL_TIMEOUT;
-            let target = Target::Service(METADATA_SERVICE);
-            if self.shard.call(to, target, APPLY_ENTRY, payload.clone(), deadline).await.is_ok() {
-                return;
-            }
-            self.shard.sleep(Duration::from_millis(10)).await;
+    /// Of this node, this start, and this command.
+    fn next_command_id(&self) -> u128 {
+        let node = self.shard.node().0;
+        let node = ((node >> 64) as u64).rotate_left(17) ^ node as u64;
+        let number = self.commands_made.get() + 1;
+        self.commands_made.set(number);
+        (u128::from(node) << 64) | (u128::from(self.options.boot) << 32) | u128::from(number)
+    }
+
+    /// Hands a command to the leader, wherever it is; true if it took it.
+    async fn offer(&self, command: &Bytes) -> bool {
+        let Some(consensus) = self.consensus() else { return false };
+        if consensus.step(|raft, now, out| raft.propose(now, command.clone(), out)).is_ok() {
+            return true;
         }
-    }
-
-    /// Takes an entry in any order, any number of times.
-    pub(crate) fn enqueue(self: Rc<Self>, entry: Entry) {
-        if entry.index > self.applied() {
-            self.pending.borrow_mut().insert(entry.index, entry);
-        }
-        if !self.pumping.replace(true) {
-            let shard = self.shard.clone();
-            shard.spawn(Scope::Node, Class::Foreground, self.pump());
-        }
-    }
-
-    async fn pump(self: Rc<Self>) {
-        loop {
-            let next = self.pending.borrow_mut().remove(&(self.applied() + 1));
-            let Some(entry) = next else { break };
-            let (added, removed) = self.apply(&entry);
-            self.shown.set(entry.index);
-            if self.running.get() {
-                for group in removed {
-                    self.clone().remove_group(group).await;
-                }
-                if let Some(group) = added {
-                    self.clone().open_group(group).await;
-                }
-            }
-            self.applied.set(entry.index);
-            self.wake_waiting(entry.index);
-        }
-        self.pumping.set(false);
-    }
-
-    fn apply(&self, entry: &Entry) -> (Option<Group>, Vec<Group>) {
-        let outcome = match self.shard.service(entry.service) {
-            Some(service) => service.apply_metadata(entry.index, &entry.bytes),
-            None => Err(Bytes::from(format!("no service {} in this binary", entry.service.0))),
-        };
-        let effect = outcome.as_ref().cloned().unwrap_or_default();
-        if self.shard.id() == ShardId(0) && self.running.get() {
-            self.answers.borrow_mut().insert(entry.index, outcome.map(|effect| effect.answer));
-        }
-        self.map.borrow_mut().apply(entry.index, entry.service, &effect)
-    }
-
-    fn wake_waiting(&self, applied: u64) {
-        let later = self.waiting.borrow_mut().split_off(&(applied + 1));
-        let now = std::mem::replace(&mut *self.waiting.borrow_mut(), later);
-        now.into_values().flatten().for_each(|completer| completer.complete(()));
-    }
-
-    pub(crate) async fn wait_applied(&self, index: u64) {
-        if self.applied() < index {
-            let (completer, ticket) = self.shard.ticket();
-            self.waiting.borrow_mut().entry(index).or_default().push(completer);
-            let _ = ticket.await; // cancelled only when the shard stops
-        }
-    }
-
-    /// Opens the tablets of a group that live on this shard, however long it takes (a full disk is emptied some day).
-    pub(crate) async fn open_group(self: Rc<Self>, group: Group) {
-        for descriptor in group.descriptors().filter(|d| d.id.shard(self.shard.shards()) == self.shard.id()) {
-            let Some(service) = self.shard.service(group.service) else { continue };
-            loop {
-                match service.clone().open_tablet(descriptor).await {
-                    Ok(tablet) => break self.shard.insert_tablet(descriptor.id, tablet),
-                    Err(error) if self.running.get() => self.retry("open", descriptor.id, error).await,
-                    // At start damage must not be waited for: the node says what is wrong and ends.
-                    Err(error) => return self.shard.stop(format!("tablet {}: {error}", descriptor.id)),
-                }
-            }
-        }
-    }
-
-    async fn remove_group(self: Rc<Self>, group: Group) {
-        for descriptor in group.descriptors().filter(|d| d.id.shard(self.shard.shards()) == self.shard.id()) {
-            self.shard.remove_tablet(descriptor.id);
-            let Some(service) = self.shard.service(group.service) else { continue };
-            while let Err(error) = service.clone().remove_tablet(descriptor.id).await {
-                self.retry("remove", descriptor.id, error).await;
-            }
-        }
-    }
-
-    async fn retry(&self, what: &str, tablet: TabletId, error: String) {
-        let report = self.report.borrow().clone();
-        report(format!("cannot {what} tablet {tablet} ({error}); trying again"));
-        self.shard.sleep(RETRY_PAUSE).await;
+        let Some(leader) = self.leader().filter(|leader| *leader != self.shard.node()) else { return false };
+        let (to, target) = (Address { node: leader, shard: ShardId(0) }, Target::Service(METADATA_SERVICE));
+        let deadline = self.shard.now() + Duration::from_secs(1);
+        self.shard.call(to, target, OFFER, command.clone(), deadline).await.is_ok()
     }
 
     async fn fetch(&self, from: u64) -> Bytes {
-        if !self.is_loaded.get() {
+        let consensus = loop {
+            if let Some(consensus) = self.consensus() {
+                break consensus;
+            }
             let (completer, ticket) = self.shard.ticket();
             self.waiting_for_load.borrow_mut().push(completer);
             let _ = ticket.await; // cancelled only when the shard stops
-        }
-        let entries = self.entries.borrow();
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(entries.len());
-        let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            bytes += entry.bytes.len() + 16;
-            bytes <= FETCH_BYTES + ENTRY_BYTES_MAX
         };
-        let piece: Vec<Entry> = entries[from..].iter().take_while(fits).cloned().collect();
-        encode_entries(&piece)
+        encode_entries(&consensus.committed_from(from, FETCH_BYTES).0)
+    }
+
+    /// For a node that pulls the log: what was committed from an index on, now or soon; the commit index and the leader.
+    async fn fetch_news(&self, from: u64) -> Result<Bytes, CallError> {
+        let consensus = self.consensus().ok_or(CallError::NotHere)?;
+        let deadline = self.shard.now() + FETCH_PATIENCE;
+        while consensus.status().commit < from && self.shard.now() < deadline {
+            consensus.changed(deadline).await;
+        }
+        let (entries, commit) = consensus.committed_from(from, FETCH_BYTES);
+        let mut out = ByteWriter::new();
+        out.put_varint(commit);
+        out.put_u128(self.leader().map_or(0, |leader| leader.0));
+        out.put_slice(&encode_entries(&entries));
+        Ok(out.freeze())
     }
 
     /// Shard 0: answers when every shard of the node has come to the barrier.
@@ -321,6 +304,63 @@ impl Metadata {
         all.into_iter().flatten().for_each(|completer| completer.complete(()));
         let _ = ticket.await; // cancelled only when the shard stops
     }
+
+    async fn answer(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
+        let bad = |short: ShortInput| CallError::Failed(Bytes::from(short.to_string()));
+        let mut input = ByteReader::new(payload);
+        match verb {
+            PROPOSE => {
+                let service = ServiceId(input.u16().map_err(bad)?);
+                let (completer, committed) = self.shard.ticket();
+                let (me, entry) = (self.clone(), input.rest());
+                self.shard.spawn(holon_kernel::Scope::Node, holon_kernel::Class::Foreground, async move {
+                    completer.complete(me.commit(service, entry).await);
+                });
+                committed.await.ok().flatten().map(encode_committed).ok_or(CallError::Timeout)
+            }
+            OFFER => {
+                let consensus = self.consensus().ok_or(CallError::NotHere)?;
+                let offered = consensus.step(|raft, now, out| raft.propose(now, input.rest(), out));
+                offered.map(|_| Bytes::new()).map_err(|_| CallError::NotHere)
+            }
+            RAFT => {
+                if let Some(consensus) = self.consensus().filter(|_| self.running.get()) {
+                    consensus.receive(from.node, input.rest());
+                }
+                Ok(Bytes::new())
+            }
+            GOSSIP => {
+                if let Some(gossip) = self.gossip.borrow().clone() {
+                    gossip.receive(from.node, input.rest());
+                }
+                Ok(Bytes::new())
+            }
+            ALIVE => {
+                let (node, alive) = (NodeId(input.u128().map_err(bad)?), input.u8().map_err(bad)? == 1);
+                self.shard.set_alive(node, alive);
+                Ok(Bytes::new())
+            }
+            APPLY => {
+                for entry in decode_entries(&mut input).map_err(bad)? {
+                    let index = entry.index;
+                    self.enqueue(entry);
+                    self.wait_applied(index).await;
+                }
+                Ok(Bytes::new())
+            }
+            FETCH => Ok(self.fetch(input.u64().map_err(bad)?).await),
+            FETCH_NEWS => self.fetch_news(input.u64().map_err(bad)?).await,
+            BARRIER => {
+                self.barrier(input.u8().map_err(bad)?).await;
+                Ok(Bytes::new())
+            }
+            WAIT => {
+                self.wait_applied(input.u64().map_err(bad)?).await;
+                Ok(Bytes::new())
+            }
+            Verb(_) => Err(CallError::NotHere),
+        }
+    }
 }
 
 impl Service for Metadata {
@@ -333,7 +373,7 @@ impl Service for Metadata {
     }
 
     fn apply_metadata(&self, _: u64, _: &Bytes) -> Result<MetadataEffect, Bytes> {
-        Err(Bytes::from_static(b"the metadata service has no entries of its own yet"))
+        Err(Bytes::from_static(b"entries of the cluster itself are applied by its own machine"))
     }
 
     fn start(self: Rc<Self>, _: StartContext) -> LocalFuture<Result<(), String>> {
@@ -344,7 +384,7 @@ impl Service for Metadata {
         Box::pin(async move { Err(format!("the metadata service has no tablets, asked for {}", descriptor.id)) })
     }
 
-    fn remove_tablet(self: Rc<Self>, _: TabletId) -> LocalFuture<Result<(), String>> {
+    fn remove_tablet(self: Rc<Self>, _: holon_base::TabletId) -> LocalFuture<Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -357,7 +397,7 @@ impl Service for Metadata {
     }
 
     fn stop(self: Rc<Self>) -> LocalFuture<()> {
-        Box::pin(async {})
+        Box::pin(async move { self.leave() })
     }
 
     fn open_session(self: Rc<Self>, _: SessionContext) -> Box<dyn Session> {
@@ -370,41 +410,8 @@ impl Service for Metadata {
         Box::new(NoSession) // it has no door
     }
 
-    fn message(self: Rc<Self>, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
-        Box::pin(async move {
-            let bad = |short: ShortInput| CallError::Failed(Bytes::from(short.to_string()));
-            let mut input = ByteReader::new(payload);
-            match verb {
-                PROPOSE => {
-                    let service = ServiceId(input.u16().map_err(bad)?);
-                    let (completer, committed) = self.shard.ticket();
-                    let (me, entry) = (self.clone(), input.rest());
-                    self.shard.spawn(Scope::Node, Class::Foreground, async move {
-                        completer.complete(me.commit(service, entry).await);
-                    });
-                    let committed = committed.await.map_err(|_| CallError::Gone)?;
-                    committed.map(encode_committed).map_err(|detail| CallError::Failed(Bytes::from(detail)))
-                }
-                APPLY_ENTRY => {
-                    for entry in decode_entries(&mut input).map_err(bad)? {
-                        let index = entry.index;
-                        self.clone().enqueue(entry);
-                        self.wait_applied(index).await;
-                    }
-                    Ok(Bytes::new())
-                }
-                FETCH => Ok(self.fetch(input.u64().map_err(bad)?).await),
-                BARRIER => {
-                    self.barrier(input.u8().map_err(bad)?).await;
-                    Ok(Bytes::new())
-                }
-                WAIT => {
-                    self.wait_applied(input.u64().map_err(bad)?).await;
-                    Ok(Bytes::new())
-                }
-                Verb(_) => Err(CallError::NotHere),
-            }
-        })
+    fn message(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(self.answer(from, verb, payload))
     }
 
     fn command(self: Rc<Self>, words: Vec<String>, _: Rc<dyn Fn(String)>) -> LocalFuture<Result<String, String>> {
@@ -421,27 +428,6 @@ impl Service for Metadata {
     fn status(&self) -> Vec<(String, String)> {
         vec![("metadata index".to_string(), self.applied().to_string())]
     }
-}
-
-fn encode_entries(entries: &[Entry]) -> Bytes {
-    let mut out = ByteWriter::new();
-    out.put_varint(entries.len() as u64);
-    for entry in entries {
-        out.put_varint(entry.index);
-        out.put_u16(entry.service.0);
-        out.put_prefixed(&entry.bytes);
-    }
-    out.freeze()
-}
-
-pub(crate) fn decode_entries(input: &mut ByteReader) -> Result<Vec<Entry>, ShortInput> {
-    let count = input.count()?;
-    let mut entries = Vec::with_capacity(count);
-    for _ in 0..count {
-        entries.push(Entry { index: input.varint()?, service: ServiceId(input.u16()?), bytes: input.prefixed()? });
-    }
-    input.end()?;
-    Ok(entries)
 }
 
 fn encode_committed(committed: Committed) -> Bytes {

@@ -2,15 +2,20 @@
 //!
 //! ```text
 //!   shard 0: read the log          other shards: fetch it from shard 0
-//!        └──────── apply every entry ────────┘
-//!   each service: start ─► open its tablets ─► recover ═ barrier over all shards ═► recovered_everywhere ─► doors may open
+//!        └──────── apply every committed entry ────────┘
+//!   each service: start ─► open its tablets ─► recover ═ barrier over all shards ═► recovered_everywhere
+//!   shard 0: take part in the cluster, until the log knows this node as it is ═ barrier ═► doors may open
 //! ```
 
+use crate::apply::decode_entries;
+use crate::consensus::{Consensus, random_of};
+use crate::gossip::Gossip;
 use crate::log_file::{LogError, LogFile};
-use crate::service::{BARRIER, FETCH, METADATA_SERVICE, Metadata, decode_entries};
+use crate::service::{BARRIER, FETCH, METADATA_SERVICE, Metadata};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShardId};
 use holon_kernel::{StartContext, Target, Verb};
+use holon_raft::{HardState, Members, Payload, Raft, Stored};
 use std::rc::Rc;
 use std::time::Duration;
 use thiserror::Error;
@@ -18,10 +23,16 @@ use thiserror::Error;
 /// How long a shard waits for the others at start: longer than any recovery.
 const START_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
+/// A node that was a member before opens its doors after so long even when it hears from no majority: it serves what it
+/// can.
+const MEMBER_PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Error)]
 pub enum StartError {
     #[error("{0}")]
     Log(#[from] LogError),
+    #[error("the metadata log contradicts itself ({0}): restore the data directory from a backup")]
+    Stored(String),
     #[error("{service}: {detail}")]
     Service { service: &'static str, detail: String },
     #[error("another shard of this node has gone while this one was starting")]
@@ -33,36 +44,38 @@ pub enum StartError {
 pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -> Result<(), StartError> {
     metadata.set_report(progress.clone());
     let shard = metadata.shard.clone();
+    for (node, address) in &metadata.options.cluster.seeds {
+        metadata.known_nodes.borrow_mut().insert(*node, *address);
+        shard.know_node(*node, Some(*address));
+    }
     if shard.id() == ShardId(0) {
-        let (log, entries) = LogFile::open(&shard.disk(), shard.node()).await?;
-        for entry in &entries {
-            metadata.clone().enqueue(entry.clone());
-        }
-        let last = entries.len() as u64;
-        metadata.wait_applied(last).await;
-        metadata.load(log, entries);
+        load(&metadata).await?;
     } else {
         fetch_all(&metadata).await?;
     }
     let services = shard.services();
-    let context = StartContext { boot: metadata.boot, progress };
+    let context = StartContext { boot: metadata.options.boot, progress };
     for service in &services {
         let started = service.clone().start(context.clone()).await;
         started.map_err(|detail| StartError::Service { service: service.name(), detail })?;
     }
-    for group in metadata.groups() {
-        metadata.clone().open_group(group).await;
+    for tablet in metadata.own_tablets() {
+        metadata.open_tablet(tablet).await;
     }
     for service in &services {
         let recovered = service.clone().recover().await;
         recovered.map_err(|detail| StartError::Service { service: service.name(), detail })?;
     }
     metadata.running.set(true);
-    ask_leader(&metadata, BARRIER, Bytes::from_static(&[1])).await?;
+    ask_first(&metadata, BARRIER, Bytes::from_static(&[1])).await?;
     for service in &services {
         let done = service.clone().recovered_everywhere().await;
         done.map_err(|detail| StartError::Service { service: service.name(), detail })?;
     }
+    if shard.id() == ShardId(0) {
+        take_part(&metadata).await;
+    }
+    ask_first(&metadata, BARRIER, Bytes::from_static(&[2])).await?;
     Ok(())
 }
 
@@ -73,22 +86,76 @@ pub async fn stop_shard(metadata: Rc<Metadata>) {
     }
 }
 
+/// Shard 0: reads the log, and applies what is known to be committed.
+async fn load(metadata: &Rc<Metadata>) -> Result<(), StartError> {
+    let shard = &metadata.shard;
+    let (log, content) = LogFile::open(&shard.disk(), shard.node()).await?;
+    let last = content.entries.len() as u64;
+    let founders = Members::of_voters([metadata.options.cluster.founder]);
+    let now_in_force = content.entries.iter().rev().find_map(|entry| match &entry.payload {
+        Payload::Members(members) => Some(members.clone()),
+        _ => None,
+    });
+    let alone = now_in_force.as_ref().unwrap_or(&founders).voters.iter().eq([&shard.node()]);
+    // Whatever a lone voter has written is committed.
+    let commit = if alone { last } else { content.hard.commit.min(last) };
+    let hard = HardState { commit, ..content.hard };
+    let committed = content.entries[..commit as usize].to_vec();
+    let stored = Stored { hard, snapshot: None, entries: content.entries, members: founders, applied: commit };
+    let raft = Raft::new(shard.node(), metadata.options.raft.clone(), stored, shard.now(), random_of(shard));
+    let raft = raft.map_err(|error| StartError::Stored(error.to_string()))?;
+    for entry in committed {
+        metadata.enqueue(entry);
+    }
+    metadata.wait_applied(commit).await;
+    metadata.load(Consensus::new(metadata, raft, log, hard));
+    Ok(())
+}
+
+/// Shard 0: from here on entries may come. Returns when the node may open its doors.
+async fn take_part(metadata: &Rc<Metadata>) {
+    let Some(consensus) = metadata.consensus() else { return };
+    let gossip = Gossip::new(metadata);
+    *metadata.gossip.borrow_mut() = Some(gossip.clone());
+    metadata.members_changed();
+    gossip.run();
+    consensus.run();
+    metadata.follow(&consensus);
+    metadata.choose_voters(&consensus);
+    metadata.announce();
+    let shard = &metadata.shard;
+    let began = shard.now();
+    let mut told = false;
+    while !metadata.is_known_as_it_is() {
+        let waited = shard.now().since(began);
+        if waited >= MEMBER_PATIENCE && metadata.is_member(shard.node()) {
+            return metadata.tell("no majority of the metadata group answers: serving what can be served".to_string());
+        }
+        if waited >= MEMBER_PATIENCE && !told {
+            told = true;
+            metadata.tell("waiting for the cluster to let this node in".to_string());
+        }
+        metadata.wait_for_members(Duration::from_millis(500)).await;
+    }
+}
+
 async fn fetch_all(metadata: &Rc<Metadata>) -> Result<(), StartError> {
     loop {
         let mut from = ByteWriter::new();
-        from.put_u64(metadata.applied());
-        let reply = ask_leader(metadata, FETCH, from.freeze()).await?;
+        from.put_u64(metadata.applied() + 1);
+        let reply = ask_first(metadata, FETCH, from.freeze()).await?;
         let entries = decode_entries(&mut ByteReader::new(reply)).map_err(|_| StartError::Shards)?;
         let Some(last) = entries.last().map(|entry| entry.index) else { return Ok(()) };
         for entry in entries {
-            metadata.clone().enqueue(entry);
+            metadata.enqueue(entry);
         }
         metadata.wait_applied(last).await;
     }
 }
 
-async fn ask_leader(metadata: &Rc<Metadata>, verb: Verb, payload: Bytes) -> Result<Bytes, StartError> {
+async fn ask_first(metadata: &Rc<Metadata>, verb: Verb, payload: Bytes) -> Result<Bytes, StartError> {
     let deadline = metadata.shard.now() + START_TIMEOUT;
     let target = Target::Service(METADATA_SERVICE);
-    metadata.shard.call(metadata.leader(), target, verb, payload, deadline).await.map_err(|_| StartError::Shards)
+    let to = metadata.first_shard();
+    metadata.shard.call(to, target, verb, payload, deadline).await.map_err(|_| StartError::Shards)
 }

@@ -81,7 +81,7 @@ impl Service for Recorder {
     fn open_session(self: Rc<Self>, _: SessionContext) -> Box<dyn Session> {
         unreachable!("it has no door")
     }
-    fn message(self: Rc<Self>, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, _: Address, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async { Err(CallError::NotHere) })
     }
     fn command(self: Rc<Self>, _: Vec<String>, _: Rc<dyn Fn(String)>) -> LocalFuture<Result<String, String>> {
@@ -122,7 +122,7 @@ impl Node {
                 now: Instant(0),
                 wall: Wall(0),
             });
-            let metadata = Metadata::new(&shard, 1);
+            let metadata = Metadata::alone(&shard, seed as u32);
             let recorder = Rc::new(Recorder::default());
             shard.add_service(recorder.clone());
             (shard, metadata, recorder)
@@ -151,7 +151,8 @@ impl Node {
                 self.shards[usize::from(envelope.destination.shard.0)].0.deliver(envelope);
             }
         }
-        panic!("stuck");
+        let stopped: Vec<_> = self.shards.iter().map(|(shard, _, _)| shard.stopped()).collect();
+        panic!("stuck: {stopped:?}");
     }
 
     fn start(&self) -> Result<(), StartError> {
@@ -166,6 +167,11 @@ impl Node {
             (shard, async move { metadata.propose(RECORDER, Bytes::from_static(text.as_bytes())).await })
         };
         self.run(entries.iter().map(propose).collect()).into_iter().collect::<Result<_, _>>().expect("proposed")
+    }
+
+    /// What shard 0 has applied.
+    fn texts(&self) -> Vec<String> {
+        self.shards[0].2.applied.borrow().iter().map(|(_, text)| text.clone()).collect()
     }
 
     fn open(&self) -> Vec<TabletId> {
@@ -185,19 +191,20 @@ fn every_shard_applies_every_entry_in_order_and_a_restart_does_it_again() {
         let committed = node.propose(&[(2, "+a"), (0, "b"), (1, "!no"), (2, "+c"), (1, "d")]);
         let mut indexes: Vec<u64> = committed.iter().map(|c| c.index).collect();
         indexes.sort_unstable();
-        assert_eq!(indexes, [1, 2, 3, 4, 5]);
+        // The leader's own entry and the node's are before them.
+        assert_eq!(indexes, [3, 4, 5, 6, 7]);
         assert_eq!(committed[0].answer, Ok(Bytes::from_static(b"did +a")));
         assert_eq!(committed[2].answer, Err(Bytes::from_static(b"no")));
         assert_eq!(node.open().len(), 8);
-        let removal = if committed[0].index == 1 { "-1" } else { "-99" };
+        let removal = if committed[0].index == 3 { "-3" } else { "-99" };
         node.propose(&[(0, removal)]);
         let history = node.shards[0].2.applied.borrow().clone();
         for (_, metadata, recorder) in &node.shards {
             assert_eq!(*recorder.applied.borrow(), history, "seed {seed}");
-            assert_eq!(metadata.applied(), 6);
+            assert_eq!(metadata.applied(), 8);
         }
         for shards in [1, 2, 5] {
-            let again = Node::new(&disk, shards, seed + 7);
+            let again = Node::new(&disk, shards, seed + 100 * u64::from(shards));
             again.start().expect("starts again");
             assert!(again.shards.iter().all(|(_, _, recorder)| *recorder.applied.borrow() == history));
             assert_eq!(again.open(), node.open(), "seed {seed}, {shards} shards");
@@ -217,13 +224,17 @@ fn a_torn_tail_is_cut_off_and_damage_before_good_entries_is_an_error() {
     for cut in one..whole.len() {
         let torn = disk.deep_copy();
         torn.replace("metadata/log", whole[..cut].to_vec());
-        let node = Node::new(&torn, 1, 1);
+        let node = Node::new(&torn, 1, 2);
         node.start().expect("a torn tail is no error");
-        assert_eq!(node.shards[0].1.applied(), 1, "cut at {cut}");
+        // The entry is whole before what follows it in the same append is.
+        let is_whole = whole[..cut].windows(6).any(|bytes| bytes == b"second");
+        let mut texts = if is_whole { vec!["first", "second"] } else { vec!["first"] };
+        assert_eq!(node.texts(), texts, "cut at {cut}");
         node.propose(&[(0, "instead")]);
-        let node = Node::new(&torn, 1, 1);
+        texts.push("instead");
+        let node = Node::new(&torn, 1, 3);
         node.start().expect("starts");
-        assert_eq!(node.shards[0].2.applied.borrow()[1], (2, "instead".to_string()), "cut at {cut}");
+        assert_eq!(node.texts(), texts, "cut at {cut}");
     }
     for byte in 0..one {
         for bit in [0, 3, 7] {
@@ -231,7 +242,7 @@ fn a_torn_tail_is_cut_off_and_damage_before_good_entries_is_an_error() {
             let mut content = whole.clone();
             content[byte] ^= 1 << bit;
             rotten.replace("metadata/log", content);
-            let node = Node::new(&rotten, 1, 1);
+            let node = Node::new(&rotten, 1, 2);
             let error = node.start().expect_err("damage is found").to_string();
             assert!(error.contains("metadata/log"), "{error}");
         }
@@ -247,8 +258,14 @@ fn identity(disk: &MemoryDisk, fresh: u128) -> Result<Identity, String> {
 #[test]
 fn the_identity_stays_and_the_boot_number_grows() {
     let disk = MemoryDisk::new();
-    assert_eq!(identity(&disk, 7), Ok(Identity { node: NodeId(7), boot: 1 }));
-    assert_eq!(identity(&disk, 8), Ok(Identity { node: NodeId(7), boot: 2 }));
+    assert_eq!(identity(&disk, 7), Ok(Identity { node: NodeId(7), boot: 1, cluster: None }));
+    let seeds = vec![(NodeId(3), ([127, 0, 0, 3], 7000).into())];
+    let cluster = Cluster { id: 99, founder: NodeId(3), seeds };
+    let joined = Identity { node: NodeId(7), boot: 1, cluster: Some(cluster) };
+    let test = holon_kernel::testing::TestShard::new(disk.clone());
+    let (client, written) = (test.shard.disk(), joined.clone());
+    test.block_on(async move { save(&client, &written).await }).expect("written");
+    assert_eq!(identity(&disk, 8), Ok(Identity { boot: 2, ..joined }));
     let whole = disk.content("node").expect("written");
     for byte in 0..whole.len() {
         let mut content = whole.clone();

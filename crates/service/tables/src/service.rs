@@ -39,7 +39,7 @@ use holon_base::{ServiceId, TabletId};
 use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
-    CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext, Tablet,
+    Address, CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext, Tablet,
     TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
@@ -280,7 +280,7 @@ impl Service for TablesService {
         Box::new(CqlSession::new(self, context))
     }
 
-    fn message(self: Rc<Self>, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, _: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async move {
             match verb {
                 truncate::TRUNCATE => self.truncate_here(payload).await,

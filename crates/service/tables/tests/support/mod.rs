@@ -30,7 +30,7 @@ impl Node {
 
     fn start_on(disk: MemoryDisk, config: TablesConfig, boot: u32) -> Node {
         let test = TestShard::new(disk.clone());
-        let metadata = Metadata::new(&test.shard, boot);
+        let metadata = Metadata::alone(&test.shard, boot);
         let service = TablesService::new(test.shard.clone(), metadata.clone(), config.clone());
         test.shard.add_service(service.clone());
         let starting = metadata.clone();

@@ -48,7 +48,7 @@ impl Shards {
         let mut node = Shards { shards: (0..count).map(shard).collect(), services: Vec::new(), post, deaf: None };
         let started = Rc::new(RefCell::new(0));
         for shard in &node.shards {
-            let metadata = Metadata::new(shard, 1);
+            let metadata = Metadata::alone(shard, 1);
             let service = TablesService::new(shard.clone(), metadata.clone(), TablesConfig::default());
             shard.add_service(service.clone());
             node.services.push(service);

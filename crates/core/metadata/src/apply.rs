@@ -1,0 +1,208 @@
+//! Committed entries to effects: on every shard, in order, each once a start.
+
+use crate::cluster::{Changes, ClusterCommand};
+use crate::command::Command;
+use crate::service::{APPLY, METADATA_SERVICE, Metadata};
+use bytes::Bytes;
+use holon_base::{ByteReader, ByteWriter, ShardId, ShortInput, TabletId};
+use holon_kernel::{Address, Class, Scope, TabletDescriptor, Target};
+use holon_raft::{Entry, Payload};
+use std::time::Duration;
+
+/// Between two tries to open or remove a tablet (a full disk, say).
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A call inside the node is repeated after this.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Metadata {
+    /// Shard 0: an entry is committed, and will be known to be after any crash. They come in order.
+    pub(crate) fn committed(&self, entry: Entry) {
+        let payload = encode_entries(std::slice::from_ref(&entry));
+        for to in self.others() {
+            let (me, payload) = (self.me(), payload.clone());
+            self.shard.spawn(Scope::Node, Class::Foreground, async move { me.send_entry(to, payload).await });
+        }
+        self.enqueue(entry);
+    }
+
+    async fn send_entry(&self, to: Address, payload: Bytes) {
+        loop {
+            let deadline = self.shard.now() + CALL_TIMEOUT;
+            let target = Target::Service(METADATA_SERVICE);
+            if self.shard.call(to, target, APPLY, payload.clone(), deadline).await.is_ok() {
+                return;
+            }
+            self.shard.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Takes an entry in any order, any number of times.
+    pub(crate) fn enqueue(&self, entry: Entry) {
+        if entry.index > self.applied() {
+            self.pending.borrow_mut().insert(entry.index, entry);
+        }
+        if !self.pumping.replace(true) {
+            let me = self.me();
+            self.shard.spawn(Scope::Node, Class::Foreground, async move { me.pump().await });
+        }
+    }
+
+    async fn pump(&self) {
+        loop {
+            let next = self.pending.borrow_mut().remove(&(self.applied() + 1));
+            let Some(entry) = next else { break };
+            let changes = self.apply(&entry);
+            self.shown.set(entry.index);
+            if self.running.get() {
+                for tablet in changes.remove {
+                    self.remove_tablet(tablet).await;
+                }
+                for tablet in changes.open {
+                    self.open_tablet(tablet).await;
+                }
+            }
+            self.set_applied(entry.index);
+            self.wake_waiting(entry.index);
+            if changes.nodes {
+                self.nodes_changed();
+            }
+        }
+        self.pumping.set(false);
+    }
+
+    fn apply(&self, entry: &Entry) -> Changes {
+        let index = entry.index;
+        let Payload::Normal(bytes) = &entry.payload else {
+            return Changes { nodes: true, ..Changes::default() }; // voters may be others
+        };
+        let command = match Command::decode(bytes.clone()) {
+            Ok(command) => command,
+            Err(short) => {
+                let what = "the metadata log holds an entry this version cannot read";
+                self.shard.stop(format!("{what} ({index}: {short}); start a newer holon"));
+                return Changes::default();
+            }
+        };
+        if !self.cluster.borrow_mut().is_new(command.id) {
+            return Changes::default();
+        }
+        let node = self.shard.node();
+        let (outcome, changes) = if command.service == METADATA_SERVICE {
+            match ClusterCommand::decode(command.bytes) {
+                Ok(change) => (Ok(Bytes::new()), self.cluster.borrow_mut().apply(index, change, node)),
+                Err(short) => (Err(Bytes::from(short.to_string())), Changes::default()),
+            }
+        } else {
+            let outcome = match self.shard.service(command.service) {
+                Some(service) => service.apply_metadata(index, &command.bytes),
+                None => Err(Bytes::from(format!("no service {} in this binary", command.service.0))),
+            };
+            let effect = outcome.as_ref().cloned().unwrap_or_default();
+            let changes = self.cluster.borrow_mut().apply_effect(index, command.service, &effect, node);
+            (outcome.map(|effect| effect.answer), changes)
+        };
+        let proposal = self.proposals.borrow_mut().remove(&command.id);
+        if let Some(completer) = proposal {
+            completer.complete((index, outcome));
+        }
+        changes
+    }
+
+    fn wake_waiting(&self, applied: u64) {
+        let later = self.waiting.borrow_mut().split_off(&(applied + 1));
+        let now = std::mem::replace(&mut *self.waiting.borrow_mut(), later);
+        now.into_values().flatten().for_each(|completer| completer.complete(()));
+    }
+
+    pub(crate) async fn wait_applied(&self, index: u64) {
+        if self.applied() < index {
+            let (completer, ticket) = self.shard.ticket();
+            self.waiting.borrow_mut().entry(index).or_default().push(completer);
+            let _ = ticket.await; // cancelled only when the shard stops
+        }
+    }
+
+    fn is_on_this_shard(&self, tablet: TabletId) -> bool {
+        tablet.shard(self.shard.shards()) == self.shard.id()
+    }
+
+    /// At start: the tablets that the map places on this shard.
+    pub(crate) fn own_tablets(&self) -> Vec<TabletDescriptor> {
+        let cluster = self.cluster.borrow();
+        cluster.groups().flat_map(|group| group.held_by(self.shard.node())).collect()
+    }
+
+    /// Opens a tablet if it lives on this shard, however long it takes (a full disk is emptied some day).
+    pub(crate) async fn open_tablet(&self, descriptor: TabletDescriptor) {
+        if !self.is_on_this_shard(descriptor.id) {
+            return;
+        }
+        let Some(service) = self.shard.service(descriptor.service) else { return };
+        loop {
+            match service.clone().open_tablet(descriptor).await {
+                Ok(tablet) => break self.shard.insert_tablet(descriptor.id, tablet),
+                Err(error) if self.running.get() => self.retry("open", descriptor.id, error).await,
+                // At start damage must not be waited for: the node says what is wrong and ends.
+                Err(error) => return self.shard.stop(format!("tablet {}: {error}", descriptor.id)),
+            }
+        }
+    }
+
+    async fn remove_tablet(&self, descriptor: TabletDescriptor) {
+        if !self.is_on_this_shard(descriptor.id) {
+            return;
+        }
+        self.shard.remove_tablet(descriptor.id);
+        let Some(service) = self.shard.service(descriptor.service) else { return };
+        while let Err(error) = service.clone().remove_tablet(descriptor.id).await {
+            self.retry("remove", descriptor.id, error).await;
+        }
+    }
+
+    async fn retry(&self, what: &str, tablet: TabletId, error: String) {
+        self.tell(format!("cannot {what} tablet {tablet} ({error}); trying again"));
+        self.shard.sleep(RETRY_PAUSE).await;
+    }
+
+    /// On every shard, when an entry said something of nodes.
+    fn nodes_changed(&self) {
+        let records = self.cluster.borrow().records();
+        let mut known = self.known_nodes.borrow_mut();
+        for record in records.iter() {
+            if known.get(&record.node) != Some(&record.address) {
+                known.insert(record.node, record.address);
+                self.shard.know_node(record.node, Some(record.address));
+            }
+        }
+        let gone = |node: &holon_base::NodeId| !records.iter().any(|record| record.node == *node);
+        if !records.is_empty() {
+            let gone: Vec<_> = known.keys().copied().filter(|node| gone(node)).collect();
+            for node in gone {
+                known.remove(&node);
+                self.shard.know_node(node, None);
+            }
+        }
+        drop(known);
+        if self.shard.id() == ShardId(0) {
+            self.members_changed();
+        }
+    }
+}
+
+/// Entries as they are handed to other shards and nodes.
+pub(crate) fn encode_entries(entries: &[Entry]) -> Bytes {
+    let mut out = ByteWriter::new();
+    out.put_varint(entries.len() as u64);
+    entries.iter().for_each(|entry| out.put_prefixed(&entry.encode()));
+    out.freeze()
+}
+
+pub(crate) fn decode_entries(input: &mut ByteReader) -> Result<Vec<Entry>, ShortInput> {
+    let count = input.count()?;
+    let mut entries = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        let offset = input.offset();
+        entries.push(Entry::decode(input.prefixed()?).map_err(|_| ShortInput { offset })?);
+    }
+    Ok(entries)
+}

@@ -1,0 +1,113 @@
+//! Nodes that are no voters pull the metadata log, from whichever node answers, so that the leader's work does not grow
+//! with the cluster; and every node sees to it that the log knows it as it is.
+
+use crate::apply::decode_entries;
+use crate::cluster::ClusterCommand;
+use crate::consensus::Consensus;
+use crate::service::{FETCH_NEWS, METADATA_SERVICE, Metadata};
+use bytes::Bytes;
+use holon_base::{ByteReader, ByteWriter, NodeId, ShardId, ShortInput};
+use holon_kernel::{Address, Class, Scope, Target};
+use holon_raft::Entry;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long one pull may take: longer than the other side waits for news.
+const PULL_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a node that did not answer, before another is asked.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How often a voter that hears of no leader asks others for what it may have missed.
+const VOTER_PAUSE: Duration = Duration::from_secs(3600);
+
+struct News {
+    entries: Vec<Entry>,
+    commit: u64,
+    leader: Option<NodeId>,
+}
+
+impl Metadata {
+    /// The leader of the metadata group, as far as is known here.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let of_group = self.consensus().and_then(|consensus| consensus.status().leader);
+        of_group.or(self.leader_heard_of.get())
+    }
+
+    /// Pulls while this node is no voter, until the shard stops.
+    pub(crate) fn follow(&self, consensus: &Rc<Consensus>) {
+        let (me, consensus) = (self.me(), consensus.clone());
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            loop {
+                if consensus.status().members.voters.contains(&me.shard.node()) {
+                    me.wait_for_members(VOTER_PAUSE).await;
+                    continue;
+                }
+                let Some(from) = me.choose_source() else {
+                    me.wait_for_members(RETRY_PAUSE).await;
+                    continue;
+                };
+                match me.pull(from, consensus.status().commit + 1).await {
+                    Some(news) => {
+                        me.leader_heard_of.set(news.leader);
+                        consensus.step(|raft, now, out| raft.learn(now, news.entries, news.commit, out));
+                    }
+                    None => me.shard.sleep(RETRY_PAUSE).await,
+                }
+            }
+        });
+    }
+
+    /// Returns when nodes or voters may be others, or after a while.
+    pub(crate) async fn wait_for_members(&self, patience: Duration) {
+        let (completer, ticket) = self.shard.ticket();
+        self.members_ticket.borrow_mut().push(completer);
+        let _ = self.shard.timeout(self.shard.now() + patience, ticket).await; // both mean: look again
+    }
+
+    /// A node that seems alive, by chance; before any is known, one that was there when this node joined.
+    fn choose_source(&self) -> Option<NodeId> {
+        let me = self.shard.node();
+        let records = self.cluster.borrow().records();
+        let mut known: Vec<NodeId> = records.iter().map(|record| record.node).filter(|node| *node != me).collect();
+        if known.is_empty() {
+            known = self.options.cluster.seeds.iter().map(|(node, _)| *node).filter(|node| *node != me).collect();
+        }
+        let alive: Vec<NodeId> = known.iter().copied().filter(|node| self.shard.is_alive(*node)).collect();
+        let of = if alive.is_empty() { known } else { alive };
+        (!of.is_empty()).then(|| of[(self.shard.random_u64() % of.len() as u64) as usize])
+    }
+
+    async fn pull(&self, from: NodeId, index: u64) -> Option<News> {
+        let mut payload = ByteWriter::new();
+        payload.put_u64(index);
+        let (to, target) = (Address { node: from, shard: ShardId(0) }, Target::Service(METADATA_SERVICE));
+        let deadline = self.shard.now() + PULL_TIMEOUT;
+        let reply = self.shard.call(to, target, FETCH_NEWS, payload.freeze(), deadline).await.ok()?;
+        decode_news(reply).ok()
+    }
+
+    /// Proposes this node's record until the log has it as it is.
+    pub(crate) fn announce(&self) {
+        let me = self.me();
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            while !me.is_known_as_it_is() {
+                // A node that was never admitted, or was removed, must not come in by itself.
+                let founder = me.options.cluster.founder == me.shard.node();
+                let alone = founder && me.cluster.borrow().records().is_empty();
+                if alone || me.is_member(me.shard.node()) {
+                    let command = ClusterCommand::Node(me.own_record()).encode();
+                    me.commit(METADATA_SERVICE, command).await;
+                }
+                if !me.is_known_as_it_is() {
+                    me.wait_for_members(RETRY_PAUSE).await;
+                }
+            }
+        });
+    }
+}
+
+fn decode_news(reply: Bytes) -> Result<News, ShortInput> {
+    let mut input = ByteReader::new(reply);
+    let (commit, leader) = (input.varint()?, input.u128()?);
+    let entries = decode_entries(&mut input)?;
+    Ok(News { entries, commit, leader: (leader != 0).then_some(NodeId(leader)) })
+}

@@ -1,0 +1,155 @@
+//! Drives the gossip machine on shard 0: its messages go out as envelopes, its opinions go to every shard of the node.
+
+use crate::service::{ALIVE, GOSSIP, METADATA_SERVICE, Metadata};
+use bytes::Bytes;
+use holon_base::{ByteWriter, Instant, NodeId, ShardId};
+use holon_kernel::{Address, Class, Completer, Scope, Shard, Target};
+use holon_member::{Event, Facts, Member, Output};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+
+pub(crate) struct Gossip {
+    me: Weak<Gossip>,
+    shard: Rc<Shard>,
+    metadata: Weak<Metadata>,
+    member: RefCell<Member>,
+    armed: Cell<Option<Instant>>,
+    alarm: RefCell<Option<Completer<()>>>,
+    /// When a node was last seen to die.
+    dead_since: RefCell<BTreeMap<NodeId, Instant>>,
+}
+
+impl Gossip {
+    pub(crate) fn new(metadata: &Rc<Metadata>) -> Rc<Gossip> {
+        let (shard, options) = (metadata.shard.clone(), &metadata.options);
+        let incarnation = u64::from(options.boot) << 32;
+        let facts = Facts { incarnation, address: options.address, facts: Bytes::new(), version: 0 };
+        let random = crate::consensus::random_of(&shard);
+        let member = Member::new(shard.node(), options.gossip.clone(), facts, shard.now(), random);
+        Rc::new_cyclic(|me| Gossip {
+            me: me.clone(),
+            shard,
+            metadata: Rc::downgrade(metadata),
+            member: RefCell::new(member),
+            armed: Cell::new(None),
+            alarm: RefCell::new(None),
+            dead_since: RefCell::default(),
+        })
+    }
+
+    /// Lets time pass for it, until the shard stops.
+    pub(crate) fn run(&self) {
+        let Some(me) = self.me.upgrade() else { return };
+        self.shard.clone().spawn(Scope::Node, Class::Foreground, async move {
+            loop {
+                me.step(|member, now, out| member.tick(now, out));
+                let deadline = me.member.borrow().next_deadline();
+                let (completer, alarm) = me.shard.ticket();
+                *me.alarm.borrow_mut() = Some(completer);
+                me.armed.set(Some(deadline));
+                let _ = me.shard.timeout(deadline, alarm).await; // time has come, or the deadline has moved
+                me.armed.set(None);
+            }
+        });
+    }
+
+    fn step(&self, input: impl FnOnce(&mut Member, Instant, &mut Output)) {
+        let mut out = Output::default();
+        input(&mut self.member.borrow_mut(), self.shard.now(), &mut out);
+        for (to, _, bytes) in out.messages {
+            let to = Address { node: to, shard: ShardId(0) };
+            self.shard.send(to, Target::Service(METADATA_SERVICE), GOSSIP, bytes);
+        }
+        for event in out.events {
+            self.tell(event);
+        }
+        let deadline = self.member.borrow().next_deadline();
+        if self.armed.get().is_some_and(|armed| deadline < armed) {
+            drop(self.alarm.borrow_mut().take());
+        }
+    }
+
+    pub(crate) fn receive(&self, from: NodeId, bytes: Bytes) {
+        self.step(|member, now, out| member.receive(now, from, bytes, out));
+    }
+
+    /// Who is a member, from the metadata log.
+    pub(crate) fn set_members(&self, members: &BTreeMap<NodeId, Option<SocketAddr>>) {
+        self.step(|member, now, out| member.set_members(now, members, out));
+    }
+
+    pub(crate) fn leave(&self) {
+        self.step(|member, now, out| member.leave(now, out));
+    }
+
+    /// Since when a node has seemed dead.
+    pub(crate) fn dead_since(&self, node: NodeId) -> Option<Instant> {
+        self.dead_since.borrow().get(&node).copied()
+    }
+
+    fn tell(&self, event: Event) {
+        let (node, alive, what) = match event {
+            Event::Alive(node) => (node, true, "is alive"),
+            Event::Dead(node) => (node, false, "seems dead"),
+            Event::Left(node) => (node, false, "has stopped"),
+            Event::Facts(node) => {
+                let address = self.member.borrow().address(node);
+                if let Some(metadata) = self.metadata.upgrade() {
+                    metadata.moved(node, address);
+                }
+                return;
+            }
+            Event::Suspect(_) => return,
+        };
+        let mut dead_since = self.dead_since.borrow_mut();
+        match alive {
+            true => drop(dead_since.remove(&node)),
+            false => drop(dead_since.entry(node).or_insert(self.shard.now())),
+        }
+        drop(dead_since);
+        let mut payload = ByteWriter::new();
+        payload.put_u128(node.0);
+        payload.put_u8(alive.into());
+        let payload = payload.freeze();
+        self.shard.set_alive(node, alive);
+        let Some(metadata) = self.metadata.upgrade() else { return };
+        for to in metadata.others() {
+            self.shard.send(to, Target::Service(METADATA_SERVICE), ALIVE, payload.clone());
+        }
+        if node != self.shard.node() {
+            metadata.tell(format!("node {node} {what}"));
+        }
+    }
+}
+
+impl Metadata {
+    /// Shard 0: nodes or voters may be others.
+    pub(crate) fn members_changed(&self) {
+        let cluster = self.cluster.borrow();
+        let members = cluster.records().iter().map(|record| (record.node, Some(record.address))).collect();
+        drop(cluster);
+        if let Some(gossip) = self.gossip.borrow().clone() {
+            gossip.set_members(&members);
+        }
+        self.members_ticket.take().into_iter().for_each(|completer| completer.complete(()));
+    }
+
+    /// A node that has started at another address says so by gossip before the log does.
+    pub(crate) fn moved(&self, node: NodeId, address: Option<SocketAddr>) {
+        if let Some(address) = address.filter(|_| self.is_member(node) && node != self.shard.node()) {
+            self.shard.know_node(node, Some(address));
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        if let Some(gossip) = self.gossip.borrow().clone() {
+            gossip.leave();
+        }
+        if let Some(consensus) = self.consensus().filter(|consensus| consensus.is_leader()) {
+            // Somebody else leads at once, instead of after an election timeout. No voter to lead: so be it.
+            let _ = consensus.step(|raft, now, out| raft.transfer_leadership(now, None, out));
+        }
+    }
+}

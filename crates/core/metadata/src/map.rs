@@ -1,0 +1,43 @@
+//! The cluster's map as the kernel asks for it: the state of this shard's machine.
+
+use crate::service::Metadata;
+use holon_base::{NodeId, TabletId};
+use holon_kernel::{ClusterMap, LocalFuture, NodeRecord, Replicas};
+use std::rc::Rc;
+
+impl ClusterMap for Metadata {
+    fn epoch(&self) -> u64 {
+        self.applied()
+    }
+
+    fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
+        self.cluster.borrow().replicas(tablet)
+    }
+
+    fn nodes(&self) -> Rc<[NodeRecord]> {
+        self.cluster.borrow().records()
+    }
+
+    fn reached(&self, epoch: u64) -> LocalFuture<()> {
+        let me = self.me();
+        Box::pin(async move { me.wait_applied(epoch).await })
+    }
+}
+
+impl Metadata {
+    /// This node as it wants to be known.
+    pub(crate) fn own_record(&self) -> NodeRecord {
+        self.options.record(self.shard.node(), self.shard.shards())
+    }
+
+    /// Whether the log says of this node what it wants to be said.
+    pub(crate) fn is_known_as_it_is(&self) -> bool {
+        let cluster = self.cluster.borrow();
+        let own = self.own_record();
+        cluster.record(own.node).is_some_and(|known| NodeRecord { tokens: own.tokens.clone(), ..known.clone() } == own)
+    }
+
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.cluster.borrow().record(node).is_some()
+    }
+}
