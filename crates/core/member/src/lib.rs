@@ -23,9 +23,18 @@
 //! Bytes that peers send are checked; what is wrong is counted in [`Stats`] and dropped.
 
 mod limits;
+mod list;
 mod member;
+mod news;
 mod options;
+mod permutation;
+mod probe;
+mod rumor;
+mod suspicion;
+mod sync;
+mod wire;
 
 pub use limits::{FACTS_BYTES_MAX, INCARNATION_END, MESSAGE_BYTES_MIN};
+pub use list::BaseList;
 pub use member::{Event, Facts, FactsTooLong, Member, Output, State, Stats};
 pub use options::{Options, PlantedBug};
