@@ -117,6 +117,18 @@ impl World {
         self.after(node, out);
     }
 
+    /// The metadata log has everybody's present address.
+    pub fn tell_addresses(&mut self) {
+        let members: BTreeMap<_, _> =
+            (0..self.nodes.len()).map(|node| (id(node), Some(address(node, self.nodes[node].boots)))).collect();
+        for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].up).collect::<Vec<_>>() {
+            let mut out = Output::default();
+            let now = self.now;
+            self.nodes[node].member.set_members(now, &members, &mut out);
+            self.after(node, out);
+        }
+    }
+
     pub fn crash(&mut self, node: usize) {
         self.nodes[node].up = false;
     }
