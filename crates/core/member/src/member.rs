@@ -289,7 +289,14 @@ impl Member {
         self.probe = None;
         self.relays.clear();
         self.degrade(if long { 3 } else { 1 });
+        // Nothing may stay due in the past: the next message would find the same sleep again.
         self.probe_at = now;
+        self.gossip_at = self.gossip_at.max(now);
+        self.dead_at = self.dead_at.max(now);
+        self.sync_at = self.sync_at.max(now);
+        if let Some(sync) = &mut self.sync {
+            sync.deadline = sync.deadline.max(now);
+        }
         if long {
             // Much may have happened, and others may think this node dead: ask one.
             self.sync = None;

@@ -11,6 +11,9 @@ use std::time::Duration;
 struct Suspicion {
     started: Instant,
     deadline: Instant,
+    /// No confirmation brings the deadline before this: set when this machine woke from sleep, for what confirmed
+    /// meanwhile lies in its socket beside what refuted.
+    earliest: Instant,
     /// The first suspect and those who confirmed.
     by: Vec<NodeId>,
 }
@@ -25,7 +28,7 @@ impl Suspicions {
     pub fn start(&mut self, now: Instant, node: NodeId, by: NodeId, members: usize, options: &Options) {
         self.end(node);
         let deadline = now + options.suspicion(members, 0);
-        self.of.insert(node, Suspicion { started: now, deadline, by: vec![by] });
+        self.of.insert(node, Suspicion { started: now, deadline, earliest: now, by: vec![by] });
         self.deadlines.insert((deadline, node));
     }
 
@@ -38,7 +41,7 @@ impl Suspicions {
         suspicion.by.push(by);
         self.deadlines.remove(&(suspicion.deadline, node));
         let length = options.suspicion(members, suspicion.by.len() - 1);
-        suspicion.deadline = suspicion.deadline.min(suspicion.started + length);
+        suspicion.deadline = suspicion.deadline.min((suspicion.started + length).max(suspicion.earliest));
         self.deadlines.insert((suspicion.deadline, node));
         true
     }
@@ -72,7 +75,8 @@ impl Suspicions {
         self.deadlines.clear();
         for (node, suspicion) in &mut self.of {
             suspicion.started = suspicion.started + slept;
-            suspicion.deadline = (suspicion.deadline + slept).max(now + grace);
+            suspicion.earliest = now + grace;
+            suspicion.deadline = (suspicion.deadline + slept).max(suspicion.earliest);
             self.deadlines.insert((suspicion.deadline, *node));
         }
     }
