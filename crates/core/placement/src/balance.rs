@@ -1,81 +1,97 @@
 //! Which node owns which slot of a data centre, so that replicas are even for every replication factor.
 //!
-//! The measure is what is wanted itself: for the factors 1, 2, 3 and 5 how many slots' walks (racks respected) meet each
-//! node, and the sum of the squares of its distance from the average. A [`Board`] keeps those loads and changes them as a
-//! slot changes hands, which touches only the walks that reach the slot. A node that joins takes slots one or two at a time, each
-//! time the best of a bounded number of candidates; slots that a leaving node owned go to the best of a bounded number of
-//! receivers. So the work is linear in the number of slots, and in what moves.
+//! # Why spacing is enough
 //!
-//! All choices come from hashes of ids and integers: the same inputs give the same ring on every machine. **The outcome is
-//! part of the format** (every node computes it from the log): a change of this file needs a new version of the entries.
+//! If any [`WINDOW`] consecutive slots are owned by different nodes, a walk for a factor up to [`WINDOW`] takes just the next
+//! `factor` slots, so each slot is in exactly `factor` walks, and a node has `factor` times as many replicas as it owns slots. The same holds with
+//! racks when as many consecutive slots as there are racks stand in different racks. What is left is to own equal numbers of slots.
 //!
-//! What it is not: the walk that answers requests ([`crate::Ring::replicas`]). The walk here gives up after [`REACH`] slots.
+//! - With up to [`COLUMNS_MAX`] racks, slots take racks in turn, and each rack shares its own slots among its nodes: with a
+//!   copy in every rack that is the only way to be even, and a join then moves slots within one rack only. The price: a
+//!   rack with fewer nodes than the others gives each of its nodes more, for smaller factors too.
+//! - With more racks each node owns as much as any other, and racks are kept apart as far as that allows.
+//!
+//! A node that joins takes its share from those that have most, at even distances, where spacing suffers least (often it mends). The slots
+//! of a node that leaves go to nodes with room, again where spacing suffers least. Nothing else moves. So the work is linear
+//! in the number of slots. Where a cluster is too small to keep the spacing (fewer than about ten nodes) it is kept for small
+//! factors first.
+//!
+//! All choices come from hashes of ids and from integers: the same inputs give the same ring on every machine. **The
+//! outcome is part of the format** (every node computes it from the log): who changes it makes a new version of the entries.
 
-use crate::limits::BALANCED_FACTOR_MAX;
 use crate::ring::DataCenter;
 use holon_base::NodeId;
 
 /// The owner of a slot whose owner has left.
 pub(crate) const NOBODY: u32 = u32::MAX;
+/// Consecutive slots that should have different owners: the largest factor in use.
+const WINDOW: usize = 5;
+/// Racks up to which each has an equal share: three copies in three racks is what everybody runs.
+const COLUMNS_MAX: u16 = 3;
+/// What it costs that the owner of a slot owns another one at this distance, and that another node of its rack does. A
+/// short distance spoils the small factors as well.
+const NODE_COSTS: [u32; WINDOW] = [0, 1000, 300, 100, 30];
+const RACK_COSTS: [u32; WINDOW] = [0, 50, 15, 5, 2];
+/// What it is worth to take from a node that has one slot more than its share: more than a flaw that only large factors feel.
+const SURPLUS_GAIN: i64 = 150;
+/// Slots (or receivers) looked at for each slot that moves, before all are.
+const CANDIDATES: usize = 128;
 
-/// How far a walk looks. Racks are met within a few slots unless one is far smaller than the others, and then its load is
-/// given by its size and not by us.
-const REACH: usize = 48;
-/// Slots (or receivers) tried for each that moves.
-const CANDIDATES: u64 = 96;
-/// The factors whose loads are evened, and how much each counts: the square of how far off the share is, not the number.
-const FACTORS: [usize; 4] = [1, 2, 3, 5];
-const WEIGHTS: [i128; 4] = [900, 225, 100, 36];
-
-/// What a walk finds: the first node of each rack, then other nodes, each in the order met.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Found {
-    firsts: [u32; BALANCED_FACTOR_MAX],
-    others: [u32; BALANCED_FACTOR_MAX],
-    first_count: u8,
-    other_count: u8,
-    /// Slots looked at.
-    reach: u8,
-}
-
-impl Found {
-    /// The replicas for a factor.
-    fn replicas(&self, factor: usize, racks: usize) -> impl Iterator<Item = u32> + Clone + '_ {
-        let firsts = usize::from(self.first_count).min(factor);
-        let others = usize::from(self.other_count).min(factor.saturating_sub(racks));
-        self.firsts[..firsts].iter().chain(&self.others[..others]).copied()
-    }
-}
-
-/// The owners of one data centre and the loads that follow from them.
-pub(crate) struct Board<'a> {
-    center: &'a DataCenter,
-    owners: Vec<u32>,
-    /// Slots of each member.
-    counts: Vec<u32>,
-    /// Of each factor, of each member: slots of which it is a replica.
-    loads: [Vec<i64>; FACTORS.len()],
-}
-
-/// A number of a sequence that looks random and is the same everywhere (SplitMix64).
+/// A number that looks random and is the same everywhere (SplitMix64).
 fn scramble(seed: u64, step: u64) -> u64 {
-    let mut value = seed.wrapping_add(step.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut value = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     value ^ (value >> 31)
 }
 
 fn seed_of(node: NodeId) -> u64 {
-    (node.0 as u64) ^ ((node.0 >> 64) as u64).rotate_left(32)
+    scramble(node.0 as u64, (node.0 >> 64) as u64)
 }
 
-/// Owners for nodes that own nothing yet: the members in an order that alternates racks evenly, again and again.
+/// Where racks take turns: the rack whose slot this is. With three racks the turn goes the other way round after each split,
+/// which is what [`split`] makes of it.
+fn rack_of_slot(slot: usize, slots: usize, racks: u16) -> u16 {
+    let racks = usize::from(racks);
+    let step = if racks == 3 && slots.trailing_zeros() % 2 == 1 { 2 } else { 1 };
+    (slot * step % racks) as u16
+}
+
+/// Owners for nodes of which none owns anything yet: the members in turn, racks alternating.
 pub(crate) fn fresh(center: &DataCenter, slots: u32) -> Vec<u32> {
-    let order = alternating(center);
-    let owners = (0..slots as usize).map(|slot| order[slot % order.len()]).collect();
-    let mut board = Board::new(center, owners);
-    board.polish(slots as usize, scramble(u64::from(slots), order.len() as u64));
-    board.owners
+    let slots = slots as usize;
+    if center.rack_count > COLUMNS_MAX {
+        return in_turn(&alternating(center), slots);
+    }
+    let racks = usize::from(center.rack_count);
+    let mut members: Vec<Vec<u32>> = vec![Vec::new(); racks];
+    (0..).zip(&center.racks).for_each(|(member, rack)| members[usize::from(*rack)].push(member));
+    // Which racks have the slots of an incomplete last round depends on the number of slots: one more than needed for some.
+    let mut columns: Vec<_> =
+        members.iter().map(|members| in_turn(members, slots.div_ceil(racks)).into_iter()).collect();
+    (0..slots).filter_map(|slot| columns[usize::from(rack_of_slot(slot, slots, center.rack_count))].next()).collect()
+}
+
+/// `length` members, again and again in the same order. Where the length is no multiple of their number some are left out
+/// once, each in another round, so that rounds stay whole and no member follows itself closely.
+fn in_turn(order: &[u32], length: usize) -> Vec<u32> {
+    let count = order.len();
+    let rounds = length.div_ceil(count);
+    let omitted = rounds * count - length;
+    // The i-th to be left out is the member at i·count/omitted, in round i·rounds/omitted.
+    let mut owners = Vec::with_capacity(length);
+    let mut next = 0;
+    for round in 0..rounds {
+        for (place, member) in order.iter().enumerate() {
+            let is_next = next < omitted && round == next * rounds / omitted && place == next * count / omitted;
+            if is_next {
+                next += 1;
+            } else {
+                owners.push(*member);
+            }
+        }
+    }
+    owners
 }
 
 /// Each rack's members spread evenly over the order: the i-th of m stands at (2i+1)/2m of the way.
@@ -93,250 +109,190 @@ fn alternating(center: &DataCenter) -> Vec<u32> {
     places.into_iter().map(|(_, _, member)| member).collect()
 }
 
+/// Twice as many slots. The parts of slot s go to its owner and to that of slot s+2: the three nodes of a walk from s stay
+/// the same for the first part, and one of them changes for the second, so a sixth of the replicas moves for the factor 3, a
+/// tenth for 5, and half for 1. (Both parts to one owner would move nothing, and be useless: no node could ever
+/// take one of them without upsetting the balance.) With two racks it is slot s+3 (s+2 stands in the same rack), the parts
+/// change places in every other slot, and half of the replicas move.
+pub(crate) fn split(center: &DataCenter) -> Vec<u32> {
+    let owners = &center.owners;
+    let mask = owners.len() - 1;
+    let parts = |slot: usize| match (center.rack_count, slot % 2) {
+        (2, 0) => [owners[slot], owners[(slot + 3) & mask]],
+        (2, _) => [owners[(slot + 3) & mask], owners[slot]],
+        _ => [owners[slot], owners[(slot + 2) & mask]],
+    };
+    let doubled = DataCenter { owners: (0..owners.len()).flat_map(parts).collect(), ..center.clone() };
+    adjusted(&doubled)
+}
+
+/// The owners after members came or went: newcomers take their share, the slots of [`NOBODY`], and those that are another
+/// rack's turn, are given away.
+pub(crate) fn adjusted(center: &DataCenter) -> Vec<u32> {
+    let mut board = Board::new(center);
+    let newcomers: Vec<u32> = (0..).zip(&board.counts).filter(|(_, count)| **count == 0).map(|(m, _)| m).collect();
+    board.give_away();
+    for member in newcomers {
+        board.take_share(member);
+    }
+    board.owners
+}
+
+/// The owners of one data centre while they change.
+struct Board<'a> {
+    center: &'a DataCenter,
+    owners: Vec<u32>,
+    /// Slots of each member.
+    counts: Vec<u32>,
+    /// Slots each member should have at least; at most one more.
+    shares: Vec<u32>,
+}
+
 impl<'a> Board<'a> {
-    fn new(center: &'a DataCenter, owners: Vec<u32>) -> Board<'a> {
+    fn new(center: &'a DataCenter) -> Board<'a> {
+        let slots = center.owners.len();
+        let racks = usize::from(center.rack_count);
         let nodes = center.members.len();
-        let mut counts = vec![0; nodes];
-        owners.iter().for_each(|owner| counts[*owner as usize] += 1);
-        let mut board = Board { center, owners, counts, loads: [const { Vec::new() }; FACTORS.len()] };
-        board.loads.iter_mut().for_each(|loads| loads.resize(nodes, 0));
-        for slot in 0..board.owners.len() {
-            let found = board.scan(slot);
-            for (place, factor) in FACTORS.into_iter().enumerate() {
-                for member in found.replicas(factor, board.racks()) {
-                    board.loads[place][member as usize] += 1;
+        let (mut sizes, mut columns) = (vec![0u32; racks], vec![0u32; racks]);
+        center.racks.iter().for_each(|rack| sizes[usize::from(*rack)] += 1);
+        (0..slots).for_each(|slot| columns[usize::from(rack_of_slot(slot, slots, center.rack_count))] += 1);
+        let in_columns = center.rack_count <= COLUMNS_MAX;
+        let share = |rack: &u16| match usize::from(*rack) {
+            rack if in_columns => columns[rack] / sizes[rack],
+            _ => (slots / nodes) as u32,
+        };
+        let shares = center.racks.iter().map(share).collect();
+        let mut board = Board { center, owners: center.owners.clone(), counts: vec![0; nodes], shares };
+        for slot in 0..slots {
+            match board.owners[slot] {
+                NOBODY => {}
+                owner if in_columns && board.rack(owner) != rack_of_slot(slot, slots, center.rack_count) => {
+                    board.owners[slot] = NOBODY;
                 }
+                owner => board.counts[owner as usize] += 1,
             }
         }
         board
     }
 
-    /// The owners after members came or went: newcomers take their share, the slots of [`NOBODY`] are given away.
-    pub(crate) fn adjusted(center: &'a DataCenter) -> Vec<u32> {
-        let mut owners = center.owners.clone();
-        let mut free = Vec::new();
-        // As if the leavers were just not there: the walk goes on to the next. Two rounds, for the end of the ring.
-        let mut next = NOBODY;
-        for slot in (0..owners.len()).rev().chain((0..owners.len()).rev()) {
-            if owners[slot] == NOBODY {
-                owners[slot] = next;
-            }
-            next = owners[slot];
-        }
-        free.extend((0..owners.len()).filter(|slot| center.owners[*slot] == NOBODY));
-        let mut board = Board::new(center, owners);
-        let newcomers: Vec<u32> =
-            (0..).zip(&board.counts).filter(|(_, c)| **c == 0).map(|(member, _)| member).collect();
-        let share = board.owners.len() / center.members.len();
-        for member in &newcomers {
-            board.take_share(*member, share as u32);
-        }
-        let seed = scramble(center.members.len() as u64, free.len() as u64);
-        free.sort_unstable_by_key(|slot| (scramble(seed, *slot as u64), *slot));
-        for slot in &free {
-            board.give_away(*slot);
-        }
-        let moved = free.len() + newcomers.len() * share;
-        board.polish(moved / 10, seed);
-        board.owners
+    fn rack(&self, member: u32) -> u16 {
+        self.center.racks[member as usize]
     }
 
-    fn racks(&self) -> usize {
-        usize::from(self.center.rack_count)
+    fn has_columns(&self) -> bool {
+        self.center.rack_count <= COLUMNS_MAX
     }
 
     fn mask(&self) -> usize {
         self.owners.len() - 1
     }
 
-    fn scan(&self, slot: usize) -> Found {
-        let racks = self.racks();
-        let firsts_wanted = racks.min(BALANCED_FACTOR_MAX);
-        let spare = self.center.members.len() - racks;
-        let others_wanted = (BALANCED_FACTOR_MAX - firsts_wanted).min(spare);
-        let mut found = Found { firsts: [NOBODY; 5], others: [NOBODY; 5], first_count: 0, other_count: 0, reach: 0 };
-        let (mut first_count, mut other_count) = (0, 0);
-        for step in 0..REACH.min(self.owners.len()) {
-            if first_count == firsts_wanted && other_count == others_wanted {
-                break;
-            }
-            found.reach = step as u8 + 1;
-            let owner = self.owners[(slot + step) & self.mask()];
-            let rack = self.center.racks[owner as usize];
-            let known = &found.firsts[..first_count];
-            let rack_known = known.iter().any(|first| self.center.racks[*first as usize] == rack);
-            if !rack_known && first_count < firsts_wanted {
-                found.firsts[first_count] = owner;
-                first_count += 1;
-            } else if rack_known
-                && other_count < others_wanted
-                && !known.contains(&owner)
-                && !found.others[..other_count].contains(&owner)
-            {
-                found.others[other_count] = owner;
-                other_count += 1;
+    /// What it costs, by the spacing, that `member` owns the slot.
+    fn cost(&self, slot: usize, member: u32) -> u32 {
+        let rack = self.rack(member);
+        let rack_window = usize::from(self.center.rack_count).min(WINDOW);
+        let mut cost = 0;
+        for distance in 1..WINDOW {
+            for at in [(slot + distance) & self.mask(), slot.wrapping_sub(distance) & self.mask()] {
+                let other = self.owners[at];
+                if other == member && at != slot {
+                    cost += NODE_COSTS[distance];
+                } else if other != NOBODY && distance < rack_window && self.rack(other) == rack {
+                    cost += RACK_COSTS[distance];
+                }
             }
         }
-        (found.first_count, found.other_count) = (first_count as u8, other_count as u8);
-        found
+        cost
     }
 
-    /// A member becomes (or is no longer) a replica of one more slot. Gives by how much the sum of squares grows.
-    fn bump(&mut self, place: usize, member: u32, up: bool) -> i128 {
-        let nodes = self.center.members.len() as i128;
-        let total = FACTORS[place].min(self.center.members.len()) as i128 * self.owners.len() as i128;
-        let load = &mut self.loads[place][member as usize];
-        let distance = i128::from(*load) * nodes - total;
-        let sign = if up { 1 } else { -1 };
-        *load += sign as i64;
-        WEIGHTS[place] * nodes * (2 * sign * distance + nodes)
+    fn set(&mut self, slot: usize, member: u32) {
+        let old = std::mem::replace(&mut self.owners[slot], member);
+        if old != NOBODY {
+            self.counts[old as usize] -= 1;
+        }
+        self.counts[member as usize] += 1;
     }
 
-    /// Gives a slot to another owner. Gives by how much the sum of squares grows.
-    fn set(&mut self, slot: usize, owner: u32) -> i128 {
-        let old = self.owners[slot];
-        if old == owner {
-            return 0;
-        }
-        let mut before = [None; REACH];
-        let mut touched = 0;
-        while touched < REACH.min(self.owners.len()) {
-            let found = self.scan(slot.wrapping_sub(touched) & self.mask());
-            if usize::from(found.reach) <= touched {
-                break;
+    /// A newcomer takes its share from those that have more than theirs.
+    fn take_share(&mut self, member: u32) {
+        let wanted = self.shares[member as usize] as usize;
+        let start = (seed_of(self.center.members[member as usize]) & self.mask() as u64) as usize;
+        for turn in 0..wanted {
+            let ideal = start + turn * self.owners.len() / wanted;
+            let near = self.owners.len().min(CANDIDATES);
+            let first = ideal + self.owners.len() - near / 2;
+            let best = self.best_to_take(member, first..first + near, ideal);
+            match best.or_else(|| self.best_to_take(member, 0..self.owners.len(), ideal)) {
+                Some(slot) => self.set(slot, member),
+                None => return, // nobody has more than its share
             }
-            before[touched] = Some(found);
-            touched += 1;
         }
-        self.owners[slot] = owner;
-        self.counts[old as usize] -= 1;
-        self.counts[owner as usize] += 1;
-        let mut grown = 0;
-        for (back, before) in before.iter().enumerate().take(touched) {
-            let Some(before) = before else { continue };
-            let after = self.scan(slot.wrapping_sub(back) & self.mask());
-            if after == *before {
+    }
+
+    fn best_to_take(&self, member: u32, slots: impl Iterator<Item = usize>, ideal: usize) -> Option<usize> {
+        let mut best: Option<((i64, usize), usize)> = None;
+        for slot in slots.map(|slot| slot & self.mask()) {
+            let owner = self.owners[slot];
+            if owner == member || self.has_columns() && self.rack(owner) != self.rack(member) {
                 continue;
             }
-            for (place, factor) in FACTORS.into_iter().enumerate() {
-                let (was, is) = (before.replicas(factor, self.racks()), after.replicas(factor, self.racks()));
-                for member in was.clone().filter(|member| !is.clone().any(|other| other == *member)) {
-                    grown += self.bump(place, member, false);
-                }
-                for member in is.filter(|member| !was.clone().any(|other| other == *member)) {
-                    grown += self.bump(place, member, true);
-                }
+            let surplus = i64::from(self.counts[owner as usize]) - i64::from(self.shares[owner as usize]);
+            if surplus <= 0 {
+                continue;
+            }
+            let cost = i64::from(self.cost(slot, member)) - i64::from(self.cost(slot, owner)) - surplus * SURPLUS_GAIN;
+            let away = slot.abs_diff(ideal & self.mask());
+            let key = (cost, away.min(self.owners.len() - away));
+            if best.is_none_or(|best| (key, slot) < best) {
+                best = Some((key, slot));
             }
         }
-        grown
+        best.map(|best| best.1)
     }
 
-    /// What giving one slot, or two neighbouring ones, to `member` would do; nothing is changed.
-    fn try_take(&mut self, slot: usize, length: usize, member: u32) -> i128 {
-        let next = (slot + 1) & self.mask();
-        let old = (self.owners[slot], self.owners[next]);
-        let grown = self.set(slot, member) + if length == 2 { self.set(next, member) } else { 0 };
-        if length == 2 {
-            self.set(next, old.1);
-        }
-        self.set(slot, old.0);
-        grown
-    }
-
-    fn may_give(&self, slot: usize, share: u32, member: u32) -> bool {
-        let owner = self.owners[slot];
-        owner != member && self.counts[owner as usize] > share
-    }
-
-    /// `member` takes slots until it has `share` of them, from those that have more.
-    fn take_share(&mut self, member: u32, share: u32) {
-        let seed = seed_of(self.center.members[member as usize]);
-        let slots = self.owners.len() as u64;
-        let mut own: Vec<usize> = Vec::new();
-        while self.counts[member as usize] < share {
-            let step = u64::from(self.counts[member as usize]) * CANDIDATES * 4;
-            let mut best: Option<(i128, usize, usize)> = None;
-            let mut tried = 0;
-            let beside = own.iter().flat_map(|slot| [slot + 1, slot + self.mask()]).map(|slot| slot & self.mask());
-            let anywhere = (0..CANDIDATES * 4).map(|turn| (scramble(seed, step + turn) % slots) as usize);
-            let candidates: Vec<usize> = beside.chain(anywhere).collect();
-            for slot in candidates {
-                if tried >= CANDIDATES + 2 * own.len() as u64 {
+    /// Slots without an owner go to members with room: of the rack whose turn it is, or any.
+    fn give_away(&mut self) {
+        let free: Vec<usize> = (0..self.owners.len()).filter(|slot| self.owners[*slot] == NOBODY).collect();
+        let staying = (0..self.counts.len() as u32).filter(|member| self.counts[*member as usize] > 0);
+        let mut receivers: Vec<Vec<u32>> = vec![Vec::new(); usize::from(self.center.rack_count)];
+        let turn = |slot: usize| rack_of_slot(slot, self.owners.len(), self.center.rack_count);
+        let group = |rack: u16| if self.has_columns() { usize::from(rack) } else { 0 };
+        staying.for_each(|member| receivers[group(self.rack(member))].push(member));
+        let turns: Vec<usize> = free.iter().map(|slot| group(turn(*slot))).collect();
+        for (slot, turn) in free.iter().zip(turns) {
+            let receivers = &receivers[turn];
+            let start = scramble(*slot as u64, 0) as usize % receivers.len().max(1);
+            let mut best: Option<(bool, u32, u32, u32)> = None;
+            let mut with_room = 0;
+            for member in receivers[start..].iter().chain(&receivers[..start]).copied() {
+                let count = self.counts[member as usize];
+                let full = count > self.shares[member as usize];
+                let key = (full, self.cost(*slot, member), count, member);
+                if best.is_none_or(|best| key < best) {
+                    best = Some(key);
+                }
+                with_room += usize::from(!full);
+                if with_room == CANDIDATES {
                     break;
                 }
-                if !self.may_give(slot, share, member) {
-                    continue;
-                }
-                tried += 1;
-                let next = (slot + 1) & self.mask();
-                let two = self.counts[member as usize] + 2 <= share
-                    && self.owners[next] != self.owners[slot]
-                    && self.may_give(next, share, member);
-                for length in 1..=1 + usize::from(two) {
-                    let grown = self.try_take(slot, length, member) * 2 / length as i128;
-                    if best.is_none_or(|best| (grown, slot) < (best.0, best.1)) {
-                        best = Some((grown, slot, length));
-                    }
-                }
             }
-            // Chance found no slot of a node with too many: look at all.
-            let all = || (0..self.owners.len()).find(|slot| self.may_give(*slot, share, member));
-            let Some((_, slot, length)) = best.or_else(|| all().map(|slot| (0, slot, 1))) else { return };
-            for offset in 0..length {
-                let at = (slot + offset) & self.mask();
-                self.set(at, member);
-                own.push(at);
+            if let Some((_, _, _, member)) = best {
+                self.set(*slot, member);
             }
         }
+        self.exchange(&free);
     }
 
-    /// A slot whose owner has left goes to the best of those that have room.
-    fn give_away(&mut self, slot: usize) {
-        let nodes = self.center.members.len();
-        let most = self.owners.len().div_ceil(nodes) as u32;
-        let seed = scramble(slot as u64, nodes as u64);
-        let holder = self.owners[slot];
-        let mut best = if self.counts[holder as usize] <= most { Some((0, holder)) } else { None };
-        let mut tried = 0;
-        for turn in 0..CANDIDATES * 4 {
-            let member = (scramble(seed, turn) % nodes as u64) as u32;
-            if tried == CANDIDATES {
-                break;
-            }
-            if member == holder || self.counts[member as usize] >= most {
-                continue;
-            }
-            tried += 1;
-            let grown = self.try_take(slot, 1, member);
-            if best.is_none_or(|best| (grown, member) < best) {
-                best = Some((grown, member));
-            }
-        }
-        let room = || (0..nodes as u32).find(|member| self.counts[*member as usize] < most);
-        if let Some(member) = best.map(|best| best.1).or_else(room) {
-            self.set(slot, member);
-        }
-    }
-
-    /// Exchanges slots of nodes while that evens the loads, at most `budget` of them.
-    fn polish(&mut self, budget: usize, seed: u64) {
-        let slots = self.owners.len() as u64;
-        let mut moved = 0;
-        for turn in 0..(slots * 4).min(CANDIDATES * 64) {
-            if moved + 2 > budget {
-                break;
-            }
-            let one = (scramble(seed, 2 * turn) % slots) as usize;
-            let two = (scramble(seed, 2 * turn + 1) % slots) as usize;
-            let (owner, other) = (self.owners[one], self.owners[two]);
-            if owner == other {
-                continue;
-            }
-            if self.set(one, other) + self.set(two, owner) < 0 {
-                moved += 2;
-            } else {
-                self.set(two, other);
-                self.set(one, owner);
+    /// Exchanges the new owners of slots that move anyway, while that helps the spacing.
+    fn exchange(&mut self, moved: &[usize]) {
+        for (place, one) in moved.iter().enumerate() {
+            for two in moved[place + 1..].iter().take(CANDIDATES) {
+                let (owner, other) = (self.owners[*one], self.owners[*two]);
+                let cost = |board: &Self, first: u32, second: u32| board.cost(*one, first) + board.cost(*two, second);
+                let apart = owner != other && (!self.has_columns() || self.rack(owner) == self.rack(other));
+                if apart && cost(self, other, owner) < cost(self, owner, other) {
+                    (self.owners[*one], self.owners[*two]) = (other, owner);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The ring after a change: a node more, a node fewer, another node in its place, more slots. What moves is what must, and
-//! at most a tenth more for the sake of balance ([`crate::balance`]).
+//! The ring after a change: a node more, a node fewer, another node in its place, more slots. What moves is what
+//! must, and nothing else.
 
-use crate::balance::{self, Board};
+use crate::balance;
 use crate::limits::{DATA_CENTERS_MAX, NODES_MAX, SLOTS_MAX};
 use crate::node::NodeInfo;
 use crate::ring::{DataCenter, Ring, RingError, slots_for};
@@ -9,28 +9,39 @@ use holon_base::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+type Nodes = BTreeMap<NodeId, NodeInfo>;
+
 impl DataCenter {
     /// The members in order, with their racks; nobody owns anything yet.
     pub(crate) fn of<'a>(nodes: impl Iterator<Item = (NodeId, &'a NodeInfo)> + Clone) -> DataCenter {
-        let names: BTreeSet<&str> = nodes.clone().map(|(_, info)| info.rack.as_str()).collect();
-        let places: BTreeMap<&str, u16> = names.iter().copied().zip(0..).collect();
+        let places = rack_places(nodes.clone());
         let (members, racks) = nodes.map(|(node, info)| (node, places[info.rack.as_str()])).unzip();
-        DataCenter { members, racks, rack_count: names.len() as u16, owners: Vec::new() }
+        DataCenter { members, racks, rack_count: places.len() as u16, owners: Vec::new() }
     }
 
-    /// The owners of `old` as members of this one; [`balance::NOBODY`] for those that are gone.
-    fn owners_of(&self, old: &DataCenter) -> Vec<u32> {
-        let places: Vec<u32> = old
-            .members
-            .iter()
-            .map(|node| self.members.binary_search(node).map_or(balance::NOBODY, |place| place as u32))
-            .collect();
+    /// The owners of `old` as members of this one; [`balance::NOBODY`] for those that are gone, or stand in another rack.
+    fn owners_of(&self, old: &DataCenter, before: &Nodes, after: &Nodes) -> Vec<u32> {
+        let place = |node: &NodeId| match self.members.binary_search(node) {
+            Ok(place) if before.get(node).map(|info| &info.rack) == after.get(node).map(|info| &info.rack) => {
+                place as u32
+            }
+            _ => balance::NOBODY,
+        };
+        let places: Vec<u32> = old.members.iter().map(place).collect();
         old.owners.iter().map(|owner| places[*owner as usize]).collect()
     }
 
-    fn doubled(&self, times: u32) -> DataCenter {
-        let owners = self.owners.iter().flat_map(|owner| std::iter::repeat_n(*owner, times as usize)).collect();
-        DataCenter { owners, ..self.clone() }
+    fn rack_names<'a>(&self, nodes: &'a Nodes) -> BTreeSet<&'a str> {
+        self.members.iter().filter_map(|node| nodes.get(node)).map(|info| info.rack.as_str()).collect()
+    }
+
+    fn stands_as(&self, other: &DataCenter, before: &Nodes, after: &Nodes) -> bool {
+        let rack = |nodes: &'_ Nodes, node: &NodeId| nodes.get(node).map(|info| info.rack.clone());
+        self.members == other.members && self.members.iter().all(|node| rack(before, node) == rack(after, node))
+    }
+
+    fn split(&self) -> DataCenter {
+        DataCenter { owners: balance::split(self), ..self.clone() }
     }
 }
 
@@ -85,9 +96,13 @@ impl Ring {
         check(&nodes)?;
         let before = &self.data_centers[&info.data_center];
         let mut center = DataCenter::of(within(&nodes, &info.data_center));
-        center.owners = center.owners_of(before);
-        let place = center.members.binary_search(&new).unwrap_or_default() as u32;
-        center.owners.iter_mut().filter(|owner| **owner == balance::NOBODY).for_each(|owner| *owner = place);
+        let stand_in = |node: &NodeId| if *node == old { new } else { *node };
+        let places: Vec<u32> = before
+            .members
+            .iter()
+            .map(|node| center.members.binary_search(&stand_in(node)).unwrap_or_default() as u32)
+            .collect();
+        center.owners = before.owners.iter().map(|owner| places[*owner as usize]).collect();
         let mut data_centers = self.data_centers.clone();
         data_centers.insert(info.data_center, Rc::new(center));
         Ok(Ring { slots: self.slots, nodes: Rc::new(nodes), data_centers })
@@ -103,42 +118,58 @@ impl Ring {
         self.changed(nodes)
     }
 
-    /// With more slots: each is split, its parts keep the owner, so that no replica moves.
+    /// With more slots: each is split, and of its parts one gets another owner (see [`crate::balance`] for what moves). To be
+    /// done when [`slots_for`] the largest data centre says so; until then the balance is coarser.
     pub fn with_slots(&self, slots: u32) -> Result<Ring, RingError> {
         if !slots.is_power_of_two() || slots < self.slots || slots > SLOTS_MAX {
             return Err(RingError::Slots(slots));
         }
-        let times = slots / self.slots;
-        let split = |(name, center): (&String, &Rc<DataCenter>)| (name.clone(), Rc::new(center.doubled(times)));
-        Ok(Ring { slots, nodes: self.nodes.clone(), data_centers: self.data_centers.iter().map(split).collect() })
+        let mut ring = self.clone();
+        while ring.slots < slots {
+            ring.slots *= 2;
+            ring.data_centers.values_mut().for_each(|center| *center = Rc::new(center.split()));
+        }
+        Ok(ring)
+    }
+
+    /// How many slots the ring should have: never fewer than it has.
+    pub fn slots_wanted(&self) -> u32 {
+        let largest = self.data_centers.values().map(|center| center.members.len()).max().unwrap_or(0);
+        slots_for(largest).max(self.slots)
     }
 
     fn changed(&self, nodes: BTreeMap<NodeId, NodeInfo>) -> Result<Ring, RingError> {
         let names = check(&nodes)?;
-        let largest = names.values().copied().max().unwrap_or(0);
-        let base = self.with_slots(slots_for(largest).max(self.slots))?;
         let mut data_centers = BTreeMap::new();
         for name in names.keys() {
             let mut center = DataCenter::of(within(&nodes, name));
-            match base.data_centers.get(name) {
-                Some(old) if old.members == center.members && old.racks == center.racks => {
+            match self.data_centers.get(name) {
+                Some(old) if old.stands_as(&center, &self.nodes, &nodes) => {
                     data_centers.insert(name.clone(), old.clone());
                     continue;
                 }
-                Some(old) => {
-                    center.owners = center.owners_of(old);
-                    if center.owners.iter().all(|owner| *owner == balance::NOBODY) {
-                        center.owners = balance::fresh(&center, base.slots);
-                    } else if old.members != center.members {
-                        center.owners = Board::adjusted(&center);
-                    }
+                // With so few racks a rack more or less changes whose turn each slot is.
+                Some(old) if old.rack_names(&self.nodes) == center.rack_names(&nodes) || center.rack_count > 3 => {
+                    center.owners = center.owners_of(old, &self.nodes, &nodes);
+                    center.owners = if center.owners.iter().all(|owner| *owner == balance::NOBODY) {
+                        balance::fresh(&center, self.slots)
+                    } else {
+                        balance::adjusted(&center)
+                    };
                 }
-                None => center.owners = balance::fresh(&center, base.slots),
+                Some(_) => center.owners = balance::fresh(&center, self.slots),
+                None => center.owners = balance::fresh(&center, self.slots),
             }
             data_centers.insert(name.clone(), Rc::new(center));
         }
-        Ok(Ring { slots: base.slots, nodes: Rc::new(nodes), data_centers })
+        Ok(Ring { slots: self.slots, nodes: Rc::new(nodes), data_centers })
     }
+}
+
+/// The racks by name.
+fn rack_places<'a>(nodes: impl Iterator<Item = (NodeId, &'a NodeInfo)>) -> BTreeMap<&'a str, u16> {
+    let names: BTreeSet<&str> = nodes.map(|(_, info)| info.rack.as_str()).collect();
+    names.into_iter().zip(0..).collect()
 }
 
 pub(crate) fn within<'a>(
