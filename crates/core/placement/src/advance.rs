@@ -40,9 +40,6 @@ impl Topology {
                 (Some(next), Some(moving)) => (moving.phase, moving.reported) = (next, BTreeSet::new()),
                 _ => drop(self.active.remove(&tablet)),
             }
-            if let (Some(Phase::ReadNew), Some(change)) = (next, &mut self.change) {
-                change.switched = true;
-            }
             self.since.insert(tablet, self.epoch);
             effects.changed.push(tablet);
         }
@@ -53,8 +50,11 @@ impl Topology {
         let reported = |node: NodeId| self.is_dead(node) || moving.reported.contains(&node);
         match moving.phase {
             Phase::Planned => true,
-            // The dead cannot be filled: a change towards a dead node waits until it is cancelled.
-            Phase::Streaming => moving.coming().all(|node| moving.reported.contains(&node)),
+            // The dead cannot be filled: a change towards a dead node waits until it is cancelled. One that stays dead is
+            // no worse than before.
+            Phase::Streaming => moving
+                .filled()
+                .all(|node| moving.reported.contains(&node) || self.is_dead(node) && moving.from.contains(&node)),
             Phase::ReadNew => {
                 let living = moving.from.iter().filter(|node| !self.is_dead(**node)).count();
                 let switched = moving.from.iter().filter(|node| moving.reported.contains(node)).count();
@@ -112,7 +112,7 @@ impl Topology {
                     }
                 }
             }
-            (ChangeKind::Relocate { .. } | ChangeKind::SetReplication { .. }, _) => {}
+            (ChangeKind::Relocate { .. } | ChangeKind::SetReplication { .. } | ChangeKind::Split { .. }, _) => {}
         }
         self.ring = change.target.clone();
         effects.finished = Some(change);

@@ -130,6 +130,9 @@ pub(crate) fn split(center: &DataCenter) -> Vec<u32> {
 /// rack's turn, are given away.
 pub(crate) fn adjusted(center: &DataCenter) -> Vec<u32> {
     let mut board = Board::new(center);
+    if !board.has_a_receiver_for_each_turn() {
+        return fresh(center, center.owners.len() as u32);
+    }
     let newcomers: Vec<u32> = (0..).zip(&board.counts).filter(|(_, count)| **count == 0).map(|(m, _)| m).collect();
     board.give_away();
     for member in newcomers {
@@ -177,6 +180,13 @@ impl<'a> Board<'a> {
 
     fn rack(&self, member: u32) -> u16 {
         self.center.racks[member as usize]
+    }
+
+    fn has_a_receiver_for_each_turn(&self) -> bool {
+        let mut present = vec![false; usize::from(self.center.rack_count)];
+        let owning = self.counts.iter().zip(&self.center.racks).filter(|(count, _)| **count > 0);
+        owning.for_each(|(_, rack)| present[usize::from(*rack)] = true);
+        if self.has_columns() { present.iter().all(|present| *present) } else { present.contains(&true) }
     }
 
     fn has_columns(&self) -> bool {

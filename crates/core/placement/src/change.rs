@@ -1,6 +1,7 @@
 //! The words of a change of topology: what the metadata log says, what nodes are told to do.
 
 use crate::node::{NodeInfo, Replication};
+use crate::quorum::stayers_are_filled;
 use crate::ring::{Ring, RingError};
 use holon_base::{GroupId, NodeId, TabletId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,10 @@ pub enum ChangeKind {
     SetReplication {
         groups: BTreeMap<GroupId, Replication>,
     },
+    /// More slots: to be proposed when [`Ring::slots_wanted`] says so, for joins never do it by themselves.
+    Split {
+        slots: u32,
+    },
 }
 
 /// A change on its way.
@@ -59,8 +64,6 @@ pub struct Change {
     pub target: Ring,
     /// It goes back.
     pub cancelled: bool,
-    /// A tablet has reached [`Phase::ReadNew`].
-    pub switched: bool,
 }
 
 /// How far the move of a tablet is. See the table in [`crate::quorum`].
@@ -95,6 +98,12 @@ impl Move {
     /// Those that are in `to` only.
     pub fn coming(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.to.iter().copied().filter(|node| !self.from.contains(node))
+    }
+
+    /// Those that must fetch the data before anybody reads `to`: those that come, and sometimes those that stay.
+    pub fn filled(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let all = stayers_are_filled(self.from.len(), self.leaving().count(), self.coming().count());
+        self.to.iter().copied().filter(move |node| all || !self.from.contains(node))
     }
 
     /// Those that are in `from` only.
@@ -146,8 +155,10 @@ pub enum Refused {
     Busy,
     #[error("there is no change to cancel")]
     NothingToCancel,
-    #[error("too late to cancel: tablets are read from the new node already, and the replaced one is dead")]
+    #[error("too late to cancel: tablets would go back to a node that is dead")]
     TooLate,
+    #[error("tablets would go to node {0}, which is dead: drain or replace it first")]
+    ToTheDead(NodeId),
     #[error("group {0:?} exists already")]
     GroupExists(GroupId),
     #[error("there is no group {0:?}")]

@@ -116,6 +116,10 @@ impl ChangeKind {
                     replication.write(output);
                 }
             }
+            ChangeKind::Split { slots } => {
+                output.put_u8(5);
+                output.put_u32(*slots);
+            }
         }
     }
 
@@ -137,6 +141,7 @@ impl ChangeKind {
                 }
                 ChangeKind::SetReplication { groups }
             }
+            5 => ChangeKind::Split { slots: input.u32()? },
             _ => return Err(DecodeError::Value("kind of change")),
         })
     }

@@ -32,15 +32,17 @@
 //! | read new | old ∩ old | old ∩ old | new ∩ new | new ∩ new |
 //! | clean | fenced | fenced | new ∩ new | new ∩ new |
 //!
-//! Coordinators one phase apart are on or beside the diagonal, where all is `∩`, but for one entry below it. Two barriers, of the same
-//! size, close the rest, however far a coordinator is behind. A replica that has applied a phase refuses requests routed by
-//! an older one ([`TabletReplicas::since`]); no write quorum of n fits into the others once [`fence`]`(n)` = n − quorum(n) + 1
-//! replicas refuse.
+//! Coordinators one phase apart are on or beside the diagonal, where all is `∩`. Two barriers close the rest, however far
+//! a coordinator is behind. A replica that has applied a phase refuses requests routed by an older one
+//! ([`TabletReplicas::since`]).
 //!
-//! - *By the stream.* The new replica takes the data from [`fence`] old replicas that have applied *streaming*, merging them. A write of a
-//!   coordinator still in *planned* was acknowledged by a quorum of old, so by one of these, and before it began to
-//!   refuse, so before it was read. Or the new replica takes all from the one whose place it takes: then it knows what that one knew, and
-//!   every quorum stays one.
+//! - *By the stream.* What a write needs to be seen is to be known to [`fence`]`(n)` = n − quorum(n) + 1 of n readers: they
+//!   meet every quorum. A quorum of writers is enough for that, but a move may leave no more than that. Who is filled merges the data of a
+//!   quorum of old, each of which has applied *streaming*: so it knows all that could be read, also a write of a coordinator still in
+//!   *planned*, for such a write gets no quorum once a quorum refuses it. Or it takes all from the one whose place it takes:
+//!   then it knows what that one knew, and the number of those who know stays.
+//! - Where replicas leave and fewer come, those who know may be just those who leave (of 4 replicas 2 are enough to meet each
+//!   quorum; of the 3 that stay perhaps 1 knows). Then those that stay are filled like those that come ([`stayers_are_filled`]).
 //! - *Fenced.* *Clean* begins when [`fence`] old replicas have reported that they applied *read new*. From then no read of
 //!   old can gather a quorum.
 //!
@@ -101,4 +103,10 @@ pub fn quorum(replicas: usize) -> usize {
 /// So many of a set meet every quorum of it.
 pub fn fence(replicas: usize) -> usize {
     replicas - (quorum(replicas).min(replicas)) + usize::from(replicas > 0)
+}
+
+/// Whether a move of `old` replicas, of which `leaving` go, while `coming` come and are filled, may leave a write known to
+/// too few of the new ones, so that those that stay must be filled as well.
+pub fn stayers_are_filled(old: usize, leaving: usize, coming: usize) -> bool {
+    fence(old).saturating_sub(leaving) + coming < fence(old + coming - leaving)
 }

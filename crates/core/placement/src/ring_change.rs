@@ -81,7 +81,7 @@ impl Ring {
         self.changed(nodes)
     }
 
-    /// With `new` in the place of `old`, slot for slot.
+    /// With `new` in the place of `old`: slot for slot, if it stands in the same rack.
     pub fn replaced(&self, old: NodeId, new: NodeId, info: NodeInfo) -> Result<Ring, RingError> {
         let gone = self.info(old).ok_or(RingError::Unknown(old))?;
         if self.contains(new) {
@@ -94,6 +94,9 @@ impl Ring {
         nodes.remove(&old);
         nodes.insert(new, info.clone());
         check(&nodes)?;
+        if gone.rack != info.rack {
+            return self.changed(nodes); // the turns of the racks are kept, so more moves
+        }
         let before = &self.data_centers[&info.data_center];
         let mut center = DataCenter::of(within(&nodes, &info.data_center));
         let stand_in = |node: &NodeId| if *node == old { new } else { *node };
@@ -151,11 +154,7 @@ impl Ring {
                 // With so few racks a rack more or less changes whose turn each slot is.
                 Some(old) if old.rack_names(&self.nodes) == center.rack_names(&nodes) || center.rack_count > 3 => {
                     center.owners = center.owners_of(old, &self.nodes, &nodes);
-                    center.owners = if center.owners.iter().all(|owner| *owner == balance::NOBODY) {
-                        balance::fresh(&center, self.slots)
-                    } else {
-                        balance::adjusted(&center)
-                    };
+                    center.owners = balance::adjusted(&center);
                 }
                 Some(_) => center.owners = balance::fresh(&center, self.slots),
                 None => center.owners = balance::fresh(&center, self.slots),

@@ -24,7 +24,7 @@
 use crate::change::{Change, ChangeKind, Effects, Entry, GroupPlacement, Move, NodeState, Phase, Refused, Work};
 use crate::limits::TABLETS_MAX;
 use crate::node::{NodeInfo, Replication};
-use crate::quorum::{TabletReplicas, fence};
+use crate::quorum::{TabletReplicas, quorum};
 use crate::ring::{Ring, RingError};
 use holon_base::{GroupId, NodeId, TabletId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,9 @@ pub struct Topology {
     /// Tablets whose replicas are not those they were made with: the entry that changed them last.
     pub(crate) since: BTreeMap<TabletId, u64>,
 }
+
+/// Ids of tablets are made of those of groups.
+pub(crate) const GROUP_MAX: u64 = u64::MAX / TabletId::PER_ENTRY_MAX - 1;
 
 pub(crate) fn group_of(tablet: TabletId) -> (GroupId, u32) {
     let per_group = TabletId::PER_ENTRY_MAX;
@@ -151,7 +154,7 @@ impl Topology {
         for (tablet, moving) in self.active.iter().filter(|(_, moving)| !moving.reported.contains(&node)) {
             let tablet = *tablet;
             match moving.phase {
-                Phase::Streaming if moving.coming().any(|coming| coming == node) => {
+                Phase::Streaming if moving.filled().any(|filled| filled == node) => {
                     work.push(self.stream(tablet, moving, node));
                 }
                 Phase::ReadNew if moving.from.contains(&node) => work.push(Work::Switch { tablet }),
@@ -165,7 +168,7 @@ impl Topology {
 
     fn stream(&self, tablet: TabletId, moving: &Move, node: NodeId) -> Work {
         let sources: Vec<NodeId> = moving.from.iter().copied().filter(|source| !self.is_dead(*source)).collect();
-        let enough = fence(moving.from.len()).min(sources.len());
+        let enough = quorum(moving.from.len()).min(sources.len());
         // The i-th that comes takes the place of the i-th that leaves: all know who that is. Only while the numbers are the same: a quorum
         // of more replicas is not one of fewer.
         let same_size = moving.from.len() == moving.to.len();
@@ -208,7 +211,8 @@ impl Topology {
         placement: &GroupPlacement,
         effects: &mut Effects,
     ) -> Result<(), Refused> {
-        if !placement.replication.is_valid() || placement.tablets == 0 || placement.tablets > TABLETS_MAX {
+        let counted = (1..=TABLETS_MAX).contains(&placement.tablets) && group.0 <= GROUP_MAX;
+        if !placement.replication.is_valid() || !counted {
             return Err(Refused::InvalidPlacement);
         }
         if self.groups.contains_key(&group) {
@@ -238,6 +242,7 @@ impl Topology {
             ChangeKind::Drain { node } => self.ring.without(*node)?,
             ChangeKind::Replace { dead, new, info } => self.ring.replaced(*dead, *new, info.clone())?,
             ChangeKind::Relocate { node, info } => self.ring.with_info(*node, info.clone())?,
+            ChangeKind::Split { slots } => self.ring.with_slots(*slots)?,
             ChangeKind::SetReplication { groups } => {
                 for (group, replication) in groups {
                     let placement = self.groups.get(group).ok_or(Refused::NoGroup(*group))?;
@@ -249,6 +254,7 @@ impl Topology {
                 self.ring.clone()
             }
         };
+        let members = self.members.clone();
         match kind {
             ChangeKind::Join { node, .. } => drop(self.members.insert(*node, NodeState::Joining)),
             ChangeKind::Drain { node } if !self.is_dead(*node) => {
@@ -261,14 +267,15 @@ impl Topology {
             _ => {}
         }
         let before: Vec<Vec<Vec<NodeId>>> = self.all_settled();
-        self.change =
-            Some(Change { kind: kind.clone(), started: self.epoch, target, cancelled: false, switched: false });
+        self.change = Some(Change { kind: kind.clone(), started: self.epoch, target, cancelled: false });
         self.plan(before);
-        for (tablet, moving) in &self.planned {
-            if !moving.from.is_empty() && moving.from.iter().all(|node| self.is_dead(*node)) {
-                effects.lost.push(*tablet);
-            }
+        let dead = self.planned.values().flat_map(|moving| moving.coming()).find(|node| self.is_dead(*node));
+        if let Some(dead) = dead {
+            (self.change, self.planned, self.members) = (None, BTreeMap::new(), members);
+            return Err(Refused::ToTheDead(dead));
         }
+        let lost = |moving: &Move| !moving.from.is_empty() && moving.from.iter().all(|node| self.is_dead(*node));
+        effects.lost.extend(self.planned.iter().filter(|(_, moving)| lost(moving)).map(|(tablet, _)| *tablet));
         Ok(())
     }
 
@@ -303,10 +310,7 @@ impl Topology {
     }
 
     fn cancel(&mut self, effects: &mut Effects) -> Result<(), Refused> {
-        let change = self.change.as_ref().filter(|change| !change.cancelled).ok_or(Refused::NothingToCancel)?;
-        if matches!(change.kind, ChangeKind::Replace { .. }) && change.switched {
-            return Err(Refused::TooLate);
-        }
+        let change = self.change.clone().filter(|change| !change.cancelled).ok_or(Refused::NothingToCancel)?;
         let switched = |moving: &Move| matches!(moving.phase, Phase::ReadNew | Phase::Clean);
         // Where each tablet is, or will be when the move it is in has ended.
         let mut before = self.all_settled();
@@ -315,11 +319,18 @@ impl Topology {
                 let tablet = TabletId::new(*group, ordinal);
                 let going_on = self.active.get(&tablet).filter(|moving| switched(moving));
                 let going_back = self.active.get(&tablet).or(self.planned.get(&tablet));
-                match (going_on, going_back) {
-                    (None, Some(moving)) => place.clone_from(&moving.from),
-                    _ => {} // it is, or will be, where the change would have put it
+                // Otherwise it is, or will be, where the change would have put it.
+                if let (None, Some(moving)) = (going_on, going_back) {
+                    place.clone_from(&moving.from);
                 }
             }
+        }
+        let planned = std::mem::take(&mut self.planned);
+        self.change = Some(Change { target: self.ring.clone(), cancelled: true, ..change.clone() });
+        self.plan(before);
+        if self.planned.values().flat_map(|moving| moving.coming()).any(|node| self.is_dead(node)) {
+            (self.change, self.planned) = (Some(change), planned);
+            return Err(Refused::TooLate);
         }
         for (tablet, moving) in &mut self.active {
             if moving.phase == Phase::Streaming {
@@ -328,11 +339,6 @@ impl Topology {
                 self.since.insert(*tablet, self.epoch);
             }
         }
-        let origin = self.ring.clone();
-        if let Some(change) = &mut self.change {
-            (change.target, change.cancelled) = (origin, true);
-        }
-        self.plan(before);
         Ok(())
     }
 }

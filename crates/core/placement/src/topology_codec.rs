@@ -4,7 +4,7 @@
 use crate::change::{Change, ChangeKind, GroupPlacement, Move, NodeState, Phase};
 use crate::codec::DecodeError;
 use crate::ring::Ring;
-use crate::topology::{Topology, group_of};
+use crate::topology::{GROUP_MAX, Topology, group_of};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, TabletId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +62,7 @@ impl Topology {
         let mut groups = BTreeMap::new();
         for _ in 0..input.count()? {
             let group = GroupId(input.varint()?);
-            if group.0 > u64::MAX / TabletId::PER_ENTRY_MAX {
+            if group.0 > GROUP_MAX {
                 return Err(DecodeError::Value("id of a group"));
             }
             groups.insert(group, GroupPlacement::read(&mut input)?);
@@ -112,14 +112,14 @@ impl Change {
         self.kind.write(output);
         output.put_varint(self.started);
         self.target.write(output);
-        output.put_u8(u8::from(self.cancelled) | u8::from(self.switched) << 1);
+        output.put_u8(u8::from(self.cancelled));
     }
 
     fn read(input: &mut ByteReader) -> Result<Change, DecodeError> {
         let (kind, started, target) = (ChangeKind::read(input)?, input.varint()?, Ring::read(input)?);
         match input.u8()? {
-            flags @ 0..4 => Ok(Change { kind, started, target, cancelled: flags & 1 != 0, switched: flags & 2 != 0 }),
-            _ => Err(DecodeError::Value("flags of a change")),
+            flag @ 0..2 => Ok(Change { kind, started, target, cancelled: flag == 1 }),
+            _ => Err(DecodeError::Value("flag of a change")),
         }
     }
 }
