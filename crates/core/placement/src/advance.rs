@@ -1,5 +1,5 @@
-//! What follows from an entry by itself: moves whose phase is complete go on, waiting moves begin, a change without moves
-//! ends.
+//! What follows from an entry by itself: moves whose phase is complete go on, waiting moves begin, a change without
+//! moves ends.
 
 use crate::change::{ChangeKind, Effects, Entry, Move, NodeState, Phase};
 use crate::limits::{MOVES_LOOKED_AT_MAX, MOVES_PER_NODE_MAX};
@@ -50,8 +50,8 @@ impl Topology {
         let reported = |node: NodeId| self.is_dead(node) || moving.reported.contains(&node);
         match moving.phase {
             Phase::Planned => true,
-            // The dead cannot be filled: a change towards a dead node waits until it is cancelled. One that stays dead is
-            // no worse than before.
+            // The dead cannot be filled: a change towards a dead node waits until it is cancelled. One that stays dead
+            // is no worse than before.
             Phase::Streaming => moving
                 .filled()
                 .all(|node| moving.reported.contains(&node) || self.is_dead(node) && moving.from.contains(&node)),

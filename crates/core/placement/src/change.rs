@@ -186,8 +186,8 @@ pub struct Effects {
 /// What a node has to do now. It asks again after a restart, and may do things twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Fetch the tablet, then propose [`Entry::Streamed`]: all of it from `instead_of`, or from `enough` of `sources`, merged.
-    /// A source answers only after it has applied this phase. No sources: the data is lost, begin empty.
+    /// Fetch the tablet, then propose [`Entry::Streamed`]: all of it from `instead_of`, or from `enough` of `sources`,
+    /// merged. A source answers only after it has applied this phase. No sources: the data is lost, begin empty.
     Stream { tablet: TabletId, sources: Vec<NodeId>, enough: usize, instead_of: Option<NodeId> },
     /// Propose [`Entry::Switched`].
     Switch { tablet: TabletId },

@@ -3,12 +3,12 @@
 //! | part | what it says |
 //! | --- | --- |
 //! | [`token_range`] | the token space cut into equal ranges |
-//! | [`Ring`] | who owns which slot, what nodes publish, the replicas of a slot by the drivers' walk, the ring after a change |
-//! | [`Topology`] | the machine: groups, members, the change on its way, who is read and written now, who has to do what |
+//! | [`Ring`] | owners of slots, published tokens, replicas by the drivers' walk, the ring after a change |
+//! | [`Topology`] | the machine: groups, members, the change on its way, who is read and written, who has to do what |
 //! | [`quorum`] | why no acknowledged write is lost on the way |
 //!
-//! Every node computes all of it when it applies entries of the metadata log. So: pure functions of their inputs, no clock, no
-//! randomness but hashes of ids, ordered maps only, a version in every encoding.
+//! Every node computes all of it when it applies entries of the metadata log. So: pure functions of their inputs, no
+//! clock, no randomness but hashes of ids, ordered maps only, a version in every encoding.
 //!
 //! What it is not: it sends, stores and streams nothing; it does not know whether a node is alive.
 

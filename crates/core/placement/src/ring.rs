@@ -1,14 +1,15 @@
 //! The ring: who owns which slot in each data centre, what each node publishes, and where the replicas of a slot are.
 //!
-//! The token space is cut into as many equal *slots* as a power of two. In every data centre every slot has one owner. A
-//! node publishes, as its tokens, the end tokens of the slots it owns; in the k-th data centre by name each is lowered by
-//! k, for no two nodes may publish the same token. Replicas are then found by walking those tokens upwards, as every stock
-//! driver of Cassandra does from what it reads in `system.local` and `system.peers`.
+//! The token space is cut into as many equal *slots* as a power of two. In every data centre every slot has one owner.
+//! A node publishes, as its tokens, the end tokens of the slots it owns; in the k-th data centre by name each is
+//! lowered by k, for no two nodes may publish the same token. Replicas are then found by walking those tokens upwards,
+//! as every stock driver of Cassandra does from what it reads in `system.local` and `system.peers`.
 //!
 //! What it is not: a list of tablets, or of what is in motion; that is [`crate::Topology`].
 //!
-//! Guaranteed: every node of the ring owns slots; slots only grow in number; all functions depend on their arguments only.
-//! The replicas of a slot are those of every token in it but the last k, when there are more data centres than k.
+//! Guaranteed: every node of the ring owns slots; slots only grow in number; all functions depend on their arguments
+//! only. The replicas of a slot are those of every token in it but the last k, when there are more data centres than
+//! k.
 
 use crate::limits::{NODES_MAX, SLOTS_MAX, SLOTS_MIN, SLOTS_PER_NODE_MIN};
 use crate::node::{NodeInfo, Replication};
@@ -191,8 +192,8 @@ impl Ring {
     }
 }
 
-/// The walk of one data centre under `NetworkTopologyStrategy`: a node whose rack has been used waits until every rack of
-/// the data centre has been; then those that waited go first, in the order in which they were met.
+/// The walk of one data centre under `NetworkTopologyStrategy`: a node whose rack has been used waits until every rack
+/// of the data centre has been; then those that waited go first, in the order in which they were met.
 struct RackWalk {
     /// Replicas still to be found.
     wanted: usize,

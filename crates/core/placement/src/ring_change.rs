@@ -19,7 +19,8 @@ impl DataCenter {
         DataCenter { members, racks, rack_count: places.len() as u16, owners: Vec::new() }
     }
 
-    /// The owners of `old` as members of this one; [`balance::NOBODY`] for those that are gone, or stand in another rack.
+    /// The owners of `old` as members of this one; [`balance::NOBODY`] for those that are gone, or stand in another
+    /// rack.
     fn owners_of(&self, old: &DataCenter, before: &Nodes, after: &Nodes) -> Vec<u32> {
         let place = |node: &NodeId| match self.members.binary_search(node) {
             Ok(place) if before.get(node).map(|info| &info.rack) == after.get(node).map(|info| &info.rack) => {
@@ -121,8 +122,8 @@ impl Ring {
         self.changed(nodes)
     }
 
-    /// With more slots: each is split, and of its parts one gets another owner (see [`crate::balance`] for what moves). To be
-    /// done when [`slots_for`] the largest data centre says so; until then the balance is coarser.
+    /// With more slots: each is split, and of its parts one gets another owner (see [`crate::balance`] for what
+    /// moves). To be done when [`slots_for`] the largest data centre says so; until then the balance is coarser.
     pub fn with_slots(&self, slots: u32) -> Result<Ring, RingError> {
         if !slots.is_power_of_two() || slots < self.slots || slots > SLOTS_MAX {
             return Err(RingError::Slots(slots));

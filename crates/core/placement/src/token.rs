@@ -1,7 +1,8 @@
 //! The token space of the Murmur3 partitioner, cut into equal ranges: by slots of a ring and by tablets of a group.
 //!
-//! A range is (start, end]: the start belongs to the range before it, the end to the range itself, as in Cassandra. The
-//! smallest token, [`i64::MIN`], is never the token of a key there; here it counts to the first range, whose start it is.
+//! A range is (start, end]: the start belongs to the range before it, the end to the range itself, as in Cassandra.
+//! The smallest token, [`i64::MIN`], is never the token of a key there; here it counts to the first range, whose start
+//! it is.
 
 /// The tokens of the `ordinal`-th of `count` equal ranges: (exclusive start, inclusive end).
 ///

@@ -12,14 +12,14 @@
 //!               (gone)      Undo ─► (gone)   └─ Cancel: goes on, and is then moved back
 //! ```
 //!
-//! Nodes report by proposing entries. Whoever is killed at any moment applies the log again and asks for its work again;
-//! reports made twice change nothing. One change at a time; within it, few tablets at a time for each node.
+//! Nodes report by proposing entries. Whoever is killed at any moment applies the log again and asks for its work
+//! again; reports made twice change nothing. One change at a time; within it, few tablets at a time for each node.
 //!
 //! What it is not: it moves no bytes and knows no time. It does not decide that a node is dead; an operator does.
 //!
-//! Guaranteed: at every moment each tablet has readers that hold every write acknowledged at quorum (see [`crate::quorum`]);
-//! a change ends, or goes back after a cancel, with each tablet on exactly its target replicas, if every node that is not
-//! dead does its work at last.
+//! Guaranteed: at every moment each tablet has readers that hold every write acknowledged at quorum (see
+//! [`crate::quorum`]); a change ends, or goes back after a cancel, with each tablet on exactly its target replicas, if
+//! every node that is not dead does its work at last.
 
 use crate::change::{Change, ChangeKind, Effects, Entry, GroupPlacement, Move, NodeState, Phase, Refused, Work};
 use crate::limits::TABLETS_MAX;
@@ -169,8 +169,8 @@ impl Topology {
     fn stream(&self, tablet: TabletId, moving: &Move, node: NodeId) -> Work {
         let sources: Vec<NodeId> = moving.from.iter().copied().filter(|source| !self.is_dead(*source)).collect();
         let enough = quorum(moving.from.len()).min(sources.len());
-        // The i-th that comes takes the place of the i-th that leaves: all know who that is. Only while the numbers are the same: a quorum
-        // of more replicas is not one of fewer.
+        // The i-th that comes takes the place of the i-th that leaves: all know who that is. Only while the numbers
+        // are the same: a quorum of more replicas is not one of fewer.
         let same_size = moving.from.len() == moving.to.len();
         let pair = moving.coming().zip(moving.leaving()).find(|(coming, _)| same_size && *coming == node);
         let instead_of = pair.map(|(_, leaving)| leaving).filter(|leaving| !self.is_dead(*leaving));

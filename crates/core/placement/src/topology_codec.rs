@@ -1,5 +1,5 @@
-//! The bytes of the whole machine, for snapshots of the metadata log: whoever reads one goes on as if it had applied every
-//! entry up to it.
+//! The bytes of the whole machine, for snapshots of the metadata log: whoever reads one goes on as if it had applied
+//! every entry up to it.
 
 use crate::change::{Change, ChangeKind, GroupPlacement, Move, NodeState, Phase};
 use crate::codec::DecodeError;

@@ -1,5 +1,6 @@
 //! A small world around the machine: nodes that lag behind the log, forget everything but disk and log when killed, do
-//! their work late or twice; clients that write and read at quorum all the while; changes that are started and cancelled.
+//! their work late or twice; clients that write and read at quorum all the while; changes that are started and
+//! cancelled.
 //!
 //! Checked at every step: a quorum read returns every write that was acknowledged before it began. Checked at the end:
 //! every tablet is on exactly the replicas that the ring gives it, and nobody else has data of it.
@@ -315,7 +316,8 @@ impl World {
                 let wanted = topology.ring().replicas_of_tablet(&placement.replication, ordinal, placement.tablets);
                 assert_eq!((replicas.readers, replicas.joint), (wanted.clone(), Vec::new()));
                 let holders = self.data.keys().filter(|(node, held)| *held == tablet && !self.dead.contains(node));
-                // A write routed by an old map may still have come to a node that left: it is refused, so nothing is there.
+                // A write routed by an old map may still have come to a node that left: it is refused, so nothing is
+                // there.
                 if let Some((node, _)) = holders.into_iter().find(|(node, _)| !wanted.contains(node)) {
                     return Err(format!("{node} still has data of {tablet}"));
                 }
@@ -345,11 +347,62 @@ fn run(seed: u64, bug: Bug) -> Result<(u64, u64, usize), String> {
 #[test]
 fn no_acknowledged_write_is_lost_and_changes_end() {
     let mut total = (0, 0, 0);
-    for seed in 0..300 {
+    for seed in 0..150 {
         let (writes, reads, entries) = run(seed, Bug::None).unwrap();
         total = (total.0 + writes, total.1 + reads, total.2 + entries);
     }
     println!("{} writes, {} quorum reads, {} entries", total.0, total.1, total.2);
+}
+
+/// Without lag or loss: cancelled after each entry in turn, a join leaves everything as it was; never cancelled, it
+/// ends.
+#[test]
+fn a_join_is_cancelled_at_each_step() {
+    let ring = Ring::from_nodes((0..5).map(|number| (node(number), info(number)))).unwrap();
+    let mut first = Topology::of_ring(ring.clone());
+    let factors = BTreeMap::from([("dc1".to_string(), 3)]);
+    let placement = GroupPlacement { replication: Replication::NetworkTopology { factors }, tablets: 16 };
+    first.apply(1, &Entry::CreateGroup { group: GroupId(1), placement }).unwrap();
+    first.apply(2, &Entry::Start(ChangeKind::Join { node: node(5), info: info(5) })).unwrap();
+    let mut steps = 0;
+    for cancel_after in 0.. {
+        let mut topology = first.clone();
+        let mut cancelled = false;
+        let mut entries = 0;
+        while topology.change().is_some() {
+            let index = topology.epoch() + 1;
+            if entries == cancel_after && !cancelled {
+                topology.apply(index, &Entry::Cancel).unwrap();
+                cancelled = true;
+                continue;
+            }
+            entries += 1;
+            let of_node = |number| topology.next_work(node(number)).into_iter().next().map(|work| (node(number), work));
+            let (node, work) = (0..6).find_map(of_node).expect("somebody has work while a change is on its way");
+            let entry = match work {
+                Work::Stream { tablet, .. } => Entry::Streamed { tablet, node },
+                Work::Switch { tablet } => Entry::Switched { tablet, node },
+                Work::Clean { tablet } => Entry::Cleaned { tablet, node },
+            };
+            topology.apply(index, &entry).unwrap();
+            topology = Topology::decode(topology.encode()).unwrap();
+        }
+        if !cancelled {
+            assert!(topology.ring().contains(node(5)));
+            steps = cancel_after;
+            break;
+        }
+        assert_eq!(topology.ring(), &ring, "cancelled after {cancel_after}");
+        assert_eq!(topology.members().count(), 5);
+        for ordinal in 0..16 {
+            let placed = topology.replicas(TabletId::new(GroupId(1), ordinal)).unwrap();
+            let (_, placement) = topology.groups().next().unwrap();
+            assert_eq!(placed.readers, ring.replicas_of_tablet(&placement.replication, ordinal, 16));
+            assert!(placed.joint.is_empty());
+        }
+    }
+    println!("cancelled at each of {steps} steps");
+    assert!(steps > 20);
 }
 
 #[test]

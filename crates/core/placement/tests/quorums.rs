@@ -1,5 +1,5 @@
-//! The table of phases of [`holon_placement::quorum`], checked for all changes of up to five replicas into up to five, and
-//! all sets of those who acknowledge and who are asked.
+//! The table of phases of [`holon_placement::quorum`], checked for all changes of up to five replicas into up to five,
+//! and all sets of those who acknowledge and who are asked.
 
 use holon_base::NodeId;
 use holon_placement::TabletReplicas;
@@ -55,7 +55,8 @@ fn quorums_of_neighbouring_phases_meet() {
         let all = mask(old) | mask(new);
         for (writer, written) in phases.iter().enumerate() {
             for (reader, read) in phases.iter().enumerate() {
-                // Planned and streaming, and read new and clean, are one phase apart from each other; so are streaming and read new.
+                // Planned and streaming, and read new and clean, are one phase apart from each other; so are streaming
+                // and read new.
                 let by_sets = match (writer, reader) {
                     (0 | 1, 0 | 1) | (1 | 2, _) | (3, 2 | 3) => true,
                     (0, _) | (3, _) => false, // by the stream; fenced

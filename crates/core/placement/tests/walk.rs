@@ -25,14 +25,14 @@ impl Published {
     }
 
     /// Everybody from the owner of the token on, around the ring.
-    fn from_token(&self, token: i64) -> Vec<NodeId> {
+    fn walk_from(&self, token: i64) -> Vec<NodeId> {
         let first = self.tokens.partition_point(|(end, _)| *end < token);
         (0..self.tokens.len()).map(|step| self.tokens[(first + step) % self.tokens.len()].1).collect()
     }
 
     fn simple(&self, token: i64, factor: usize) -> Vec<NodeId> {
         let mut replicas = Vec::new();
-        for node in self.from_token(token) {
+        for node in self.walk_from(token) {
             if replicas.len() < factor && !replicas.contains(&node) {
                 replicas.push(node);
             }
@@ -45,7 +45,7 @@ impl Published {
         let mut replicas: Vec<NodeId> = Vec::new();
         let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut waiting: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
-        for node in self.from_token(token) {
+        for node in self.walk_from(token) {
             let (center, rack) = &self.nodes[&node];
             let all: BTreeSet<&String> =
                 self.nodes.values().filter(|(other, _)| other == center).map(|(_, rack)| rack).collect();
@@ -72,14 +72,14 @@ impl Published {
         replicas
     }
 
-    /// As the server does since version 3: as many may repeat a rack as the factor exceeds the racks, whoever comes first.
-    /// The same nodes as [`Published::network`], in another order.
+    /// As the server does since version 3: as many may repeat a rack as the factor exceeds the racks, whoever comes
+    /// first. The same nodes as [`Published::network`], in another order.
     fn server(&self, token: i64, center: &str, factor: usize) -> BTreeSet<NodeId> {
         let members: Vec<&(String, String)> = self.nodes.values().filter(|(other, _)| other == center).collect();
         let racks: BTreeSet<&String> = members.iter().map(|(_, rack)| rack).collect();
         let (mut left, mut repeats) = (factor.min(members.len()), factor as i64 - racks.len() as i64);
         let (mut replicas, mut used) = (BTreeSet::new(), BTreeSet::new());
-        for node in self.from_token(token).into_iter().filter(|node| self.nodes[node].0 == center) {
+        for node in self.walk_from(token).into_iter().filter(|node| self.nodes[node].0 == center) {
             if left == 0 || replicas.contains(&node) {
                 continue;
             }
