@@ -1,0 +1,344 @@
+//! The machine that changes where tablets live: a pure fold over entries of the metadata log.
+//!
+//! ```text
+//!   Entry ──apply──► Topology ──► Effects (which tablets changed, what ended)
+//!                       │
+//!        coordinators ──┤ replicas(tablet): who is read, who is written
+//!        each node ─────┘ next_work(node): what it has to do now
+//!
+//!   a tablet:  Planned ─► Streaming ─► ReadNew ─► Clean ─► (done)
+//!                  │          │all coming    │enough of old  │all leaving
+//!            Cancel▼    Cancel▼streamed      │switched       │cleaned
+//!               (gone)      Undo ─► (gone)   └─ Cancel: goes on, and is then moved back
+//! ```
+//!
+//! Nodes report by proposing entries. Whoever is killed at any moment applies the log again and asks for its work
+//! again; reports made twice change nothing. One change at a time; within it, few tablets at a time for each node.
+//!
+//! What it is not: it moves no bytes and knows no time. It does not decide that a node is dead; an operator does.
+//!
+//! Guaranteed: at every moment each tablet has readers that hold every write acknowledged at quorum (see
+//! [`crate::quorum`]); a change ends, or goes back after a cancel, with each tablet on exactly its target replicas, if
+//! every node that is not dead does its work at last.
+
+use crate::change::{Change, ChangeKind, Effects, Entry, GroupPlacement, Move, NodeState, Phase, Refused, Work};
+use crate::limits::TABLETS_MAX;
+use crate::node::{NodeInfo, Replication};
+use crate::quorum::{TabletReplicas, quorum};
+use crate::ring::{Ring, RingError};
+use holon_base::{GroupId, NodeId, TabletId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where everything lives and what is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// The entry applied last.
+    pub(crate) epoch: u64,
+    /// The ring the change on its way began with, or that of the last one.
+    pub(crate) ring: Ring,
+    pub(crate) members: BTreeMap<NodeId, NodeState>,
+    pub(crate) groups: BTreeMap<GroupId, GroupPlacement>,
+    pub(crate) change: Option<Change>,
+    /// Moves that wait for their turn. A tablet may wait here while an earlier move of it is finishing.
+    pub(crate) planned: BTreeMap<TabletId, Move>,
+    pub(crate) active: BTreeMap<TabletId, Move>,
+    /// Tablets whose replicas are not those they were made with: the entry that changed them last.
+    pub(crate) since: BTreeMap<TabletId, u64>,
+}
+
+/// Ids of tablets are made of those of groups.
+pub(crate) const GROUP_MAX: u64 = u64::MAX / TabletId::PER_ENTRY_MAX - 1;
+
+pub(crate) fn group_of(tablet: TabletId) -> (GroupId, u32) {
+    let per_group = TabletId::PER_ENTRY_MAX;
+    (GroupId(tablet.0 / per_group), (tablet.0 % per_group) as u32)
+}
+
+fn same_nodes(one: &[NodeId], two: &[NodeId]) -> bool {
+    one.len() == two.len() && one.iter().all(|node| two.contains(node))
+}
+
+impl Topology {
+    /// A cluster of one node.
+    pub fn first(node: NodeId, info: NodeInfo) -> Result<Topology, RingError> {
+        Ok(Topology::of_ring(Ring::first(node, info)?))
+    }
+
+    /// A cluster that has this ring from its start.
+    pub fn of_ring(ring: Ring) -> Topology {
+        Topology {
+            epoch: 0,
+            members: ring.nodes().map(|(node, _)| (node, NodeState::Normal)).collect(),
+            ring,
+            groups: BTreeMap::new(),
+            change: None,
+            planned: BTreeMap::new(),
+            active: BTreeMap::new(),
+            since: BTreeMap::new(),
+        }
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What nodes publish their tokens from: it changes when a change has ended.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub fn change(&self) -> Option<&Change> {
+        self.change.as_ref()
+    }
+
+    /// Moves that wait, and moves on their way.
+    pub fn moves(&self) -> (&BTreeMap<TabletId, Move>, &BTreeMap<TabletId, Move>) {
+        (&self.planned, &self.active)
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, NodeState)> + '_ {
+        self.members.iter().map(|(node, state)| (*node, *state))
+    }
+
+    /// Also of a node that joins or leaves.
+    pub fn info(&self, node: NodeId) -> Option<&NodeInfo> {
+        let target = self.change.as_ref().and_then(|change| change.target.info(node));
+        let asked = match self.change.as_ref().map(|change| &change.kind) {
+            Some(ChangeKind::Join { node: new, info } | ChangeKind::Replace { new, info, .. }) if *new == node => {
+                Some(info)
+            }
+            _ => None,
+        };
+        target.or(self.ring.info(node)).or(asked)
+    }
+
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &GroupPlacement)> {
+        self.groups.iter().map(|(group, placement)| (*group, placement))
+    }
+
+    /// `None`: there is no such tablet.
+    pub fn replicas(&self, tablet: TabletId) -> Option<TabletReplicas> {
+        let (group, ordinal) = group_of(tablet);
+        let placement = self.groups.get(&group).filter(|placement| ordinal < placement.tablets)?;
+        let (readers, joint) = match (self.active.get(&tablet), self.planned.get(&tablet)) {
+            (Some(active), _) => match active.phase {
+                Phase::Planned | Phase::Undo => (active.from.clone(), Vec::new()),
+                Phase::Streaming => (active.from.clone(), active.to.clone()),
+                Phase::ReadNew => (active.to.clone(), active.from.clone()),
+                Phase::Clean => (active.to.clone(), Vec::new()),
+            },
+            (None, Some(planned)) => (planned.from.clone(), Vec::new()),
+            (None, None) => (self.settled(group, placement, ordinal), Vec::new()),
+        };
+        let since = self.since.get(&tablet).copied().unwrap_or(0);
+        Some(TabletReplicas { readers, joint, since })
+    }
+
+    /// Where a tablet is that waits for nothing: at the end of the change on its way.
+    fn settled(&self, group: GroupId, placement: &GroupPlacement, ordinal: u32) -> Vec<NodeId> {
+        let ring = self.change.as_ref().map_or(&self.ring, |change| &change.target);
+        let replication = self.replication_to_be(group).unwrap_or(&placement.replication);
+        ring.replicas_of_tablet(replication, ordinal, placement.tablets)
+    }
+
+    fn replication_to_be(&self, group: GroupId) -> Option<&Replication> {
+        match &self.change {
+            Some(Change { kind: ChangeKind::SetReplication { groups }, cancelled: false, .. }) => groups.get(&group),
+            _ => None,
+        }
+    }
+
+    /// What `node` has to do, in an order in which each helps. Empty: nothing, until further entries.
+    pub fn next_work(&self, node: NodeId) -> Vec<Work> {
+        let mut work = Vec::new();
+        for (tablet, moving) in self.active.iter().filter(|(_, moving)| !moving.reported.contains(&node)) {
+            let tablet = *tablet;
+            match moving.phase {
+                Phase::Streaming if moving.filled().any(|filled| filled == node) => {
+                    work.push(self.stream(tablet, moving, node));
+                }
+                Phase::ReadNew if moving.from.contains(&node) => work.push(Work::Switch { tablet }),
+                Phase::Clean if moving.leaving().any(|leaving| leaving == node) => work.push(Work::Clean { tablet }),
+                Phase::Undo if moving.coming().any(|coming| coming == node) => work.push(Work::Clean { tablet }),
+                _ => {}
+            }
+        }
+        work
+    }
+
+    fn stream(&self, tablet: TabletId, moving: &Move, node: NodeId) -> Work {
+        let sources: Vec<NodeId> = moving.from.iter().copied().filter(|source| !self.is_dead(*source)).collect();
+        let enough = quorum(moving.from.len()).min(sources.len());
+        // The i-th that comes takes the place of the i-th that leaves: all know who that is. Only while the numbers
+        // are the same: a quorum of more replicas is not one of fewer.
+        let same_size = moving.from.len() == moving.to.len();
+        let pair = moving.coming().zip(moving.leaving()).find(|(coming, _)| same_size && *coming == node);
+        let instead_of = pair.map(|(_, leaving)| leaving).filter(|leaving| !self.is_dead(*leaving));
+        Work::Stream { tablet, sources, enough, instead_of }
+    }
+
+    pub(crate) fn is_dead(&self, node: NodeId) -> bool {
+        !matches!(self.members.get(&node), Some(NodeState::Joining | NodeState::Normal | NodeState::Draining))
+    }
+
+    /// Applies the entry at `index`. A refused entry changes nothing but the epoch.
+    pub fn apply(&mut self, index: u64, entry: &Entry) -> Result<Effects, Refused> {
+        if index <= self.epoch {
+            return Err(Refused::Old(index));
+        }
+        self.epoch = index;
+        let mut effects = Effects::default();
+        match entry {
+            Entry::CreateGroup { group, placement } => self.create_group(*group, placement, &mut effects)?,
+            Entry::RemoveGroup { group } => self.remove_group(*group)?,
+            Entry::Start(kind) => self.start(kind, &mut effects)?,
+            Entry::Streamed { tablet, node } => self.report(*tablet, *node, &[Phase::Streaming]),
+            Entry::Switched { tablet, node } => self.report(*tablet, *node, &[Phase::ReadNew]),
+            Entry::Cleaned { tablet, node } => self.report(*tablet, *node, &[Phase::Clean, Phase::Undo]),
+            Entry::Cancel => self.cancel(&mut effects)?,
+            Entry::Forget { node } => {
+                let state = self.members.get_mut(node).ok_or(Refused::NoMember(*node))?;
+                *state = NodeState::Dead;
+            }
+        }
+        self.advance(entry, &mut effects);
+        Ok(effects)
+    }
+
+    fn create_group(
+        &mut self,
+        group: GroupId,
+        placement: &GroupPlacement,
+        effects: &mut Effects,
+    ) -> Result<(), Refused> {
+        let counted = (1..=TABLETS_MAX).contains(&placement.tablets) && group.0 <= GROUP_MAX;
+        if !placement.replication.is_valid() || !counted {
+            return Err(Refused::InvalidPlacement);
+        }
+        if self.groups.contains_key(&group) {
+            return Err(Refused::GroupExists(group));
+        }
+        // While a change is on its way they are placed where it will end: they are empty, so there is nothing to move.
+        self.groups.insert(group, placement.clone());
+        effects.changed.extend((0..placement.tablets).map(|ordinal| TabletId::new(group, ordinal)));
+        Ok(())
+    }
+
+    fn remove_group(&mut self, group: GroupId) -> Result<(), Refused> {
+        self.groups.remove(&group).ok_or(Refused::NoGroup(group))?;
+        let other = |tablet: &TabletId| group_of(*tablet).0 != group;
+        self.planned.retain(|tablet, _| other(tablet));
+        self.active.retain(|tablet, _| other(tablet));
+        self.since.retain(|tablet, _| other(tablet));
+        Ok(())
+    }
+
+    fn start(&mut self, kind: &ChangeKind, effects: &mut Effects) -> Result<(), Refused> {
+        if self.change.is_some() {
+            return Err(Refused::Busy);
+        }
+        let target = match kind {
+            ChangeKind::Join { node, info } => self.ring.with_node(*node, info.clone())?,
+            ChangeKind::Drain { node } => self.ring.without(*node)?,
+            ChangeKind::Replace { dead, new, info } => self.ring.replaced(*dead, *new, info.clone())?,
+            ChangeKind::Relocate { node, info } => self.ring.with_info(*node, info.clone())?,
+            ChangeKind::Split { slots } => self.ring.with_slots(*slots)?,
+            ChangeKind::SetReplication { groups } => {
+                for (group, replication) in groups {
+                    let placement = self.groups.get(group).ok_or(Refused::NoGroup(*group))?;
+                    let local = |replication: &Replication| *replication == Replication::Local;
+                    if !replication.is_valid() || local(replication) != local(&placement.replication) {
+                        return Err(Refused::InvalidPlacement);
+                    }
+                }
+                self.ring.clone()
+            }
+        };
+        let members = self.members.clone();
+        match kind {
+            ChangeKind::Join { node, .. } => drop(self.members.insert(*node, NodeState::Joining)),
+            ChangeKind::Drain { node } if !self.is_dead(*node) => {
+                self.members.insert(*node, NodeState::Draining);
+            }
+            ChangeKind::Replace { dead, new, .. } => {
+                self.members.insert(*dead, NodeState::Dead);
+                self.members.insert(*new, NodeState::Joining);
+            }
+            _ => {}
+        }
+        let before: Vec<Vec<Vec<NodeId>>> = self.all_settled();
+        self.change = Some(Change { kind: kind.clone(), started: self.epoch, target, cancelled: false });
+        self.plan(before);
+        let dead = self.planned.values().flat_map(|moving| moving.coming()).find(|node| self.is_dead(*node));
+        if let Some(dead) = dead {
+            (self.change, self.planned, self.members) = (None, BTreeMap::new(), members);
+            return Err(Refused::ToTheDead(dead));
+        }
+        let lost = |moving: &Move| !moving.from.is_empty() && moving.from.iter().all(|node| self.is_dead(*node));
+        effects.lost.extend(self.planned.iter().filter(|(_, moving)| lost(moving)).map(|(tablet, _)| *tablet));
+        Ok(())
+    }
+
+    /// Of each group, of each tablet, where it settles as things are.
+    fn all_settled(&self) -> Vec<Vec<Vec<NodeId>>> {
+        let of_group = |(group, placement): (&GroupId, &GroupPlacement)| {
+            (0..placement.tablets).map(|ordinal| self.settled(*group, placement, ordinal)).collect()
+        };
+        self.groups.iter().map(of_group).collect()
+    }
+
+    /// Plans the moves from where tablets are to where they now settle.
+    fn plan(&mut self, before: Vec<Vec<Vec<NodeId>>>) {
+        let mut planned = BTreeMap::new();
+        for ((group, placement), before) in self.groups.iter().zip(before) {
+            for (ordinal, from) in (0u32..).zip(before) {
+                let to = self.settled(*group, placement, ordinal);
+                if !same_nodes(&from, &to) {
+                    planned.insert(TabletId::new(*group, ordinal), Move::new(from, to));
+                }
+            }
+        }
+        self.planned = planned;
+    }
+
+    fn report(&mut self, tablet: TabletId, node: NodeId, phases: &[Phase]) {
+        if let Some(moving) = self.active.get_mut(&tablet)
+            && phases.contains(&moving.phase)
+        {
+            moving.reported.insert(node);
+        }
+    }
+
+    fn cancel(&mut self, effects: &mut Effects) -> Result<(), Refused> {
+        let change = self.change.clone().filter(|change| !change.cancelled).ok_or(Refused::NothingToCancel)?;
+        let switched = |moving: &Move| matches!(moving.phase, Phase::ReadNew | Phase::Clean);
+        // Where each tablet is, or will be when the move it is in has ended.
+        let mut before = self.all_settled();
+        for (places, group) in before.iter_mut().zip(self.groups.keys()) {
+            for (ordinal, place) in (0u32..).zip(places.iter_mut()) {
+                let tablet = TabletId::new(*group, ordinal);
+                let going_on = self.active.get(&tablet).filter(|moving| switched(moving));
+                let going_back = self.active.get(&tablet).or(self.planned.get(&tablet));
+                // Otherwise it is, or will be, where the change would have put it.
+                if let (None, Some(moving)) = (going_on, going_back) {
+                    place.clone_from(&moving.from);
+                }
+            }
+        }
+        let planned = std::mem::take(&mut self.planned);
+        self.change = Some(Change { target: self.ring.clone(), cancelled: true, ..change.clone() });
+        self.plan(before);
+        if self.planned.values().flat_map(|moving| moving.coming()).any(|node| self.is_dead(node)) {
+            (self.change, self.planned) = (Some(change), planned);
+            return Err(Refused::TooLate);
+        }
+        for (tablet, moving) in &mut self.active {
+            if moving.phase == Phase::Streaming {
+                (moving.phase, moving.reported) = (Phase::Undo, BTreeSet::new());
+                effects.changed.push(*tablet);
+                self.since.insert(*tablet, self.epoch);
+            }
+        }
+        Ok(())
+    }
+}

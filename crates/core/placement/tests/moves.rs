@@ -1,0 +1,416 @@
+//! A small world around the machine: nodes that lag behind the log, forget everything but disk and log when killed, do
+//! their work late or twice; clients that write and read at quorum all the while; changes that are started and
+//! cancelled.
+//!
+//! Checked at every step: a quorum read returns every write that was acknowledged before it began. Checked at the end:
+//! every tablet is on exactly the replicas that the ring gives it, and nobody else has data of it.
+//! Planted bugs show that the check can fail.
+
+use holon_base::{GroupId, NodeId, Random, TabletId};
+use holon_placement::quorum::quorum;
+use holon_placement::{
+    ChangeKind, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication, Ring, Topology, Work,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bug {
+    None,
+    /// A node says it has streamed, and has not.
+    SwitchBeforeStreamed,
+    /// Replicas do not look at the map a request was routed by.
+    StaleAccepted,
+    /// A source answers before it has applied the phase, so it may still take writes of older maps.
+    UnfencedSource,
+    /// Writes are acknowledged by the readers alone.
+    PendingNotCounted,
+}
+
+struct World {
+    random: Random,
+    bug: Bug,
+    /// The machine after each entry.
+    log: Vec<Topology>,
+    /// How many entries each node has applied. What a kill leaves.
+    applied: BTreeMap<NodeId, usize>,
+    data: BTreeMap<(NodeId, TabletId), BTreeSet<u64>>,
+    acknowledged: BTreeMap<TabletId, BTreeSet<u64>>,
+    dead: BTreeSet<NodeId>,
+    writes: u64,
+    reads: u64,
+}
+
+const TABLETS: u32 = 16;
+
+fn node(number: u64) -> NodeId {
+    NodeId(u128::from(number + 1) * 0x9E37_79B9_7F4A_7C15)
+}
+
+fn info(number: u64) -> NodeInfo {
+    NodeInfo::new("dc1", &format!("r{}", number % 3), 1)
+}
+
+impl World {
+    fn new(seed: u64, nodes: u64, bug: Bug) -> World {
+        let ring = Ring::from_nodes((0..nodes).map(|number| (node(number), info(number)))).unwrap();
+        let mut world = World {
+            random: Random::new(seed),
+            bug,
+            log: vec![Topology::of_ring(ring)],
+            applied: BTreeMap::new(),
+            data: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            writes: 0,
+            reads: 0,
+        };
+        world.applied.extend((0..nodes).map(|number| (node(number), 0)));
+        let factor = world.below(4) as u32 + 1;
+        let placement = GroupPlacement { replication: Replication::Simple { factor }, tablets: TABLETS };
+        world.propose(Entry::CreateGroup { group: GroupId(1), placement }).unwrap();
+        let factors = BTreeMap::from([("dc1".to_string(), 3)]);
+        let placement = GroupPlacement { replication: Replication::NetworkTopology { factors }, tablets: 4 };
+        world.propose(Entry::CreateGroup { group: GroupId(2), placement }).unwrap();
+        world.applied.values_mut().for_each(|applied| *applied = world.log.len() - 1);
+        world
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    fn now(&self) -> &Topology {
+        &self.log[self.log.len() - 1]
+    }
+
+    /// Appends to the log; sometimes whoever applies it does so from a snapshot.
+    fn propose(&mut self, entry: Entry) -> Result<(), Refused> {
+        let mut next = self.now().clone();
+        let entry = Entry::decode(entry.encode()).unwrap();
+        let result = next.apply(self.log.len() as u64, &entry).map(drop);
+        if self.below(8) == 0 {
+            let read = Topology::decode(next.encode()).unwrap();
+            assert_eq!(read, next);
+            next = read;
+        }
+        self.log.push(next);
+        result
+    }
+
+    fn living(&self) -> Vec<NodeId> {
+        self.applied.keys().copied().filter(|node| !self.dead.contains(node)).collect()
+    }
+
+    fn any_living(&mut self) -> NodeId {
+        let living = self.living();
+        living[self.below(living.len() as u64) as usize]
+    }
+
+    fn view(&self, node: NodeId) -> &Topology {
+        &self.log[self.applied[&node]]
+    }
+
+    /// Whether a replica serves a request that was routed by the map of entry `routed`.
+    fn serves(&mut self, replica: NodeId, tablet: TabletId, routed: usize, write: bool) -> bool {
+        if self.dead.contains(&replica) || self.below(6) == 0 {
+            return false;
+        }
+        let Some(applied) = self.applied.get_mut(&replica) else { return false };
+        *applied = (*applied).max(routed); // it waits until it has applied what the request relies on
+        let Some(replicas) = self.view(replica).replicas(tablet) else { return false };
+        if self.bug == Bug::StaleAccepted {
+            return true;
+        }
+        let holds = if write { replicas.holds(replica) } else { replicas.readers.contains(&replica) };
+        routed as u64 >= replicas.since && (holds || replicas.holds(replica))
+    }
+
+    fn any_tablet(&mut self) -> TabletId {
+        match self.below(2) {
+            0 => TabletId::new(GroupId(1), self.below(u64::from(TABLETS)) as u32),
+            _ => TabletId::new(GroupId(2), self.below(4) as u32),
+        }
+    }
+
+    fn write(&mut self) {
+        let (coordinator, tablet) = (self.any_living(), self.any_tablet());
+        let routed = self.applied[&coordinator];
+        let Some(replicas) = self.log[routed].replicas(tablet) else { return };
+        self.writes += 1;
+        let value = self.writes;
+        let mut took = BTreeSet::new();
+        for replica in replicas.writers() {
+            if self.serves(replica, tablet, routed, true) {
+                self.data.entry((replica, tablet)).or_default().insert(value);
+                took.insert(replica);
+            }
+        }
+        let level = |set: &[NodeId]| quorum(set.len());
+        let met = match self.bug {
+            Bug::PendingNotCounted => {
+                replicas.readers.iter().filter(|node| took.contains(node)).count() >= level(&replicas.readers)
+            }
+            _ => replicas.write_is_met(level, |node| took.contains(&node)),
+        };
+        if met {
+            self.acknowledged.entry(tablet).or_default().insert(value);
+        }
+    }
+
+    fn read(&mut self) -> Result<(), String> {
+        let (coordinator, tablet) = (self.any_living(), self.any_tablet());
+        let routed = self.applied[&coordinator];
+        let Some(replicas) = self.log[routed].replicas(tablet) else { return Ok(()) };
+        let mut seen = BTreeSet::new();
+        let mut answers = 0;
+        for replica in &replicas.readers {
+            if answers < quorum(replicas.readers.len()) && self.serves(*replica, tablet, routed, false) {
+                seen.extend(self.data.get(&(*replica, tablet)).into_iter().flatten().copied());
+                answers += 1;
+            }
+        }
+        if answers < quorum(replicas.readers.len()) {
+            return Ok(());
+        }
+        self.reads += 1;
+        let missing = self.acknowledged.entry(tablet).or_default().difference(&seen).next();
+        match missing {
+            Some(value) => Err(format!("read of {tablet} by map {routed} of {} misses {value}", self.log.len() - 1)),
+            None => Ok(()),
+        }
+    }
+
+    /// One piece of work of one node, by its own view, which may be old.
+    fn work(&mut self, worker: NodeId) {
+        let work = self.view(worker).next_work(worker);
+        if work.is_empty() {
+            return;
+        }
+        let index = self.below(work.len() as u64) as usize;
+        let entry = match &work[index] {
+            Work::Stream { tablet, sources, enough, instead_of } => {
+                let phase = self.view(worker).replicas(*tablet).map_or(0, |replicas| replicas.since) as usize;
+                let mut from: Vec<NodeId> = match instead_of {
+                    Some(source) if !self.dead.contains(source) && self.below(2) == 0 => vec![*source],
+                    _ => {
+                        let mut living = sources.clone();
+                        living.retain(|source| !self.dead.contains(source));
+                        while living.len() > *enough {
+                            living.remove(self.below(living.len() as u64) as usize);
+                        }
+                        if living.len() < *enough {
+                            return; // tries again later
+                        }
+                        living
+                    }
+                };
+                if self.bug == Bug::SwitchBeforeStreamed {
+                    from.clear();
+                }
+                for source in from {
+                    if self.bug != Bug::UnfencedSource {
+                        let applied = self.applied.entry(source).or_insert(0);
+                        *applied = (*applied).max(phase);
+                    }
+                    let copied = self.data.get(&(source, *tablet)).cloned().unwrap_or_default();
+                    self.data.entry((worker, *tablet)).or_default().extend(copied);
+                }
+                Entry::Streamed { tablet: *tablet, node: worker }
+            }
+            Work::Switch { tablet } => Entry::Switched { tablet: *tablet, node: worker },
+            Work::Clean { tablet } => {
+                self.data.remove(&(worker, *tablet));
+                Entry::Cleaned { tablet: *tablet, node: worker }
+            }
+        };
+        // Killed between the work and the report, or reporting twice.
+        for _ in 0..self.below(3) {
+            self.propose(entry.clone()).unwrap();
+        }
+    }
+
+    fn some_change(&mut self, newcomer: u64) -> ChangeKind {
+        let members: Vec<NodeId> = self.now().ring().nodes().map(|(node, _)| node).collect();
+        let member = members[self.below(members.len() as u64) as usize];
+        match self.below(6) {
+            0 | 1 => ChangeKind::Join { node: node(newcomer), info: info(newcomer) },
+            2 => ChangeKind::Drain { node: member },
+            3 if self.now().ring().nodes().len() > 3 => {
+                ChangeKind::Replace { dead: member, new: node(newcomer), info: info(newcomer) }
+            }
+            4 => ChangeKind::Split { slots: self.now().ring().slots() * 2 },
+            _ => {
+                let factor = self.below(5) as u32 + 1;
+                let groups = BTreeMap::from([(GroupId(1), Replication::Simple { factor })]);
+                ChangeKind::SetReplication { groups }
+            }
+        }
+    }
+
+    /// Whether a quorum of each tablet stays without it: what fewer know may be known to the lost ones alone. If its
+    /// replacement is cancelled it stays dead.
+    fn may_lose(&self, node: NodeId) -> bool {
+        let tablets = (0..TABLETS).map(|n| (GroupId(1), n)).chain((0..4).map(|n| (GroupId(2), n)));
+        tablets.into_iter().all(|(group, ordinal)| {
+            let replicas = self.now().replicas(TabletId::new(group, ordinal)).unwrap().readers;
+            let living = replicas.iter().filter(|other| **other != node && !self.dead.contains(other)).count();
+            !replicas.contains(&node) || living >= quorum(replicas.len())
+        })
+    }
+
+    fn run_change(&mut self, newcomer: u64) -> Result<(), String> {
+        let kind = self.some_change(newcomer);
+        if let ChangeKind::Replace { dead, .. } = &kind {
+            if !self.may_lose(*dead) {
+                return Ok(());
+            }
+            self.dead.insert(*dead);
+        }
+        if let ChangeKind::Join { node, .. } | ChangeKind::Replace { new: node, .. } = &kind {
+            self.applied.insert(*node, 0);
+        }
+        if self.propose(Entry::Start(kind.clone())).is_err() {
+            return Ok(());
+        }
+        if self.now().change().is_some() {
+            assert_eq!(self.propose(Entry::Start(kind.clone())), Err(Refused::Busy));
+        }
+        let cancel_at = self.below(400);
+        let mut steps = 0u64;
+        while self.now().change().is_some() {
+            steps += 1;
+            assert!(steps < 50_000, "{kind:?} never ends: {:?}", self.now().moves());
+            if steps == cancel_at && self.below(2) == 0 {
+                let result = self.propose(Entry::Cancel);
+                assert!(matches!(result, Ok(()) | Err(Refused::TooLate)), "{result:?}");
+            }
+            let somebody = self.any_living();
+            match self.below(8) {
+                0 | 1 => self.write(),
+                2 | 3 => self.read()?,
+                4 | 5 => {
+                    let applied = self.applied[&somebody];
+                    let last = self.log.len() - 1;
+                    let more = self.below((last - applied) as u64 + 1) as usize;
+                    self.applied.insert(somebody, applied + more);
+                }
+                _ => self.work(somebody),
+            }
+        }
+        self.check_rest()
+    }
+
+    fn check_rest(&mut self) -> Result<(), String> {
+        let topology = self.now().clone();
+        let (planned, active) = topology.moves();
+        assert!(planned.is_empty() && active.is_empty());
+        for (node, state) in topology.members() {
+            assert!(topology.ring().contains(node), "{node} is a member but owns nothing");
+            assert!(matches!(state, NodeState::Normal | NodeState::Dead), "{node} is {state:?}");
+            assert!(topology.next_work(node).is_empty());
+        }
+        for (group, placement) in topology.groups() {
+            for ordinal in 0..placement.tablets {
+                let tablet = TabletId::new(group, ordinal);
+                let replicas = topology.replicas(tablet).unwrap();
+                let wanted = topology.ring().replicas_of_tablet(&placement.replication, ordinal, placement.tablets);
+                assert_eq!((replicas.readers, replicas.joint), (wanted.clone(), Vec::new()));
+                let holders = self.data.keys().filter(|(node, held)| *held == tablet && !self.dead.contains(node));
+                // A write routed by an old map may still have come to a node that left: it is refused, so nothing is
+                // there.
+                if let Some((node, _)) = holders.into_iter().find(|(node, _)| !wanted.contains(node)) {
+                    return Err(format!("{node} still has data of {tablet}"));
+                }
+            }
+        }
+        let members: BTreeSet<NodeId> = topology.members().map(|(node, _)| node).collect();
+        self.applied.retain(|node, _| members.contains(node));
+        let lag = self.below(3) as usize;
+        let last = self.log.len() - 1;
+        self.applied.values_mut().for_each(|applied| *applied = (*applied).max(last.saturating_sub(lag)));
+        for _ in 0..50 {
+            self.write();
+            self.read()?;
+        }
+        Ok(())
+    }
+}
+
+fn run(seed: u64, bug: Bug) -> Result<(u64, u64, usize), String> {
+    let mut world = World::new(seed, 3 + seed % 5, bug);
+    for turn in 0..6 {
+        world.run_change(100 + turn).map_err(|error| format!("seed {seed}, change {turn}: {error}"))?;
+    }
+    Ok((world.writes, world.reads, world.log.len()))
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_and_changes_end() {
+    let mut total = (0, 0, 0);
+    for seed in 0..150 {
+        let (writes, reads, entries) = run(seed, Bug::None).unwrap();
+        total = (total.0 + writes, total.1 + reads, total.2 + entries);
+    }
+    println!("{} writes, {} quorum reads, {} entries", total.0, total.1, total.2);
+}
+
+/// Without lag or loss: cancelled after each entry in turn, a join leaves everything as it was; never cancelled, it
+/// ends.
+#[test]
+fn a_join_is_cancelled_at_each_step() {
+    let ring = Ring::from_nodes((0..5).map(|number| (node(number), info(number)))).unwrap();
+    let mut first = Topology::of_ring(ring.clone());
+    let factors = BTreeMap::from([("dc1".to_string(), 3)]);
+    let placement = GroupPlacement { replication: Replication::NetworkTopology { factors }, tablets: 16 };
+    first.apply(1, &Entry::CreateGroup { group: GroupId(1), placement }).unwrap();
+    first.apply(2, &Entry::Start(ChangeKind::Join { node: node(5), info: info(5) })).unwrap();
+    let mut steps = 0;
+    for cancel_after in 0.. {
+        let mut topology = first.clone();
+        let mut cancelled = false;
+        let mut entries = 0;
+        while topology.change().is_some() {
+            let index = topology.epoch() + 1;
+            if entries == cancel_after && !cancelled {
+                topology.apply(index, &Entry::Cancel).unwrap();
+                cancelled = true;
+                continue;
+            }
+            entries += 1;
+            let of_node = |number| topology.next_work(node(number)).into_iter().next().map(|work| (node(number), work));
+            let (node, work) = (0..6).find_map(of_node).expect("somebody has work while a change is on its way");
+            let entry = match work {
+                Work::Stream { tablet, .. } => Entry::Streamed { tablet, node },
+                Work::Switch { tablet } => Entry::Switched { tablet, node },
+                Work::Clean { tablet } => Entry::Cleaned { tablet, node },
+            };
+            topology.apply(index, &entry).unwrap();
+            topology = Topology::decode(topology.encode()).unwrap();
+        }
+        if !cancelled {
+            assert!(topology.ring().contains(node(5)));
+            steps = cancel_after;
+            break;
+        }
+        assert_eq!(topology.ring(), &ring, "cancelled after {cancel_after}");
+        assert_eq!(topology.members().count(), 5);
+        for ordinal in 0..16 {
+            let placed = topology.replicas(TabletId::new(GroupId(1), ordinal)).unwrap();
+            let (_, placement) = topology.groups().next().unwrap();
+            assert_eq!(placed.readers, ring.replicas_of_tablet(&placement.replication, ordinal, 16));
+            assert!(placed.joint.is_empty());
+        }
+    }
+    println!("cancelled at each of {steps} steps");
+    assert!(steps > 20);
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    for bug in [Bug::SwitchBeforeStreamed, Bug::StaleAccepted, Bug::UnfencedSource, Bug::PendingNotCounted] {
+        let found = (0..400).find_map(|seed| run(seed, bug).err().map(|error| (seed, error)));
+
+        println!("{bug:?}: {found:?}");
+        assert!(found.is_some(), "{bug:?} was not found");
+    }
+}
