@@ -1,0 +1,168 @@
+//! From other nodes to the shards: reads what was accepted, on the thread of one shard.
+
+use super::Peers;
+use super::figures::{Connected, add};
+use super::request;
+use super::socket;
+use super::wire::{self, Answer, Hello, PeerError, Stream, Taken};
+use crate::clock::Clock;
+use crate::connection::Accepted;
+use crate::inbox::{Inbox, Input};
+use crate::limits;
+use bytes::{Bytes, BytesMut};
+use holon_base::NodeId;
+use holon_kernel::{Envelope, Shard};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The connections of other nodes that one shard reads.
+pub(crate) struct Incoming {
+    pub(crate) shard: Rc<Shard>,
+    pub(crate) clock: Clock,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) peers: Arc<Peers>,
+}
+
+impl Incoming {
+    pub(crate) fn open(self: &Rc<Self>, accepted: Accepted) {
+        let from = accepted.peer;
+        let all = self.clone();
+        tokio::task::spawn_local(async move {
+            let Accepted { stream, admission, .. } = accepted;
+            let served = match TcpStream::from_std(stream) {
+                Ok(stream) => all.serve(stream).await,
+                Err(error) => Err(error.into()),
+            };
+            drop(admission);
+            match served {
+                Ok(()) => {}
+                // Nodes that stop, or are cut off, are an ordinary day; gossip tells of them.
+                Err(error @ (PeerError::Io(_) | PeerError::Closed)) => {
+                    tracing::debug!(%from, %error, "a connection from a node ended");
+                }
+                Err(error) => {
+                    add(&all.peers.counters.refused, 1);
+                    all.peers.report(format!("the connection from {from} was ended: {error}"));
+                }
+            }
+        });
+    }
+
+    async fn serve(&self, stream: TcpStream) -> Result<(), PeerError> {
+        socket::prepare(&stream)?;
+        let timeout = self.peers.options.timeouts.hello;
+        let mut stream: Box<dyn Stream> = Box::new(stream);
+        let served = self.converse(&mut *stream, timeout).await;
+        if let Err(error) = &served {
+            say_goodbye(&mut *stream, error).await;
+        }
+        served
+    }
+
+    async fn converse(&self, stream: &mut dyn Stream, hello_timeout: std::time::Duration) -> Result<(), PeerError> {
+        let mut buffer = BytesMut::new();
+        let hello = tokio::time::timeout(hello_timeout, wire::read_hello(stream, &mut buffer)).await;
+        let hello = hello.unwrap_or(Err(PeerError::TimedOut("the hello")))?;
+        match hello {
+            Hello::Request => {
+                let handler = self.peers.options.requests.get().ok_or(PeerError::NoRequests)?;
+                wire::write_all(stream, &Answer::Welcome(Bytes::new()).encode()).await?;
+                request::answer(stream, &mut buffer, handler, hello_timeout).await
+            }
+            Hello::Envelopes { cluster, source, destination, .. } => {
+                self.check(cluster, destination)?;
+                wire::write_all(stream, &Answer::Welcome(Bytes::new()).encode()).await?;
+                self.receive(stream, buffer, source).await
+            }
+        }
+    }
+
+    fn check(&self, theirs: u128, meant: NodeId) -> Result<(), PeerError> {
+        let options = &self.peers.options;
+        let ours = *options.cluster.get().ok_or(PeerError::NoCluster)?;
+        if theirs != ours {
+            return Err(PeerError::WrongCluster { theirs, ours });
+        }
+        if meant != options.node {
+            return Err(PeerError::NotTheNodeMeant { meant, me: options.node });
+        }
+        Ok(())
+    }
+
+    /// Envelopes of one node until its connection ends.
+    async fn receive(&self, stream: &mut dyn Stream, mut buffer: BytesMut, source: NodeId) -> Result<(), PeerError> {
+        let counters = self.peers.counters.of(source, self.shard.id());
+        let _connected = Connected::new(&counters, |counters| &counters.connected_in);
+        loop {
+            // Deadlines are counted from the shard's time, which stands still while it sleeps.
+            self.clock.advance(&self.shard);
+            let missing = loop {
+                match wire::take_frame(&mut buffer, limits::PEER_FRAME_BYTES_MAX)? {
+                    Taken::Frame(body) => {
+                        counters.envelopes_in.fetch_add(1, Ordering::Relaxed);
+                        self.deliver(body, source)?;
+                    }
+                    Taken::Missing(missing) => break missing,
+                }
+            };
+            if buffer.is_empty() && buffer.capacity() > 2 * limits::PEER_READ_BYTES {
+                buffer = BytesMut::new(); // a long frame is over
+            }
+            wire::make_room(&mut buffer, missing.max(limits::PEER_READ_BYTES));
+            let room = buffer.capacity() - buffer.len();
+            let count = stream.read_buf(&mut buffer).await?;
+            add(&counters.bytes_in, count);
+            if count == 0 {
+                return if buffer.is_empty() { Ok(()) } else { Err(PeerError::Cut) };
+            }
+            if count == room {
+                // More is there already: the shard has its turn first.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn deliver(&self, body: Bytes, source: NodeId) -> Result<(), PeerError> {
+        let mut envelope = Envelope::decode(body)?;
+        if envelope.source.node != source {
+            return Err(PeerError::WrongSource { said: source, envelope: envelope.source.node });
+        }
+        envelope.settle(u16::try_from(self.inboxes.len()).unwrap_or(u16::MAX));
+        let destination = envelope.destination;
+        if destination == self.shard.address() {
+            self.shard.deliver(envelope);
+            return Ok(());
+        }
+        match self.inboxes.get(usize::from(destination.shard.0)) {
+            Some(inbox) if destination.node == self.shard.node() => inbox.push(Input::Envelope(envelope)),
+            _ => add(&self.peers.counters.misdirected, 1),
+        }
+        Ok(())
+    }
+}
+
+/// Says why, as far as the other side still listens and speaks our language. A socket closed with input unread is reset, and the reason
+/// may get lost; so only our half is closed, and what still comes is thrown away for a moment.
+async fn say_goodbye(stream: &mut dyn Stream, error: &PeerError) {
+    let stranger = matches!(error, PeerError::SpeaksTls | PeerError::Magic(_));
+    let farewell = async {
+        if !stranger {
+            let reason = Answer::Refused(wire::one_line(&error.to_string()));
+            wire::write_all(stream, &reason.encode()).await?;
+        }
+        stream.shutdown().await?;
+        let mut discarded = vec![0; limits::READ_BYTES];
+        let mut left = limits::GOODBYE_BYTES_MAX;
+        while left > 0 {
+            match stream.read(&mut discarded).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok::<(), PeerError>(())
+    };
+    drop(tokio::time::timeout(limits::GOODBYE_TIMEOUT, farewell).await);
+}
