@@ -147,7 +147,7 @@ impl Incoming {
 /// Says why, as far as the other side still listens and speaks our language. A socket closed with input unread is reset, and the reason
 /// may get lost; so only our half is closed, and what still comes is thrown away for a moment.
 async fn say_goodbye(stream: &mut dyn Stream, error: &PeerError) {
-    let stranger = matches!(error, PeerError::SpeaksTls | PeerError::Magic(_));
+    let stranger = matches!(error, PeerError::SpeaksTls | PeerError::Magic(_) | PeerError::Closed);
     let farewell = async {
         if !stranger {
             let reason = Answer::Refused(wire::one_line(&error.to_string()));
