@@ -1,10 +1,11 @@
 //! From other nodes to the shards: reads what was accepted, on the thread of one shard.
 
-use super::Peers;
 use super::figures::{Connected, add};
 use super::request;
 use super::socket;
+use super::tls::Shown;
 use super::wire::{self, Answer, Hello, PeerError, Stream, Taken};
+use super::{Peers, Security};
 use crate::clock::Clock;
 use crate::connection::Accepted;
 use crate::inbox::{Inbox, Input};
@@ -39,8 +40,8 @@ impl Incoming {
             drop(admission);
             match served {
                 Ok(()) => {}
-                // Nodes that stop, or are cut off, are an ordinary day; gossip tells of them.
-                Err(error @ (PeerError::Io(_) | PeerError::Closed)) => {
+                // An ordinary day; gossip tells of it.
+                Err(error) if is_ordinary(&error) => {
                     tracing::debug!(%from, %error, "a connection from a node ended");
                 }
                 Err(error) => {
@@ -54,25 +55,58 @@ impl Incoming {
     async fn serve(&self, stream: TcpStream) -> Result<(), PeerError> {
         socket::prepare(&stream)?;
         let timeout = self.peers.options.timeouts.hello;
-        let mut stream: Box<dyn Stream> = Box::new(stream);
-        let served = self.converse(&mut *stream, timeout).await;
+        // One deadline for TLS and the hello together.
+        let deadline = tokio::time::Instant::now() + timeout;
+        let secured = tokio::time::timeout_at(deadline, self.secure(stream)).await;
+        let (mut stream, shown) = secured.unwrap_or(Err(PeerError::TimedOut("the TLS handshake")))?;
+        let mut buffer = BytesMut::new();
+        let hello = tokio::time::timeout_at(deadline, wire::read_hello(&mut *stream, &mut buffer)).await;
+        let hello = hello.unwrap_or(Err(PeerError::TimedOut("the hello")));
+        let served = match hello {
+            Ok(hello) => self.converse(&mut *stream, buffer, hello, &shown).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = &served {
             say_goodbye(&mut *stream, error).await;
         }
         served
     }
 
-    async fn converse(&self, stream: &mut dyn Stream, hello_timeout: std::time::Duration) -> Result<(), PeerError> {
-        let mut buffer = BytesMut::new();
-        let hello = tokio::time::timeout(hello_timeout, wire::read_hello(stream, &mut buffer)).await;
-        let hello = hello.unwrap_or(Err(PeerError::TimedOut("the hello")))?;
+    /// TLS, if nodes are to prove who they are.
+    async fn secure(&self, mut stream: TcpStream) -> Result<(Box<dyn Stream>, Shown), PeerError> {
+        let Security::Tls(tls) = &self.peers.options.security else {
+            return Ok((Box::new(stream), Shown::Anything));
+        };
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(PeerError::Closed);
+        }
+        let refused = match tls.get() {
+            _ if first[0] != wire::TLS_HANDSHAKE => PeerError::SpeaksPlain,
+            None => PeerError::NoCluster,
+            Some(tls) => return tls.accept(stream).await,
+        };
+        if first[0] == wire::MAGIC[0] {
+            say_goodbye(&mut stream, &refused).await; // one of ours, then, and without TLS it can be told
+        }
+        Err(refused)
+    }
+
+    async fn converse(
+        &self,
+        stream: &mut dyn Stream,
+        mut buffer: BytesMut,
+        hello: Hello,
+        shown: &Shown,
+    ) -> Result<(), PeerError> {
         match hello {
             Hello::Request => {
                 let handler = self.peers.options.requests.get().ok_or(PeerError::NoRequests)?;
                 wire::write_all(stream, &Answer::Welcome(Bytes::new()).encode()).await?;
-                request::answer(stream, &mut buffer, handler, hello_timeout).await
+                request::answer(stream, &mut buffer, handler, self.peers.options.timeouts.hello).await
             }
             Hello::Envelopes { cluster, source, destination, .. } => {
+                shown.prove(source)?;
                 self.check(cluster, destination)?;
                 wire::write_all(stream, &Answer::Welcome(Bytes::new()).encode()).await?;
                 self.receive(stream, buffer, source).await
@@ -141,6 +175,15 @@ impl Incoming {
             _ => add(&self.peers.counters.misdirected, 1),
         }
         Ok(())
+    }
+}
+
+/// Nodes that stop, or are cut off. Bytes that make no sense to TLS are not that.
+fn is_ordinary(error: &PeerError) -> bool {
+    match error {
+        PeerError::Closed => true,
+        PeerError::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+        _ => false,
     }
 }
 

@@ -20,14 +20,20 @@
 //! binary's business.
 
 mod figures;
+mod identity;
 mod incoming;
+mod join;
 mod outgoing;
 mod request;
 mod socket;
+mod tls;
 mod wire;
 
 pub use figures::{PeerFigures, PeersTotals};
-pub use request::{AskError, ask};
+pub use identity::{ClusterAuthority, NodeIdentity, NodeKey, PUBLIC_KEY_BYTES, PeerIdentityError};
+pub use join::{JoinError, JoinGrant, JoinRequest, JoinToken};
+pub use request::{AskError, Trust, ask};
+pub use tls::PeersTls;
 pub use wire::{PEER_PROTOCOL_VERSION, PeerError};
 
 pub(crate) use incoming::Incoming;
@@ -57,7 +63,17 @@ pub struct PeersOptions {
     pub requests: Arc<OnceLock<RequestHandler>>,
     /// One line about another node, for people; at most [`limits::PEER_REPORTS_PER_SECOND`].
     pub report: Arc<dyn Fn(String) + Send + Sync>,
+    pub security: Security,
     pub timeouts: PeerTimeouts,
+}
+
+/// Whom to believe that it is a node.
+#[derive(Clone)]
+pub enum Security {
+    /// Whoever says so, over plain TCP (`--insecure`).
+    Insecure,
+    /// Who has a certificate of the cluster. Until this node has one itself, its door refuses and nothing is sent.
+    Tls(Arc<OnceLock<PeersTls>>),
 }
 
 /// The timeouts of connections between nodes; shorter ones are for tests.

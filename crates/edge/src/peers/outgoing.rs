@@ -8,10 +8,10 @@
 //!     what waits is lost ──▼────┘
 //! ```
 
-use super::Peers;
 use super::figures::{Connected, PeerCounters, add};
 use super::socket;
 use super::wire::{self, Hello, PeerError, Stream};
+use super::{Peers, Security};
 use crate::inbox::{Inbox, Input};
 use crate::limits;
 use crate::signal::Signal;
@@ -203,7 +203,10 @@ impl Link {
         let (source, destination, address) = (options.node, self.node, options.address);
         let hello = Hello::Envelopes { cluster, source, destination, address };
         let introduce = async {
-            let mut stream: Box<dyn Stream> = Box::new(stream);
+            let mut stream: Box<dyn Stream> = match &options.security {
+                Security::Insecure => Box::new(stream),
+                Security::Tls(tls) => tls.get().ok_or(PeerError::NoCluster)?.connect(self.node, stream).await?,
+            };
             wire::write_all(&mut *stream, &hello.encode()).await?;
             wire::read_answer(&mut *stream, &mut BytesMut::new(), limits::PEER_HELLO_BYTES_MAX).await?;
             Ok(stream)

@@ -2,6 +2,7 @@
 
 use super::RequestHandler;
 use super::socket;
+use super::tls;
 use super::wire::{self, Answer, Hello, PeerError, Stream};
 use crate::limits;
 use bytes::{Bytes, BytesMut};
@@ -24,17 +25,26 @@ pub enum AskError {
     TooLong { length: usize },
 }
 
+/// Whom [`ask`] believes that it is asking a member.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust {
+    /// Whoever answers, over plain TCP (`--insecure`).
+    Anyone,
+    /// A node with a certificate of the authority with this fingerprint ([`super::JoinToken::authority`]).
+    Authority([u8; 32]),
+}
+
 /// Sends a request to a node's door for peers and gives its reply.
 ///
 /// # Errors
 /// When it cannot be reached, does not answer before `timeout`, or refuses.
-pub async fn ask(address: SocketAddr, request: Bytes, timeout: Duration) -> Result<Bytes, AskError> {
+pub async fn ask(address: SocketAddr, trust: Trust, request: Bytes, timeout: Duration) -> Result<Bytes, AskError> {
     if request.len() > limits::PEER_REQUEST_BYTES_MAX {
         return Err(AskError::TooLong { length: request.len() });
     }
     let deadline = tokio::time::Instant::now() + timeout;
     let mut buffer = BytesMut::new();
-    let connected = tokio::time::timeout_at(deadline, connect(address, &mut buffer)).await;
+    let connected = tokio::time::timeout_at(deadline, connect(address, trust, &mut buffer)).await;
     let unreachable = |source| match source {
         PeerError::Refused(reason) => AskError::Refused { address, reason },
         source => AskError::Unreachable { address, source },
@@ -53,9 +63,12 @@ pub async fn ask(address: SocketAddr, request: Bytes, timeout: Duration) -> Resu
     })
 }
 
-async fn connect(address: SocketAddr, buffer: &mut BytesMut) -> Result<Box<dyn Stream>, PeerError> {
+async fn connect(address: SocketAddr, trust: Trust, buffer: &mut BytesMut) -> Result<Box<dyn Stream>, PeerError> {
     let stream = socket::connect(address).await?;
-    let mut stream: Box<dyn Stream> = Box::new(stream);
+    let mut stream: Box<dyn Stream> = match trust {
+        Trust::Anyone => Box::new(stream),
+        Trust::Authority(fingerprint) => tls::connect_to_member(fingerprint, stream).await?,
+    };
     wire::write_all(&mut *stream, &Hello::Request.encode()).await?;
     wire::read_answer(&mut *stream, buffer, limits::PEER_HELLO_BYTES_MAX).await?;
     Ok(stream)

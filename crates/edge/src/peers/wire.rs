@@ -30,7 +30,7 @@ pub(crate) const MAGIC: [u8; 4] = *b"HOLN";
 pub(crate) const FRAME_HEADER_BYTES: usize = 8;
 
 /// The first byte of a TLS connection (a handshake record).
-const TLS_HANDSHAKE: u8 = 22;
+pub(crate) const TLS_HANDSHAKE: u8 = 22;
 
 /// A TCP connection, or TLS on one.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -41,6 +41,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 pub enum PeerError {
     #[error("it began TLS, and this node speaks without (--insecure): start both nodes the same way")]
     SpeaksTls,
+    #[error("it began without TLS, and this node requires it: start both nodes the same way")]
+    SpeaksPlain,
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
+    #[error("it showed no certificate: only who joins may go without")]
+    NoCertificate,
+    #[error("it said it was node {said}, and its certificate is not for that node")]
+    WrongCertificate { said: NodeId },
     #[error("it does not speak the peer protocol of Holon (it began with {0:02x?})")]
     Magic([u8; 4]),
     #[error("peer protocol version {0} is not known here (known: {PEER_PROTOCOL_VERSION}): upgrade the older node")]

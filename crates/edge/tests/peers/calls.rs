@@ -4,7 +4,7 @@ use crate::support::{ECHO, Node, PATIENCE, Plan, SILENCE, WHERE, at, block_on, e
 use bytes::Bytes;
 use holon_base::{NodeId, TabletId};
 use holon_edge::limits::{PEER_FRAME_BYTES_MAX, PEER_QUEUE_BYTES_MAX};
-use holon_edge::peers::{AskError, RequestHandler, ask};
+use holon_edge::peers::{AskError, RequestHandler, Trust, ask};
 use holon_kernel::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
 use holon_kernel::{CallError, LocalFuture, Shard, Verb};
 use std::rc::Rc;
@@ -185,15 +185,15 @@ fn who_is_no_member_yet_may_ask() {
         })
     });
     let node = Node::start(Plan { requests: Some(handler), ..Plan::new(1, 2) });
-    let reply = block_on(ask(node.address, Bytes::from_static(b"may I"), PATIENCE)).expect("a reply");
+    let reply = block_on(ask(node.address, Trust::Anyone, Bytes::from_static(b"may I"), PATIENCE)).expect("a reply");
     assert_eq!(reply[..], *b"may Imay I");
-    let refused = block_on(ask(node.address, Bytes::from_static(b"no"), PATIENCE)).expect_err("refused");
+    let refused = block_on(ask(node.address, Trust::Anyone, Bytes::from_static(b"no"), PATIENCE)).expect_err("refused");
     assert!(matches!(&refused, AskError::Refused { reason, .. } if reason == "not younor your line breaks"));
 
     let closed = Node::start(Plan::new(2, 1));
-    let refused = block_on(ask(closed.address, Bytes::new(), PATIENCE)).expect_err("refused");
+    let refused = block_on(ask(closed.address, Trust::Anyone, Bytes::new(), PATIENCE)).expect_err("refused");
     assert!(refused.to_string().contains("requests are not answered here"), "{refused}");
     let (_, address) = closed.stop();
-    let gone = block_on(ask(address, Bytes::new(), PATIENCE)).expect_err("gone");
+    let gone = block_on(ask(address, Trust::Anyone, Bytes::new(), PATIENCE)).expect_err("gone");
     assert!(matches!(gone, AskError::Unreachable { .. }), "{gone}");
 }

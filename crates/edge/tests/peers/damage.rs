@@ -9,13 +9,13 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-fn frame(body: &[u8]) -> Vec<u8> {
+pub fn frame(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).expect("short").to_le_bytes();
     [&length[..], &holon_base::crc32c(body).to_le_bytes(), body].concat()
 }
 
 /// As the first version writes it, byte by byte: a change here is a change of the protocol.
-fn hello(version: u8, cluster: u128, source: u128, destination: u128) -> Vec<u8> {
+pub fn hello(version: u8, cluster: u128, source: u128, destination: u128) -> Vec<u8> {
     let address = b"127.0.0.1:7000";
     let mut body = vec![version, 0];
     for number in [cluster, source, destination] {
@@ -38,7 +38,7 @@ fn envelope(source: u128, destination: Address) -> Envelope {
 }
 
 /// Sends, and gives what came back until the other side closed.
-fn converse(node: &Node, bytes: &[u8]) -> Vec<u8> {
+pub fn converse(node: &Node, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(node.address).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
     // It may close before all is written.
@@ -49,7 +49,7 @@ fn converse(node: &Node, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn refusal(reason: &str) -> Vec<u8> {
+pub fn refusal(reason: &str) -> Vec<u8> {
     frame(&[&[1], reason.as_bytes()].concat())
 }
 

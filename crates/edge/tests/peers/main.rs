@@ -4,3 +4,4 @@ mod calls;
 mod damage;
 mod support;
 mod throughput;
+mod tls;

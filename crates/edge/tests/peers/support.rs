@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use holon_base::{NodeId, ServiceId, ShardId, TabletId};
 use holon_edge::limits::ConnectionTimeouts;
-use holon_edge::peers::{PeerFigures, PeerTimeouts, RequestHandler};
+use holon_edge::peers::{PeerFigures, PeerTimeouts, RequestHandler, Security};
 use holon_edge::{
     BoundDoor, Clock, DataDir, DiskPool, Door, DoorLimits, Peers, PeersOptions, ShardHandle, ShardsOptions,
     start_shards,
@@ -112,6 +112,7 @@ pub struct Plan {
     /// Where its door is; port 0: anywhere.
     pub address: SocketAddr,
     pub requests: Option<RequestHandler>,
+    pub security: Security,
     pub timeouts: PeerTimeouts,
 }
 
@@ -123,6 +124,7 @@ impl Plan {
             cluster: CLUSTER,
             address: "127.0.0.1:0".parse().expect("address"),
             requests: None,
+            security: Security::Insecure,
             timeouts: PeerTimeouts { hello: Duration::from_secs(5), ..PeerTimeouts::default() },
         }
     }
@@ -160,6 +162,7 @@ impl Node {
             address,
             requests,
             report: Arc::new(move |line| report.lock().expect("reports").push(line)),
+            security: plan.security.clone(),
             timeouts: plan.timeouts,
         });
         let (sender, stopped) = mpsc::channel();
@@ -185,7 +188,7 @@ impl Node {
                 for handle in &handles {
                     handle.run(Class::Foreground, |shard| Box::pin(furnish(shard))).await.expect("the shard runs");
                 }
-                let limits = DoorLimits { connections_max: 100, connections_per_address_max: 100 };
+                let limits = DoorLimits { connections_max: 1000, connections_per_address_max: 1000 };
                 opened.send(Arc::new(bound.open_for_peers(handles, limits).expect("door"))).expect("send");
                 drop(ended.await);
             });

@@ -33,7 +33,7 @@ async fn load(shard: Rc<Shard>, to: Address, workers: usize, calls: usize, paylo
     }
 }
 
-pub fn measure(name: &str, one: Plan, two: Plan) {
+fn measure(name: &str, one: Plan, two: Plan) {
     let (one, two) = (Node::start(one), Node::start(two));
     introduce(&[&one, &two]);
     let to = at(&two, 0);
@@ -49,4 +49,10 @@ pub fn measure(name: &str, one: Plan, two: Plan) {
 #[test]
 fn throughput_without_tls() {
     measure("plain", Plan::new(1, 1), Plan::new(2, 1));
+}
+
+#[test]
+fn throughput_with_tls() {
+    let (one, two) = crate::tls::two_members(1, 1);
+    measure("tls", one, two);
 }
