@@ -118,8 +118,9 @@ pub const PEER_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Room for one read from another node, bytes.
 pub const PEER_READ_BYTES: usize = 128 << 10;
 
-/// Envelopes up to this are copied out of the read buffer and into the write buffer, bytes: cheaper than to keep them apart.
-pub const PEER_COPY_BYTES_MAX: usize = 8 << 10;
+/// Envelopes up to this are copied out of the read buffer and into the write buffer, bytes: that is cheaper than to keep them apart, and
+/// a payload that is kept for long keeps at most four times its size alive.
+pub const PEER_COPY_BYTES_MAX: usize = 32 << 10;
 
 /// Silence after which the system asks whether the other node is there, how often, and how many times.
 pub const PEER_KEEPALIVE_IDLE: Duration = Duration::from_secs(3);

@@ -105,9 +105,10 @@ impl Incoming {
                 wire::write_all(stream, &Answer::Welcome(Bytes::new()).encode()).await?;
                 request::answer(stream, &mut buffer, handler, self.peers.options.timeouts.hello).await
             }
-            Hello::Envelopes { cluster, source, destination, .. } => {
+            Hello::Envelopes { cluster, source, destination, address } => {
                 shown.prove(source)?;
                 self.check(cluster, destination)?;
+                tracing::debug!(node = %source, %address, "a node has connected");
                 wire::write_all(stream, &Answer::Welcome(Bytes::new()).encode()).await?;
                 self.receive(stream, buffer, source).await
             }

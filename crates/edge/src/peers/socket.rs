@@ -26,3 +26,23 @@ pub(crate) fn prepare(stream: impl AsFd) -> std::io::Result<()> {
     sockopt::set_tcp_user_timeout(&stream, timeout_ms)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt;
+
+    #[test]
+    fn sockets_notice_a_node_that_vanished() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let stream = std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        prepare(&stream).expect("prepared");
+        assert!(sockopt::tcp_nodelay(&stream).expect("option"));
+        assert!(sockopt::socket_keepalive(&stream).expect("option"));
+        assert_eq!(sockopt::tcp_keepidle(&stream).expect("option"), limits::PEER_KEEPALIVE_IDLE);
+        assert_eq!(
+            u128::from(sockopt::tcp_user_timeout(&stream).expect("option")),
+            limits::PEER_UNACKNOWLEDGED_MAX.as_millis()
+        );
+    }
+}

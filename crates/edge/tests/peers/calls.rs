@@ -3,10 +3,11 @@
 use crate::support::{ECHO, Node, PATIENCE, Plan, SILENCE, WHERE, at, block_on, eventually, introduce};
 use bytes::Bytes;
 use holon_base::{NodeId, TabletId};
-use holon_edge::limits::{PEER_FRAME_BYTES_MAX, PEER_QUEUE_BYTES_MAX};
+use holon_edge::limits::{PEER_COPY_BYTES_MAX, PEER_FRAME_BYTES_MAX, PEER_QUEUE_BYTES_MAX};
 use holon_edge::peers::{AskError, RequestHandler, Trust, ask};
 use holon_kernel::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
 use holon_kernel::{CallError, LocalFuture, Shard, Verb};
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ fn three_nodes_call_each_other_with_small_and_large_payloads() {
             }
         }
     }
-    for length in [0, 1, 8 << 10, (8 << 10) + 1, 300 << 10, ENVELOPE_PAYLOAD_BYTES_MAX] {
+    for length in [0, 1, PEER_COPY_BYTES_MAX - 200, PEER_COPY_BYTES_MAX, 300 << 10, ENVELOPE_PAYLOAD_BYTES_MAX] {
         let payload: Bytes = (0..length).map(|at| (at % 251) as u8).collect();
         let answer = nodes[0].call(1, at(&nodes[1], 0), ECHO, payload.clone(), PATIENCE).expect("an answer");
         assert!(answer == payload, "{length} bytes came back changed");
@@ -153,6 +154,30 @@ fn what_waits_for_a_node_that_does_not_answer_is_bounded() {
     let all = || one.figures(node).is_some_and(|figures| figures.dropped_total as usize == count);
     eventually("the rest is dropped", all, || format!("{:?}", one.figures(node)));
     one.expect_report("the answer to the hello took too long");
+}
+
+/// A process that was halted: the system still acknowledges, until its buffers are full.
+#[test]
+fn a_node_that_takes_nothing_is_found_out_in_seconds() {
+    let one = Node::start(Plan::new(1, 1));
+    let halted = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let node = NodeId(2);
+    one.know(node, Some(halted.local_addr().expect("address")));
+    let to = holon_kernel::Address { node, shard: holon_base::ShardId(0) };
+    let payload = Bytes::from(vec![0; 1 << 20]);
+    one.send(0, to, payload.clone());
+    let (mut stream, _) = halted.accept().expect("a connection");
+    stream.write_all(&crate::damage::WELCOME).expect("write");
+    let began = Instant::now();
+    let gave_up = || {
+        one.send(0, to, payload.clone());
+        halted.set_nonblocking(true).expect("nonblocking");
+        halted.accept().is_ok()
+    };
+    eventually("another attempt", gave_up, || format!("{:?}", one.figures(node)));
+    assert!(began.elapsed() < Duration::from_secs(15), "after {:?}", began.elapsed());
+    let figures = one.figures(node).expect("figures");
+    assert!(figures.dropped_total >= 1, "{figures:?}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn refusal(reason: &str) -> Vec<u8> {
     frame(&[&[1], reason.as_bytes()].concat())
 }
 
-const WELCOME: [u8; 9] = [1, 0, 0, 0, 0x51, 0x53, 0x7d, 0x52, 0];
+pub const WELCOME: [u8; 9] = [1, 0, 0, 0, 0x51, 0x53, 0x7d, 0x52, 0];
 
 #[test]
 fn a_hello_that_is_not_for_this_node_is_refused_with_the_reason() {
