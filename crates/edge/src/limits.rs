@@ -142,3 +142,6 @@ pub const PEERS_COUNTED_MAX: usize = 64 << 10;
 
 /// Lines about other nodes reported in a second; whoever storms the door must not fill the log as well.
 pub const PEER_REPORTS_PER_SECOND: u32 = 10;
+
+/// A node that tries again and again what is refused is reported as often.
+pub const PEER_REPORT_REPEATED_AFTER: Duration = Duration::from_secs(60);

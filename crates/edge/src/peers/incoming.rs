@@ -46,7 +46,7 @@ impl Incoming {
                 }
                 Err(error) => {
                     add(&all.peers.counters.refused, 1);
-                    all.peers.report(format!("the connection from {from} was ended: {error}"));
+                    all.peers.report(format!("a connection from {} was ended: {error}", from.ip()));
                 }
             }
         });
@@ -107,7 +107,7 @@ impl Incoming {
             }
             Hello::Envelopes { cluster, source, destination, address } => {
                 shown.prove(source)?;
-                self.check(cluster, destination)?;
+                self.check(cluster, source, destination)?;
                 tracing::debug!(node = %source, %address, "a node has connected");
                 wire::write_all(stream, &Answer::Welcome(Bytes::new()).encode()).await?;
                 self.receive(stream, buffer, source).await
@@ -115,7 +115,7 @@ impl Incoming {
         }
     }
 
-    fn check(&self, theirs: u128, meant: NodeId) -> Result<(), PeerError> {
+    fn check(&self, theirs: u128, source: NodeId, meant: NodeId) -> Result<(), PeerError> {
         let options = &self.peers.options;
         let ours = *options.cluster.get().ok_or(PeerError::NoCluster)?;
         if theirs != ours {
@@ -123,6 +123,9 @@ impl Incoming {
         }
         if meant != options.node {
             return Err(PeerError::NotTheNodeMeant { meant, me: options.node });
+        }
+        if self.peers.is_removed(source) {
+            return Err(PeerError::NoMember(source));
         }
         Ok(())
     }
@@ -132,6 +135,9 @@ impl Incoming {
         let counters = self.peers.counters.of(source, self.shard.id());
         let _connected = Connected::new(&counters, |counters| &counters.connected_in);
         loop {
+            if self.peers.is_removed(source) {
+                return Err(PeerError::NoMember(source));
+            }
             // Deadlines are counted from the shard's time, which stands still while it sleeps.
             self.clock.advance(&self.shard);
             let missing = loop {

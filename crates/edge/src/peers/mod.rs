@@ -43,6 +43,7 @@ use crate::limits;
 use bytes::Bytes;
 use figures::Counters;
 use holon_base::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -61,7 +62,8 @@ pub struct PeersOptions {
     pub address: SocketAddr,
     /// Until there is one, requests are refused.
     pub requests: Arc<OnceLock<RequestHandler>>,
-    /// One line about another node, for people; at most [`limits::PEER_REPORTS_PER_SECOND`].
+    /// One line about another node, for people; at most [`limits::PEER_REPORTS_PER_SECOND`], and the same one only
+    /// after [`limits::PEER_REPORT_REPEATED_AFTER`].
     pub report: Arc<dyn Fn(String) + Send + Sync>,
     pub security: Security,
     pub timeouts: PeerTimeouts,
@@ -101,18 +103,21 @@ pub struct Peers {
     options: PeersOptions,
     counters: Counters,
     reported: Mutex<Reported>,
+    /// Once members and no more: their certificates are still good, but they are not listened to.
+    removed: Mutex<BTreeSet<NodeId>>,
 }
 
-/// The lines of one second.
+/// What was said lately.
 struct Reported {
     second: Instant,
     lines: u32,
+    recent: BTreeMap<String, Instant>,
 }
 
 impl Peers {
     pub fn new(options: PeersOptions) -> Arc<Peers> {
-        let reported = Mutex::new(Reported { second: Instant::now(), lines: 0 });
-        Arc::new(Peers { options, counters: Counters::default(), reported })
+        let reported = Mutex::new(Reported { second: Instant::now(), lines: 0, recent: BTreeMap::new() });
+        Arc::new(Peers { options, counters: Counters::default(), reported, removed: Mutex::default() })
     }
 
     /// By node.
@@ -124,21 +129,38 @@ impl Peers {
         self.counters.totals()
     }
 
+    /// Each shard tells what it has applied, so it may go back and forth for a moment, but ends with the truth.
+    fn note_member(&self, node: NodeId, is_member: bool) {
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_member {
+            removed.remove(&node);
+        } else {
+            removed.insert(node);
+        }
+    }
+
+    fn is_removed(&self, node: NodeId) -> bool {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    /// Says a line, unless it was said lately or too many others were.
     fn report(&self, line: String) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left_out = 0;
-        if reported.second.elapsed() >= Duration::from_secs(1) {
-            left_out = reported.lines.saturating_sub(limits::PEER_REPORTS_PER_SECOND);
-            *reported = Reported { second: Instant::now(), lines: 0 };
+        let now = Instant::now();
+        reported.recent.retain(|_, said| now.duration_since(*said) < limits::PEER_REPORT_REPEATED_AFTER);
+        if reported.recent.contains_key(&line) {
+            return;
+        }
+        if now.duration_since(reported.second) >= Duration::from_secs(1) {
+            (reported.second, reported.lines) = (now, 0);
         }
         reported.lines = reported.lines.saturating_add(1);
-        let within = reported.lines <= limits::PEER_REPORTS_PER_SECOND;
+        if reported.lines > limits::PEER_REPORTS_PER_SECOND {
+            return;
+        }
+        // So many a second and forgotten after a while: the list is bounded.
+        reported.recent.insert(line.clone(), now);
         drop(reported);
-        if left_out > 0 {
-            (self.options.report)(format!("{left_out} more lines about other nodes were left out"));
-        }
-        if within {
-            (self.options.report)(line);
-        }
+        (self.options.report)(line);
     }
 }

@@ -80,6 +80,9 @@ impl Router for ShardRouter {
         if node == self.node {
             return;
         }
+        if let Some(peers) = &self.peers {
+            peers.note_member(node, address.is_some());
+        }
         match address {
             Some(address) if self.known.get(&node).is_some_and(|known| known.address == address) => {}
             Some(address) => drop(self.known.insert(node, Known { address, link: None })),

@@ -71,6 +71,8 @@ pub enum PeerError {
     NotTheNodeMeant { meant: NodeId, me: NodeId },
     #[error("it said it was node {said}, and sent an envelope of node {envelope}")]
     WrongSource { said: NodeId, envelope: NodeId },
+    #[error("node {0} is no member of this cluster any more")]
+    NoMember(NodeId),
     #[error("requests are not answered here")]
     NoRequests,
     /// What the other side said.

@@ -181,6 +181,27 @@ fn a_node_that_takes_nothing_is_found_out_in_seconds() {
 }
 
 #[test]
+fn a_node_that_was_removed_is_not_listened_to() {
+    let (one, two) = (Node::start(Plan::new(1, 2)), Node::start(Plan::new(2, 1)));
+    introduce(&[&one, &two]);
+    assert!(two.call(0, at(&one, 0), ECHO, Bytes::new(), PATIENCE).is_ok());
+    one.know(two.id(), None);
+    let unheard = two.call(0, at(&one, 0), ECHO, Bytes::new(), Duration::from_millis(300));
+    assert_eq!(unheard, Err(CallError::Timeout));
+    let reason = format!("node {} is no member of this cluster any more", two.id());
+    one.expect_report(&reason);
+    two.expect_report(&format!("refused: {reason}"));
+    // It tries again and again, and is told so, but people are told once.
+    let refusals = || one.peers.totals().refused_total;
+    two.send(0, at(&one, 0), Bytes::new());
+    eventually("another refusal", || refusals() >= 2, || one.reports().join("\n"));
+    assert_eq!(one.reports().len(), 1, "{:?}", one.reports());
+    one.know(two.id(), Some(two.address));
+    let again = || two.call(0, at(&one, 0), ECHO, Bytes::new(), Duration::from_millis(300)).is_ok();
+    eventually("an answer", again, || two.reports().join("\n"));
+}
+
+#[test]
 fn an_envelope_that_is_too_long_is_not_sent() {
     let (one, two) = (Node::start(Plan::new(1, 1)), Node::start(Plan::new(2, 1)));
     introduce(&[&one, &two]);
