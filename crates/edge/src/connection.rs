@@ -26,8 +26,15 @@ use tokio::net::tcp::ReadHalf;
 pub(crate) struct Accepted {
     pub(crate) stream: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) service: ServiceId,
+    pub(crate) behind: Behind,
     pub(crate) admission: Admission,
+}
+
+/// Who serves the connections of a door.
+#[derive(Clone, Copy)]
+pub(crate) enum Behind {
+    Session(ServiceId),
+    Peers,
 }
 
 /// The connections of one shard.
@@ -80,8 +87,8 @@ impl Connections {
         })
     }
 
-    pub(crate) fn open(self: &Rc<Self>, accepted: Accepted) {
-        let Some(service) = self.shard.service(accepted.service) else { return };
+    pub(crate) fn open(self: &Rc<Self>, accepted: Accepted, service: ServiceId) {
+        let Some(service) = self.shard.service(service) else { return };
         if self.draining.get() {
             return crate::door::farewell(accepted.stream);
         }

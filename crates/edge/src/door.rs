@@ -4,7 +4,7 @@
 //! (SO_REUSEPORT) would spread by a hash of the address instead, which leaves cores idle when there are as few connections as a driver
 //! opens. Being accepted costs one hop between threads, once a connection.
 
-use crate::connection::Accepted;
+use crate::connection::{Accepted, Behind};
 use crate::inbox::Input;
 use crate::limits;
 use crate::runner::ShardHandle;
@@ -74,10 +74,19 @@ impl BoundDoor {
 
     /// Opens the door. Runs on the runtime it is called in, until [`Door::close`].
     pub fn open(self, service: ServiceId, shards: Vec<ShardHandle>, limits: DoorLimits) -> Result<Door, DoorError> {
+        self.open_before(Behind::Session(service), shards, limits)
+    }
+
+    /// Opens the door for other nodes: the shards were started with [`crate::Peers`].
+    pub fn open_for_peers(self, shards: Vec<ShardHandle>, limits: DoorLimits) -> Result<Door, DoorError> {
+        self.open_before(Behind::Peers, shards, limits)
+    }
+
+    fn open_before(self, behind: Behind, shards: Vec<ShardHandle>, limits: DoorLimits) -> Result<Door, DoorError> {
         let (name, address) = (self.name.clone(), self.address);
         let listener = self.listen()?;
         let state = Arc::new(DoorState { limits, ..DoorState::default() });
-        let accepting = Accepting { name: name.clone(), service, shards, state: state.clone() };
+        let accepting = Accepting { name: name.clone(), behind, shards, state: state.clone() };
         tokio::spawn(accepting.run(listener));
         Ok(Door { name, address, state })
     }
@@ -148,7 +157,7 @@ pub(crate) struct Admission {
 }
 
 impl DoorState {
-    fn admit(self: &Arc<Self>, address: IpAddr, shard: &ShardHandle) -> Option<Admission> {
+    fn admit(self: &Arc<Self>, address: IpAddr, on_shard: Arc<AtomicUsize>) -> Option<Admission> {
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = by_address.get(&address).copied().unwrap_or(0);
         if count >= self.limits.connections_per_address_max
@@ -160,8 +169,8 @@ impl DoorState {
         by_address.insert(address, count + 1);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        shard.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Admission { state: self.clone(), address, on_shard: shard.connections.clone() })
+        on_shard.fetch_add(1, Ordering::Relaxed);
+        Some(Admission { state: self.clone(), address, on_shard })
     }
 }
 
@@ -182,7 +191,7 @@ impl Drop for Admission {
 /// The task behind an open door.
 struct Accepting {
     name: String,
-    service: ServiceId,
+    behind: Behind,
     shards: Vec<ShardHandle>,
     state: Arc<DoorState>,
 }
@@ -218,8 +227,12 @@ impl Accepting {
     fn hand_over(&self, stream: TcpStream, peer: SocketAddr, turn: usize) {
         let shards = &self.shards;
         let from_turn = (0..shards.len()).map(|step| &shards[(turn + step) % shards.len()]);
-        let Some(shard) = from_turn.min_by_key(|shard| shard.connections()) else { return };
-        let Some(admission) = self.state.admit(peer.ip(), shard) else {
+        let count = |shard: &ShardHandle| match self.behind {
+            Behind::Session(_) => shard.connections.clone(),
+            Behind::Peers => shard.peer_connections.clone(),
+        };
+        let Some(shard) = from_turn.min_by_key(|shard| count(shard).load(Ordering::Relaxed)) else { return };
+        let Some(admission) = self.state.admit(peer.ip(), count(shard)) else {
             // The 1st, 2nd, 4th, 8th, …: whoever storms the door must not fill the log as well.
             let refused = self.state.refused.load(Ordering::Relaxed);
             if refused.is_power_of_two() {
@@ -229,8 +242,8 @@ impl Accepting {
         };
         match prepare(stream) {
             Ok(stream) => {
-                let service = self.service;
-                shard.inbox.push(Input::Connection(Accepted { stream, peer, service, admission }));
+                let behind = self.behind;
+                shard.inbox.push(Input::Connection(Accepted { stream, peer, behind, admission }));
             }
             Err(error) => tracing::warn!(door = self.name, %peer, %error, "a connection could not be handed over"),
         }

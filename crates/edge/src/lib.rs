@@ -21,6 +21,7 @@ mod door;
 mod http;
 mod inbox;
 pub mod limits;
+pub mod peers;
 mod process;
 mod runner;
 mod signal;
@@ -32,6 +33,7 @@ pub use data_dir::{DataDir, DataDirError, wait_until_free};
 pub use disk::{DiskPool, RealDisk};
 pub use door::{BoundDoor, Door, DoorError, DoorFigures, DoorLimits};
 pub use http::{HttpAnswer, HttpHandler, serve_http};
+pub use peers::{Peers, PeersOptions};
 pub use process::{
     ProcessFigures, end_process_on_panic, machine_memory_bytes, process_figures, raise_open_files_limit, random_u128,
 };

@@ -90,3 +90,58 @@ impl Default for ConnectionTimeouts {
         }
     }
 }
+
+/// Longest envelope between nodes, bytes: the payload and what is said about it (an envelope's head is below 100 bytes).
+pub const PEER_FRAME_BYTES_MAX: usize = holon_kernel::limits::ENVELOPE_PAYLOAD_BYTES_MAX + (1 << 10);
+
+/// Longest hello, and longest answer to one, bytes: all that is read from a stranger.
+pub const PEER_HELLO_BYTES_MAX: usize = 1 << 10;
+
+/// Longest reason a node gives before it closes a connection, characters.
+pub const PEER_REASON_CHARACTERS_MAX: usize = 300;
+
+/// From being accepted to a whole hello; from connecting to the answer to one.
+pub const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From the first packet to an established connection. In one data centre it takes a millisecond, around the world 300.
+pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Waiting between two attempts to reach a node: doubled each time, and up to half as much again by chance.
+pub const PEER_BACKOFF_MIN: Duration = Duration::from_millis(50);
+pub const PEER_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// What waits in one shard for one node, envelopes and bytes. The bytes are a few of the longest; what is beyond is lost, as the
+/// contract of envelopes allows.
+pub const PEER_QUEUE_ENVELOPES_MAX: usize = 64 << 10;
+pub const PEER_QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// Room for one read from another node, bytes.
+pub const PEER_READ_BYTES: usize = 128 << 10;
+
+/// Envelopes up to this are copied out of the read buffer and into the write buffer, bytes: that is cheaper than to keep them apart, and
+/// a payload that is kept for long keeps at most four times its size alive.
+pub const PEER_COPY_BYTES_MAX: usize = 32 << 10;
+
+/// Silence after which the system asks whether the other node is there, how often, and how many times.
+pub const PEER_KEEPALIVE_IDLE: Duration = Duration::from_secs(3);
+pub const PEER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+pub const PEER_KEEPALIVE_PROBES: u32 = 3;
+
+/// A node that acknowledges nothing of what was sent for so long is gone.
+pub const PEER_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(6);
+
+/// Of a request from a node that is no member yet and of its reply, bytes: certificates and a list of addresses.
+pub const PEER_REQUEST_BYTES_MAX: usize = 64 << 10;
+pub const PEER_REPLY_BYTES_MAX: usize = 1 << 20;
+
+/// How long such a request may take on the answering side: an entry of the metadata log at most.
+pub const PEER_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pairs of another node and a shard of this one that are counted one by one.
+pub const PEERS_COUNTED_MAX: usize = 64 << 10;
+
+/// Lines about other nodes reported in a second; whoever storms the door must not fill the log as well.
+pub const PEER_REPORTS_PER_SECOND: u32 = 10;
+
+/// A node that tries again and again what is refused is reported as often.
+pub const PEER_REPORT_REPEATED_AFTER: Duration = Duration::from_secs(60);

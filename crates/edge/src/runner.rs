@@ -1,15 +1,16 @@
 //! The threads of the shards: each has a tokio runtime in which one future, the driver, runs the shard in turns.
 
 use crate::clock::Clock;
-use crate::connection::Connections;
+use crate::connection::{Behind, Connections};
 use crate::data_dir::DataDir;
 use crate::disk::{DiskPool, RealDisk};
 use crate::inbox::{Inbox, Input};
 use crate::limits::ConnectionTimeouts;
+use crate::peers::{Incoming, Peers, ShardRouter};
 use crate::signal::Signal;
 use holon_base::{Instant, NodeId, ShardId};
 use holon_kernel::limits::{CREDIT_PER_PEER_REQUESTS, POLLS_PER_TURN};
-use holon_kernel::{Class, Envelope, LocalFuture, Order, Router, Scope, Shard, ShardOptions};
+use holon_kernel::{Class, LocalFuture, Order, Scope, Shard, ShardOptions};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct ShardsOptions {
     /// Input and output of the connections of one shard in memory, bytes; beyond it sockets are not read.
     pub connection_bytes_max: usize,
     pub timeouts: ConnectionTimeouts,
+    /// The way to other nodes; `None`: there are none.
+    pub peers: Option<Arc<Peers>>,
     /// Runs first on each shard's thread.
     pub prepare: Arc<dyn Fn() + Send + Sync>,
     /// A shard has stopped and must not go on: end the process. Called once a shard, on its thread.
@@ -45,6 +48,8 @@ pub struct ShardHandle {
     pub(crate) inbox: Arc<Inbox>,
     /// Connections handed to it and not ended.
     pub(crate) connections: Arc<AtomicUsize>,
+    /// Those of other nodes, which are no clients: they stay open until the process ends.
+    pub(crate) peer_connections: Arc<AtomicUsize>,
 }
 
 impl ShardHandle {
@@ -84,19 +89,6 @@ impl ShardHandle {
     }
 }
 
-/// Carries envelopes to the other shards of this node. There are no other nodes yet.
-struct LocalRouter {
-    inboxes: Vec<Arc<Inbox>>,
-}
-
-impl Router for LocalRouter {
-    fn send(&mut self, envelope: Envelope) {
-        if let Some(inbox) = self.inboxes.get(usize::from(envelope.destination.shard.0)) {
-            inbox.push(Input::Envelope(envelope));
-        }
-    }
-}
-
 /// Starts one thread a shard. They run until the process ends.
 ///
 /// # Errors
@@ -112,6 +104,7 @@ pub fn start_shards(options: ShardsOptions) -> std::io::Result<Vec<ShardHandle>>
             id: ShardId(number),
             inbox: inboxes[usize::from(number)].clone(),
             connections: Arc::default(),
+            peer_connections: Arc::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (options, inboxes, mine) = (options.clone(), inboxes.clone(), handle.clone());
@@ -132,6 +125,7 @@ struct Driver {
     inbox: Arc<Inbox>,
     ready: Rc<Signal>,
     connections: Rc<Connections>,
+    incoming: Option<Rc<Incoming>>,
 }
 
 impl Driver {
@@ -143,14 +137,16 @@ impl Driver {
             options.pool.clone(),
             Arc::new(move |id, result| completions.push(Input::Disk(id, result))),
         );
+        let seed = options.seed.wrapping_add(u64::from(handle.id.0));
+        let router = ShardRouter::new(options.node, handle.id, inboxes.clone(), options.peers.clone(), seed);
         let shard = Shard::new(ShardOptions {
             node: options.node,
             shard: handle.id,
             shards: options.shards,
-            seed: options.seed.wrapping_add(u64::from(handle.id.0)),
+            seed,
             order: Order::FirstCome,
             disk: Box::new(disk),
-            router: Box::new(LocalRouter { inboxes }),
+            router: Box::new(router),
             now: options.clock.now(),
             wall: options.clock.wall(),
         });
@@ -159,7 +155,11 @@ impl Driver {
         shard.set_notify(Box::new(move || raise.raise()));
         let bytes_max = options.connection_bytes_max;
         let connections = Connections::new(shard.clone(), options.clock, bytes_max, options.timeouts);
-        Driver { shard, clock: options.clock, inbox, ready, connections }
+        let incoming = options
+            .peers
+            .clone()
+            .map(|peers| Rc::new(Incoming { shard: shard.clone(), clock: options.clock, inboxes, peers }));
+        Driver { shard, clock: options.clock, inbox, ready, connections, incoming }
     }
 
     /// Turns until the shard stops; gives the reason.
@@ -213,7 +213,11 @@ impl Driver {
         match input {
             Input::Envelope(envelope) => self.shard.deliver(envelope),
             Input::Disk(id, result) => self.shard.complete_disk(id, result),
-            Input::Connection(accepted) => self.connections.open(accepted),
+            Input::Connection(accepted) => match (accepted.behind, &self.incoming) {
+                (Behind::Session(service), _) => self.connections.open(accepted, service),
+                (Behind::Peers, Some(incoming)) => incoming.open(accepted),
+                (Behind::Peers, None) => {}
+            },
             Input::Call(call) => call(&self.shard),
             Input::Drain => self.connections.drain(),
         }

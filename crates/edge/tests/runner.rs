@@ -156,6 +156,7 @@ impl Node {
             clock: Clock::start(),
             connection_bytes_max: 1 << 20,
             timeouts,
+            peers: None,
             prepare: Arc::new(|| ()),
             stopped: Arc::new(move |shard, reason| drop(sender.send((shard, reason)))),
         })

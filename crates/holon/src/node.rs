@@ -158,6 +158,7 @@ fn start_threads(
         clock,
         connection_bytes_max: (shares.connections / u64::from(settings.shards)) as usize,
         timeouts: holon_edge::limits::ConnectionTimeouts::default(),
+        peers: None,
         prepare: plant()?,
         stopped: Arc::new(shard_stopped),
     });

@@ -1,0 +1,7 @@
+//! The door for peers: nodes in one process that call each other over loopback sockets.
+
+mod calls;
+mod damage;
+mod support;
+mod throughput;
+mod tls;
