@@ -65,7 +65,7 @@ impl Service for Toy {
     fn open_session(self: Rc<Self>, _: SessionContext) -> Box<dyn Session> {
         unreachable!("the toy has no door")
     }
-    fn message(self: Rc<Self>, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, _: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         let shard = self.shard.clone();
         Box::pin(async move {
             match verb {

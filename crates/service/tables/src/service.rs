@@ -39,8 +39,8 @@ use holon_base::{ServiceId, TabletId};
 use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
-    Address, CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext, Tablet,
-    TabletDescriptor, Verb,
+    Address, CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext,
+    Tablet, TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
 use holon_store::{Engine, Progress};
