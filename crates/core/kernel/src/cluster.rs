@@ -13,8 +13,8 @@ use std::rc::Rc;
 pub struct Replicas {
     /// They have all the data and are asked by reads, in the order in which drivers try them.
     pub readers: Rc<[NodeId]>,
-    /// They are being filled: writes go to them as well, and are acknowledged by so many more.
-    pub pending: Rc<[NodeId]>,
+    /// Empty, or the tablet moves: the other set of replicas. Writes go to both, and must be acknowledged by enough of each.
+    pub joint: Rc<[NodeId]>,
     /// The entry of the metadata log that made it so. A request that was routed by an older map is refused.
     pub since: u64,
 }
@@ -24,12 +24,14 @@ impl Replicas {
         Replicas { readers: Rc::new([node]), ..Replicas::default() }
     }
 
+    /// All that a write goes to, each once, readers first.
     pub fn writers(&self) -> impl Iterator<Item = NodeId> {
-        self.readers.iter().chain(self.pending.iter()).copied()
+        let others = self.joint.iter().filter(|node| !self.readers.contains(node));
+        self.readers.iter().chain(others).copied()
     }
 
     pub fn holds(&self, node: NodeId) -> bool {
-        self.readers.contains(&node) || self.pending.contains(&node)
+        self.readers.contains(&node) || self.joint.contains(&node)
     }
 }
 

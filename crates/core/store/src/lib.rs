@@ -51,7 +51,7 @@ pub use error::{Malformed, StoreError};
 pub use lsn::Lsn;
 pub use mutation::{Mutation, MutationBuilder};
 pub use options::{CompactionOptions, Compression, Durability, EngineOptions, KeyPrefix, PurgePolicy, TabletOptions};
-pub use range::{RangeTombstone, prefix_end};
+pub use range::{RangeSet, RangeTombstone, prefix_end};
 pub use read::{KeyRange, Page, ScanOptions, key_after};
 pub use row::{Cell, CellEntry, CellKind, ColumnId, Deletion, Expiry, Liveness, Row, RowPatch};
 pub use row_codec::{decode_row, row_bytes};

@@ -129,8 +129,13 @@ pub async fn scan(inner: &Inner, tree: &Tree, range: KeyRange, options: &ScanOpt
     let mut scanned = range.clone();
     while let Some(key) = merge.next(&mut patches, &inner.cache).await? {
         examined += patches.len();
-        let size = key.len() + patches.iter().map(Bytes::len).sum::<usize>();
         let mut row = merge_patches(&patches).map_err(|error| undecodable(tree, error))?;
+        // Replicas that hold the same end their pages at the same place, however many patches each has of it.
+        let size = key.len()
+            + match options.keep_tombstones {
+                true => row.value_bytes(),
+                false => patches.iter().map(Bytes::len).sum::<usize>(),
+            };
         let deletion = ranges.covering(&key);
         let kept = if options.keep_tombstones {
             row.drop_covered(deletion);

@@ -1,0 +1,47 @@
+//! Every bound of replication, with its unit and its reason.
+
+use std::time::Duration;
+
+/// A refused request waits so long for the map it was refused by, before it is routed anew.
+pub const REROUTE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Before the first samples, a read asks a further replica after this: longer than a disk takes, shorter than people notice.
+pub const SPECULATION_DEFAULT: Duration = Duration::from_millis(50);
+
+/// A further replica is never asked earlier than this: the answer is on its way.
+pub const SPECULATION_MIN: Duration = Duration::from_millis(2);
+
+/// Nor later than this: a replica that slow is as good as dead, whatever its past.
+pub const SPECULATION_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of one mutation that brings a replica up to date: far below what a mutation may have, so that one large row on top still
+/// fits.
+pub const REPAIR_BYTES: usize = 1 << 20;
+
+/// Rows of one page of a fill or a repair.
+pub const FILL_ROWS: u32 = 1000;
+
+/// Bytes of one page of a fill or a repair: what a source reads at a time beside its clients.
+pub const FILL_BYTES: u32 = 1 << 20;
+
+/// One page of a fill or a repair takes no longer than this, or it is asked for again.
+pub const FILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Hints of one shard, bytes: of a node that is away longer, the rest is left to repair.
+pub const HINT_BYTES_MAX: u64 = 256 << 20;
+
+/// A hint that is older is left to repair: Cassandra's `max_hint_window`.
+pub const HINT_WINDOW: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// A mutation that is replayed takes no longer than this, or the node is left alone for a while.
+pub const HINT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two looks for nodes that are back and have hints here.
+pub const HINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Hints read at a time.
+pub const HINT_PAGE_ROWS: usize = 64;
+
+/// Hints are sent at this rate at most, bytes a second and shard, so that a node that comes back is not met by a flood:
+/// Cassandra's `hinted_handoff_throttle` is 1 MiB/s a thread.
+pub const HINT_BYTES_PER_SECOND: u64 = 4 << 20;
