@@ -21,7 +21,7 @@ use holon_base::{ByteWriter, Instant, NodeId, Random, ShardId};
 use holon_kernel::{Address, Class, Completer, Scope, Shard, Target};
 use holon_raft::{Entry, HardState, Message, Output, Raft, Role, Save, Status};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -43,7 +43,6 @@ pub(crate) struct Consensus {
     /// What the timer task sleeps until, and what wakes it earlier.
     armed: Cell<Option<Instant>>,
     alarm: RefCell<Option<Completer<()>>>,
-    reads: RefCell<BTreeMap<u64, Completer<Option<u64>>>>,
     /// To be told at the next change of role, of leader or of commit index.
     changes: RefCell<Vec<Completer<()>>>,
 }
@@ -62,7 +61,6 @@ impl Consensus {
             committed: RefCell::default(),
             armed: Cell::new(None),
             alarm: RefCell::new(None),
-            reads: RefCell::default(),
             changes: RefCell::default(),
         })
     }
@@ -134,19 +132,6 @@ impl Consensus {
         self.step(|raft, now, out| raft.receive(now, from, message, out));
     }
 
-    /// An index: what is committed up to it is all that was committed before this call. `None`: there is no leader here.
-    pub(crate) async fn read_index(&self) -> Option<u64> {
-        let token = self.shard.unique_id();
-        let (completer, ticket) = self.shard.ticket();
-        self.reads.borrow_mut().insert(token, completer);
-        let asked = self.step(|raft, now, out| raft.read_index(now, token, out));
-        if asked.is_err() {
-            self.reads.borrow_mut().remove(&token);
-            return None;
-        }
-        ticket.await.ok().flatten()
-    }
-
     fn carry_out(&self, out: Output) {
         for (to, message) in out.messages {
             let to = Address { node: to, shard: ShardId(0) };
@@ -157,12 +142,6 @@ impl Consensus {
         self.hand_on();
         if !self.saves.borrow().is_empty() || !self.committed.borrow().is_empty() {
             self.start_saving();
-        }
-        for read in out.reads {
-            let waiting = self.reads.borrow_mut().remove(&read.token);
-            if let Some(completer) = waiting {
-                completer.complete(read.index);
-            }
         }
         let deadline = self.raft.borrow().next_deadline().unwrap_or(Instant::FAR_FUTURE);
         if self.armed.get().is_some_and(|armed| deadline < armed) {

@@ -49,8 +49,8 @@ pub(crate) fn count(counter: &Cell<u64>) {
 pub struct Demand<'a> {
     pub tablet: TabletId,
     pub level: Level,
-    /// What the keyspace promises.
-    pub replication: &'a Replication,
+    /// What the keyspace promises; `None`: what there is counts.
+    pub replication: Option<&'a Replication>,
     pub deadline: Instant,
 }
 
@@ -125,7 +125,7 @@ impl Coordinator {
     fn quotas(&self, replicas: &Replicas, demand: &Demand<'_>) -> Vec<Quota> {
         let places = self.places();
         let settled = replicas.joint.is_empty();
-        let promised = settled.then_some(demand.replication);
+        let promised = demand.replication.filter(|_| settled);
         let mut quotas = vec![Quota::new(demand.level, &replicas.readers, promised, &places)];
         if !settled {
             quotas.push(Quota::new(demand.level, &replicas.joint, None, &places));

@@ -9,7 +9,7 @@ use crate::limits::FILL_TIMEOUT;
 use crate::message::{ReadAnswer, ReadRequest};
 use crate::page;
 use holon_base::{NodeId, TabletId};
-use holon_kernel::{CallError, Replication, Shard, Verb, join_all};
+use holon_kernel::{CallError, Shard, Verb, join_all};
 use holon_store::{Durability, Engine, KeyRange};
 use std::rc::Rc;
 use thiserror::Error;
@@ -97,7 +97,6 @@ pub async fn repair(
     coordinator: &Coordinator,
     shard: &Shard,
     tablet: TabletId,
-    replication: &Replication,
     purgeable_seconds: i64,
     progress: impl Fn(FillProgress),
 ) -> Result<(), ReplicaError> {
@@ -105,7 +104,7 @@ pub async fn repair(
     request.purgeable_seconds = purgeable_seconds;
     let mut done = FillProgress::default();
     while !request.ranges.is_empty() {
-        let demand = Demand { tablet, level: Level::All, replication, deadline: shard.now() + FILL_TIMEOUT };
+        let demand = Demand { tablet, level: Level::All, replication: None, deadline: shard.now() + FILL_TIMEOUT };
         let answer = coordinator.read(&demand, &request, Speculation::Never, &|_, _| ()).await?;
         done.pages += 1;
         done.rows += answer.rows.len() as u64;

@@ -231,6 +231,18 @@ fn same_but_for_purgeable(one: &Row, other: &Row, before_seconds: i64) -> bool {
     one == other || without_purgeable(one.clone(), before_seconds) == without_purgeable(other.clone(), before_seconds)
 }
 
+/// Deleted ranges in as few pieces as can be: one replica may have got in parts what another got whole.
+fn joined<'a>(ranges: impl Iterator<Item = &'a RangeTombstone>) -> Vec<RangeTombstone> {
+    let mut joined: Vec<RangeTombstone> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start && last.deletion == range.deletion => last.end = range.end.clone(),
+            _ => joined.push(range.clone()),
+        }
+    }
+    joined
+}
+
 /// Equal for pages that say the same, whichever replica answered. Not meant against attackers.
 pub fn digest(page: &ReadAnswer, purgeable_seconds: i64) -> u128 {
     let mut hash = Xxh3::new();
@@ -245,7 +257,7 @@ pub fn digest(page: &ReadAnswer, purgeable_seconds: i64) -> u128 {
             put(&row_bytes(&row));
         }
     }
-    for range in page.deleted.iter().filter(|range| !purgeable(range.deletion, purgeable_seconds)) {
+    for range in joined(page.deleted.iter().filter(|range| !purgeable(range.deletion, purgeable_seconds))) {
         put(&range.start);
         put(&range.end);
         put(&range.deletion.timestamp.to_be_bytes());

@@ -43,6 +43,7 @@ use holon_kernel::{
     Tablet, TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
+use holon_replica::{Coordinator, HintStore};
 use holon_store::{Engine, Progress};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ pub struct TablesService {
     statements: Statements,
     engine: RefCell<Option<Engine>>,
     tablets: LocalTablets,
+    coordinator: Rc<Coordinator>,
     /// Made anew when the schema changes.
     context: RefCell<Rc<Context>>,
     connections: RefCell<BTreeMap<u64, Weak<Connection>>>,
@@ -85,6 +87,7 @@ impl TablesService {
     pub fn new(shard: Rc<Shard>, metadata: Rc<Metadata>, config: TablesConfig) -> Rc<TablesService> {
         let machine = SchemaMachine::new(system::keyspaces());
         let (accounts, tablets) = (Accounts::new(&shard), LocalTablets::default());
+        let coordinator = Coordinator::new(&shard, config.data_center.as_str().into());
         let requests = shard.pool("requests", config.request_bytes / 2);
         let answers = shard.pool("answers", config.request_bytes / 2);
         Rc::new_cyclic(|me: &Weak<TablesService>| {
@@ -93,6 +96,7 @@ impl TablesService {
                 shard: shard.clone(),
                 schema: machine.schema(),
                 tablets: tablets.clone(),
+                coordinator: coordinator.clone(),
                 virtual_rows: Rc::new(move |keyspace, table| {
                     let (service, keyspace, table) = (rows_of.upgrade(), keyspace.to_string(), table.to_string());
                     Box::pin(async move {
@@ -112,6 +116,7 @@ impl TablesService {
                 statements: Statements::default(),
                 engine: RefCell::new(None),
                 tablets,
+                coordinator,
                 context: RefCell::new(Rc::new(context)),
                 connections: RefCell::default(),
                 requests,
@@ -261,12 +266,14 @@ impl Service for TablesService {
                 let engine = self.engine().ok_or("the engine is not open")?;
                 engine.retire_old_logs().await.map_err(|error| error.to_string())?;
             }
-            self.finish_batches().await
+            self.finish_batches().await?;
+            self.start_hints().await
         })
     }
 
     fn stop(self: Rc<Self>) -> LocalFuture<()> {
         Box::pin(async move {
+            self.coordinator.set_hints(None);
             let engine = self.engine.borrow_mut().take();
             if let Some(engine) = engine
                 && let Err(error) = engine.close().await
@@ -316,6 +323,21 @@ impl Service for TablesService {
 }
 
 impl TablesService {
+    async fn start_hints(&self) -> Result<(), String> {
+        let engine = self.engine().ok_or("the engine is not open")?;
+        let me = self.me.clone();
+        // Beyond this age what a hint brings could be data that was deleted and whose deletion is forgotten.
+        let grace = move |tablet: TabletId| {
+            let table = me.upgrade().and_then(|me| me.table_of_tablet(tablet));
+            Duration::from_secs(table.map_or(0, |table| table.options.gc_grace_seconds.into()))
+        };
+        let hints = HintStore::open(&self.shard, &engine, Rc::new(grace)).await;
+        let hints = hints.map_err(|error| format!("hints: {error}"))?;
+        hints.run();
+        self.coordinator.set_hints(Some(hints));
+        Ok(())
+    }
+
     /// Tells of a long replay once a second.
     fn recovery_teller(self: &Rc<Self>) -> impl FnMut(Progress) + use<> {
         let (service, mut told) = (self.clone(), self.shard.now());

@@ -5,10 +5,11 @@ mod data_world;
 
 use data_world::{World, rows_of};
 use holon_kernel::Verb;
+use holon_replica::ReadRequest;
 use holon_store::{Cell, CellEntry, Durability, KeyRange, MutationBuilder, RowPatch};
 use holon_tables::plan::Plan;
 use holon_tables::run::{self, Parameters};
-use holon_tables::tablet::{ReadRequest, batch_log};
+use holon_tables::tablet::batch_log;
 use holon_tables::types::row_key;
 use std::rc::Rc;
 
@@ -113,17 +114,7 @@ fn a_caller_that_goes_away_does_not_break_the_order_of_transactions() {
 /// The digests of all tablets of `k.t`.
 fn digests(world: &World) -> Vec<bytes::Bytes> {
     let table = world.context().schema.table("k", "t").expect("the table").clone();
-    let request = ReadRequest {
-        ranges: vec![KeyRange::all()],
-        reverse: false,
-        one_partition: false,
-        rows_max: 3,
-        bytes_max: 1 << 20,
-        examined_max: 1000,
-        per_partition_max: None,
-        now_seconds: 1_700_000_000,
-        traced: false,
-    };
+    let request = ReadRequest::all_of(vec![KeyRange::all()], 1_700_000_000);
     let of_tablet = |ordinal: u32| {
         let tablet = holon_base::TabletId::new(table.group, ordinal);
         let (shard, payload) = (world.test.shard.clone(), request.encode());

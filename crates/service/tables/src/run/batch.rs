@@ -190,6 +190,9 @@ async fn logged(
 /// Leaves the rest of a batch to the tablet where it began. If that cannot be told, the next start of the node
 /// finishes it.
 async fn finish_later(sender: &Sender<'_>, tablet: TabletId) {
+    if !sender.context.coordinator.is_alone(tablet) {
+        return; // each replica looks after it since it began
+    }
     if let Some(tablet) = sender.context.tablets.get(tablet) {
         batch_log::finish_later(&tablet);
         return;

@@ -1,13 +1,29 @@
-//! How many replicas a consistency level asks for, and whether they are there. There is one node: one replica is alive.
+//! How many replicas a consistency level asks for, and whether so many nodes are alive. Whether those of a certain
+//! tablet are is the replicas' coordinator's to find out; here requests are refused that no tablet could serve.
 
 use super::Context;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{Keyspace, Replication, Table};
 use holon_cql::Consistency;
 
-/// Replicas that answer: this node's, if the keyspace has one here.
-fn alive(keyspace: &Keyspace) -> u32 {
-    keyspace.replication.factor().min(1)
+/// Replicas that could answer: as many as nodes seem alive, and not more than the keyspace has. With `data_center`
+/// those of that one only.
+fn alive(context: &Context, keyspace: &Keyspace, data_center: Option<&str>) -> u32 {
+    let nodes = context.shard.map().map(|map| map.nodes()).unwrap_or_default();
+    if nodes.is_empty() {
+        return keyspace.replication.factor().min(1); // a node of its own
+    }
+    let alive_in = |wanted: Option<&str>| {
+        let there = nodes.iter().filter(|record| wanted.is_none_or(|wanted| *record.data_center == *wanted));
+        there.filter(|record| context.shard.is_alive(record.node)).count() as u32
+    };
+    match &keyspace.replication {
+        Replication::NetworkTopology { factors } => {
+            let counted = factors.iter().filter(|(name, _)| data_center.is_none_or(|wanted| ***name == *wanted));
+            counted.map(|(name, factor)| alive_in(Some(name)).min(*factor)).sum()
+        }
+        other => alive_in(None).min(other.factor()),
+    }
 }
 
 fn majority(factor: u32) -> u32 {
@@ -35,8 +51,11 @@ fn check(context: &Context, table: &Table, consistency: Consistency) -> CqlResul
     let keyspace = context.schema.keyspace(&table.keyspace);
     let keyspace = keyspace.ok_or_else(|| CqlError::unknown_keyspace(&table.keyspace))?;
     let required = required(keyspace, consistency, &context.data_center);
-    let alive = alive(keyspace);
-    if alive < required { Err(CqlError::Unavailable { consistency, required, alive }) } else { Ok(required) }
+    let local = matches!(consistency, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::LocalSerial);
+    let alive = alive(context, keyspace, local.then_some(&*context.data_center));
+    // A hint is enough.
+    let is_enough = alive >= required || (consistency == Consistency::Any && context.coordinator.hints().is_some());
+    if is_enough { Ok(required) } else { Err(CqlError::Unavailable { consistency, required, alive }) }
 }
 
 /// # Errors

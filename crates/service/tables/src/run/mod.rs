@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It is the coordinator: it runs on the shard that got the request, holds no data, and reaches tablets of this and
-//! of other shards alike. It guarantees that all writes of one statement or batch carry one timestamp, that a page
+//! of other shards and nodes alike. It guarantees that all writes of one statement or batch carry one timestamp, that a page
 //! ends at its rows or bytes whatever is asked, and that an outcome it does not know is reported as a timeout, never
 //! as a refusal.
 
@@ -21,6 +21,7 @@ mod keys;
 mod memory;
 mod page;
 mod read;
+mod replicas;
 mod rows;
 mod send;
 mod write;
@@ -57,6 +58,8 @@ pub struct Context {
     pub schema: Rc<Schema>,
     /// Tablets of this shard, to be reached without the detour over bytes.
     pub tablets: crate::tablet::LocalTablets,
+    /// The way to tablets with several replicas, or with one on another node.
+    pub coordinator: Rc<holon_replica::Coordinator>,
     /// The rows of a virtual table (keyspace, table), computed at each read.
     pub virtual_rows: VirtualRowsOf,
     /// The data centre of this node: what LOCAL_… counts.

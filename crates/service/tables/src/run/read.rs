@@ -9,7 +9,7 @@ use super::keys;
 use super::page::PagingState;
 use super::rows::{Budget, Flow, MemoryRow, RowSink};
 use super::write::tablet_of;
-use super::{Context, Outcome, Parameters, consistency};
+use super::{Context, Outcome, Parameters, consistency, replicas};
 use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::plan::expression::{Environment, Expression};
@@ -17,13 +17,15 @@ use crate::plan::relations::ValueSet;
 use crate::plan::restrictions::PartitionRestriction;
 use crate::plan::select::SelectPlan;
 use crate::plan::selection::columns_used;
-use crate::tablet::{ReadAnswer, ReadRequest};
+use crate::tablet::request;
 use crate::trace::several;
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
 use holon_cql::{BoundValue, RowsMetadata, RowsWriter};
 use holon_kernel::{CallError, Verb, join_all};
+use holon_replica::coordinator::Demand;
+use holon_replica::{Level, ReadAnswer, ReadRequest};
 use holon_store::{KeyRange, key_after};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -436,10 +438,15 @@ impl Read<'_> {
             examined_max: u32::try_from(PAGE_EXAMINED_MAX / 2).unwrap_or(u32::MAX),
             per_partition_max: per_partition.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             now_seconds: self.now_seconds,
-            traced: self.parameters.tracing.is_on(),
+            purgeable_seconds: self.now_seconds - i64::from(self.plan.table.options.gc_grace_seconds),
+            noted: self.parameters.tracing.is_on(),
+            full: false,
         };
         let timeout = if segment.one_partition { limits::READ_TIMEOUT } else { limits::RANGE_READ_TIMEOUT };
         let deadline = self.deadline(timeout);
+        if !self.context.coordinator.is_alone(segment.tablet) {
+            return self.ask_replicas(segment.tablet, request, deadline).await;
+        }
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         let answer = match self.context.tablets.get(segment.tablet) {
             Some(tablet) => {
@@ -451,14 +458,44 @@ impl Read<'_> {
                 tracing.note(|| format!("Sending a read of tablet {} to shard {to}", segment.tablet));
                 let answer = shard.call_tablet(segment.tablet, Verb::READ, request.encode(), deadline).await;
                 answer.and_then(|bytes| {
-                    let (answer, events) = ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())?;
-                    tracing.take_in(events);
+                    let (answer, notes) = ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())?;
+                    tracing.take_in(request::decode_events(notes));
                     tracing.note(|| format!("Shard {to} has answered with {}", several(answer.rows.len(), "row")));
                     Ok(answer)
                 })
             }
         };
         answer.map_err(|error| self.failure(error))
+    }
+
+    async fn ask_replicas(&self, tablet: TabletId, request: ReadRequest, deadline: Instant) -> CqlResult<ReadAnswer> {
+        let (context, table) = (self.context, &self.plan.table);
+        let (consistency, tracing) = (self.parameters.consistency, &self.parameters.tracing);
+        let Some(level) = replicas::level(consistency) else {
+            return Err(replicas::not_yet_replicated("reads at a serial level"));
+        };
+        let shard = &context.shard;
+        // Of one replica any will do: that of this shard needs no detour over bytes.
+        if matches!(level, Level::Count(1) | Level::LocalCount(1))
+            && context.coordinator.is_reader(tablet)
+            && let Some(local) = context.tablets.get(tablet)
+        {
+            let reading = local.rows(request, tracing);
+            let answer = shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout));
+            return answer.map_err(|error| self.failure(error));
+        }
+        let promised = replicas::promised(context, table)?;
+        let demand = Demand { tablet, level, replication: Some(&promised), deadline };
+        tracing.note(|| format!("Reading the replicas of tablet {tablet}"));
+        let notes = |node, events| {
+            tracing.take_in(request::decode_events(events));
+            tracing.note(|| format!("Node {node} has answered"));
+        };
+        let speculation = replicas::speculation(&table.options.speculative_retry);
+        let answer = context.coordinator.read(&demand, &request, speculation, &notes).await;
+        let mut answer = answer.map_err(|error| replicas::read_error(error, table, consistency))?;
+        answer.rows.retain(|(_, row)| table.shows(row));
+        Ok(answer)
     }
 
     fn trace_start(&self, segments: &VecDeque<Segment>) {

@@ -1,7 +1,7 @@
 //! Writes to tablets, of this shard or another, and what their failures mean to a client.
 
 use super::write::Target;
-use super::{Context, Parameters};
+use super::{Context, Parameters, replicas};
 use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::schema::Table;
@@ -11,6 +11,8 @@ use bytes::Bytes;
 use holon_base::{Instant, TabletId};
 use holon_cql::response::WriteType;
 use holon_kernel::{CallError, Verb, join_all};
+use holon_replica::coordinator::Demand;
+use holon_replica::{Level, WriteRequest};
 use holon_store::{Mutation, MutationBuilder};
 use std::collections::BTreeMap;
 
@@ -40,6 +42,9 @@ impl<'a> Sender<'a> {
     }
 
     pub async fn write(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
+        if !self.context.coordinator.is_alone(tablet) {
+            return self.write_replicas(tablet, mutation).await;
+        }
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         let written = match self.context.tablets.get(tablet) {
             Some(local) => {
@@ -49,8 +54,8 @@ impl<'a> Sender<'a> {
             None => {
                 let to = tablet.shard(shard.shards()).0;
                 tracing.note(|| format!("Sending a mutation of {} bytes to shard {to}", mutation.bytes().len()));
-                let payload = request::encode_write(mutation.bytes(), tracing.is_on());
-                let answer = shard.call_tablet(tablet, Verb::APPLY, payload, self.deadline).await;
+                let request = WriteRequest { mutation: mutation.bytes().clone(), noted: tracing.is_on() };
+                let answer = shard.call_tablet(tablet, Verb::APPLY, request.encode(), self.deadline).await;
                 answer.map(|events| {
                     tracing.take_in(request::decode_events(events));
                     tracing.note(|| format!("Shard {to} has acknowledged"));
@@ -60,7 +65,33 @@ impl<'a> Sender<'a> {
         written.map_err(|error| self.failure(error))
     }
 
+    async fn write_replicas(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
+        let consistency = self.parameters.consistency;
+        let level = replicas::level(consistency).unwrap_or(Level::Quorum);
+        let promised = replicas::promised(self.context, self.table)?;
+        let demand = Demand { tablet, level, replication: Some(&promised), deadline: self.deadline };
+        let tracing = &self.parameters.tracing;
+        tracing.note(|| {
+            let bytes = mutation.bytes().len();
+            format!("Sending a mutation of {bytes} bytes to the replicas of tablet {tablet}")
+        });
+        let notes = |node, events| {
+            tracing.take_in(request::decode_events(events));
+            tracing.note(|| format!("Node {node} has acknowledged"));
+        };
+        let bytes = mutation.bytes().clone();
+        let written = self.context.coordinator.write(&demand, bytes, tracing.is_on(), &notes).await;
+        written.map_err(|error| replicas::write_error(error, self.table, consistency, self.write_type))
+    }
+
     pub async fn transact(&self, tablet: TabletId, transaction: Transaction) -> CqlResult<TransactionAnswer> {
+        if !self.context.coordinator.is_alone(tablet) {
+            return Err(replicas::not_yet_replicated(match self.write_type {
+                WriteType::Counter => "counter updates",
+                WriteType::Cas => "conditional updates",
+                _ => "updates of list elements by index or value",
+            }));
+        }
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         tracing.note(|| {
             let (rows, to) = (several(transaction.steps.len(), "row"), tablet.shard(shard.shards()).0);

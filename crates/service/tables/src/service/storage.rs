@@ -1,11 +1,12 @@
 //! The tablets of this shard and the engine under them: how they are opened, stored, and finished after a crash.
 
 use super::TablesService;
-use crate::schema::Durability;
+use crate::schema::{Durability, Table};
 use crate::tablet::{TableTablet, TabletTable, batch_log, storage_options};
 use crate::types::row_key;
 use holon_base::{GroupId, TabletId};
 use holon_kernel::{Tablet, TabletDescriptor};
+use holon_replica::hints;
 use holon_store::{EngineOptions, PurgePolicy, TabletOptions};
 use std::rc::Rc;
 
@@ -25,6 +26,9 @@ impl TablesService {
 
     /// How a tablet is stored. The schema is asked at each compaction, so that a changed `gc_grace_seconds` is seen.
     pub(super) fn tablet_options(&self, tablet: TabletId) -> TabletOptions {
+        if hints::is_hint_tablet(tablet) {
+            return hints::tablet_options();
+        }
         let (me, group) = (self.me.clone(), GroupId(tablet.0 / TabletId::PER_ENTRY_MAX));
         let purge = move |now_seconds: i64| {
             let table = me.upgrade().and_then(|me| me.schema().table_by_group(group).cloned());
@@ -50,9 +54,13 @@ impl TablesService {
         engine.create_tablet(descriptor.id).await.map_err(|error| error.to_string())?;
         let (me, group) = (self.me.clone(), descriptor.group);
         let table = Rc::new(move || me.upgrade()?.table_of(group));
-        let tablet = TableTablet::new(descriptor.id, self.shard.clone(), engine, table);
+        let tablet = TableTablet::new(descriptor.id, self.shard.clone(), engine, self.coordinator.clone(), table);
         self.tablets.insert(tablet.clone());
         Ok(tablet)
+    }
+
+    pub(super) fn table_of_tablet(&self, tablet: TabletId) -> Option<Rc<Table>> {
+        self.schema().table_by_group(GroupId(tablet.0 / TabletId::PER_ENTRY_MAX)).cloned()
     }
 
     /// What a tablet has to know of its table at this moment.
@@ -70,6 +78,11 @@ impl TablesService {
     pub(super) async fn finish_batches(&self) -> Result<(), String> {
         let mut finished = 0;
         for tablet in self.tablets.all() {
+            if !self.coordinator.is_alone(tablet.id()) {
+                // Parts of it live on other nodes, which may be starting too.
+                batch_log::finish_later(&tablet);
+                continue;
+            }
             let replayed = batch_log::replay(&tablet).await;
             finished += replayed.map_err(|error| format!("batches of tablet {}: {error}", tablet.id()))?;
         }

@@ -1,4 +1,4 @@
-//! TRUNCATE: every shard of the node empties its tablets of a table.
+//! TRUNCATE: every shard of every node empties its tablets of a table. All nodes have to answer, as in Cassandra.
 
 use super::{TABLES_SERVICE, TablesService};
 use crate::error::{CqlError, CqlResult};
@@ -18,11 +18,10 @@ impl TablesService {
         payload.put_u64(table.group.0);
         payload.put_u32(table.tablets);
         let (payload, deadline) = (payload.freeze(), self.shard.now() + TRUNCATE_TIMEOUT);
-        let node = self.shard.address().node;
-        let calls = (0..self.shard.shards()).map(|shard| {
-            let to = Address { node, shard: ShardId(shard) };
-            self.shard.call(to, Target::Service(TABLES_SERVICE), TRUNCATE, payload.clone(), deadline)
-        });
+        let calls = self
+            .all_shards()
+            .into_iter()
+            .map(|to| self.shard.call(to, Target::Service(TABLES_SERVICE), TRUNCATE, payload.clone(), deadline));
         for answer in join_all(calls).await {
             answer.map_err(|error| {
                 CqlError::Truncate(match error {
@@ -32,6 +31,15 @@ impl TablesService {
             })?;
         }
         Ok(())
+    }
+
+    /// Of all members, this node among them.
+    fn all_shards(&self) -> Vec<Address> {
+        let nodes = self.shard.map().map(|map| map.nodes()).unwrap_or_default();
+        let own = (self.shard.node(), self.shard.shards());
+        let others = nodes.iter().map(|record| (record.node, record.shards)).filter(|(node, _)| *node != own.0);
+        let all = std::iter::once(own).chain(others);
+        all.flat_map(|(node, shards)| (0..shards).map(move |shard| Address { node, shard: ShardId(shard) })).collect()
     }
 
     pub(super) async fn truncate_here(&self, payload: Bytes) -> Result<Bytes, CallError> {

@@ -6,11 +6,13 @@
 //! or once the first mutation survived a crash, every part of the batch will be seen; before that, none. In between a
 //! reader may see some parts and not yet others: a batch is atomic, not isolated, as in Cassandra.
 
-use super::{TableTablet, refusal, request};
+use super::{TableTablet, refusal};
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId};
-use holon_kernel::{CallError, Shard, Verb};
+use holon_kernel::CallError;
+use holon_replica::coordinator::Demand;
+use holon_replica::{Level, ReplicaError};
 use holon_store::{Cell, CellEntry, Deletion, Durability, KeyRange, Mutation, MutationBuilder, RowPatch, ScanOptions};
 use std::rc::Rc;
 use std::time::Duration;
@@ -85,11 +87,15 @@ pub async fn replay(tablet: &Rc<TableTablet>) -> Result<u64, CallError> {
                     .into_call()
             };
             for (target, mutation) in decode(cell.value.clone()).map_err(unreadable)? {
-                write_part(&shard, target, &mutation).await?;
+                write_part(tablet, target, &mutation).await?;
             }
             let (timestamp, local_seconds) = (cell.timestamp.saturating_add(1), shard.wall().seconds());
             let mutation = removal(&key, Some(Deletion { timestamp, local_seconds }))?;
-            tablet.engine.write(tablet.id, mutation, Durability::Periodic).await.map_err(refusal)?;
+            if tablet.coordinator.is_alone(tablet.id) {
+                tablet.engine.write(tablet.id, mutation, Durability::Periodic).await.map_err(refusal)?;
+            } else {
+                write_part(tablet, tablet.id, mutation.bytes()).await?;
+            }
             batches += 1;
         }
         match page.rest {
@@ -99,24 +105,39 @@ pub async fn replay(tablet: &Rc<TableTablet>) -> Result<u64, CallError> {
     }
 }
 
-async fn write_part(shard: &Shard, target: TabletId, mutation: &Bytes) -> Result<(), CallError> {
-    let deadline = shard.now() + REPLAY_TIMEOUT;
-    match shard.call_tablet(target, Verb::APPLY, request::encode_write(mutation, false), deadline).await {
+/// To a majority of the replicas of its tablet; the others get it or a hint, as with any write.
+async fn write_part(tablet: &TableTablet, target: TabletId, mutation: &Bytes) -> Result<(), CallError> {
+    let deadline = tablet.shard.now() + REPLAY_TIMEOUT;
+    let demand = Demand { tablet: target, level: Level::Quorum, replication: None, deadline };
+    match tablet.coordinator.write(&demand, mutation.clone(), false, &|_, _| ()).await {
         // The table was dropped: so was this part.
-        Ok(_) | Err(CallError::NotHere) => Ok(()),
-        Err(error) => Err(error),
+        Ok(()) | Err(ReplicaError::NoTablet) => Ok(()),
+        Err(ReplicaError::Failed { reason: Some(reason), .. }) => Err(CallError::Failed(reason)),
+        Err(_) => Err(CallError::Timeout),
     }
+}
+
+/// Whether a mutation has the row of a batch in it that may have to be finished from here.
+pub fn begins_in(mutation: &Mutation) -> bool {
+    let rows = mutation.encoded_rows();
+    rows.len() > 1 && rows.last().is_some_and(|(key, _)| key.starts_with(&row_key::ROWS_END))
 }
 
 /// Tries until what was left of batches in this tablet is written. For a coordinator that could not finish one.
 pub fn finish_later(tablet: &Rc<TableTablet>) {
+    if tablet.finishing.replace(true) {
+        return;
+    }
     let (tablet, shard) = (tablet.clone(), tablet.shard.clone());
     let scope = holon_kernel::Scope::Tablet(tablet.id);
     shard.clone().spawn(scope, holon_kernel::Class::Background, async move {
         loop {
             shard.sleep(REPLAY_TIMEOUT).await;
+            // From here on a batch that begins needs another look.
+            tablet.finishing.set(false);
             match replay(&tablet).await {
                 Ok(_) | Err(CallError::NotHere | CallError::Gone) => return,
+                Err(_) if tablet.finishing.replace(true) => return,
                 Err(_) => {}
             }
         }

@@ -17,7 +17,6 @@ pub mod storage_options;
 mod transact;
 
 pub use crate::run::condition::{Condition, ConditionTest, contains};
-pub use request::{ReadAnswer, ReadRequest};
 pub use transact::{ReadOperation, Step, StepCondition, Transaction, TransactionAnswer};
 
 use crate::error::CqlError;
@@ -27,15 +26,11 @@ use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Map, TabletId};
 use holon_kernel::{CallError, LocalFuture, Shard, Tablet};
-use holon_store::{Durability, Engine, KeyRange, Mutation, Row, ScanOptions, StoreError};
+use holon_replica::{Coordinator, ReadAnswer, ReadRequest, serve};
+use holon_store::{Durability, Engine, KeyRange, Mutation, Row, StoreError};
 use locks::Locks;
-use md5::{Digest, Md5};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-
-/// Rows looked at before a read answers with what it has: a stretch of tombstones is then left to the next request,
-/// so that none of them holds the shard for long.
-const EXAMINED_ROWS_MAX: usize = 100_000;
 
 /// The tablets of this shard by id, for coordinators on the same shard.
 #[derive(Clone, Default)]
@@ -75,11 +70,15 @@ pub struct TableTablet {
     id: TabletId,
     shard: Rc<Shard>,
     engine: Engine,
+    /// Writes parts of batches to wherever they belong.
+    coordinator: Rc<Coordinator>,
     /// `None` once the table is dropped.
     table: Rc<dyn Fn() -> Option<TabletTable>>,
     locks: Locks,
     /// The latest timestamp that a transaction was given, microseconds: they never go back, whatever the clock does.
     transacted_at: Cell<i64>,
+    /// Batches that began here will be looked for.
+    finishing: Cell<bool>,
 }
 
 impl TableTablet {
@@ -88,9 +87,19 @@ impl TableTablet {
         id: TabletId,
         shard: Rc<Shard>,
         engine: Engine,
+        coordinator: Rc<Coordinator>,
         table: Rc<dyn Fn() -> Option<TabletTable>>,
     ) -> Rc<TableTablet> {
-        Rc::new(TableTablet { id, shard, engine, table, locks: Locks::default(), transacted_at: Cell::new(i64::MIN) })
+        Rc::new(TableTablet {
+            id,
+            shard,
+            engine,
+            coordinator,
+            table,
+            locks: Locks::default(),
+            transacted_at: Cell::new(i64::MIN),
+            finishing: Cell::new(false),
+        })
     }
 
     pub fn id(&self) -> TabletId {
@@ -141,20 +150,23 @@ impl TableTablet {
     async fn read_rows(&self, request: ReadRequest) -> Result<ReadAnswer, CallError> {
         let table = (self.table)();
         let shows = |row: &Row| table.as_ref().is_none_or(|known| known.table.shows(row));
+        if request.full {
+            // What is not shown is merged and repaired like everything else.
+            return serve::read(&self.engine, self.id, request).await.map_err(refusal);
+        }
         if let [range] = request.ranges.as_slice()
             && let Some(key) = single_key(range)
         {
             let row = self.engine.get(self.id, &key, request.now_seconds).await.map_err(refusal)?;
             let rows = row.filter(shows).map(|row| (key, row)).into_iter().collect();
-            return Ok(ReadAnswer { rows, rest: Vec::new() });
+            return Ok(ReadAnswer { rows, ..ReadAnswer::default() });
         }
         if let Some(most) = request.per_partition_max {
             return self.rows_of_partitions(request, most as usize, shows).await;
         }
-        let options = scan_options(&request);
-        let (mut page, rest) = self.engine.read_ranges(self.id, request.ranges, options).await.map_err(refusal)?;
-        page.rows.retain(|(_, row)| shows(row));
-        Ok(ReadAnswer { rows: page.rows, rest })
+        let mut answer = serve::read(&self.engine, self.id, request).await.map_err(refusal)?;
+        answer.rows.retain(|(_, row)| shows(row));
+        Ok(answer)
     }
 
     /// At most `most` rows of each partition (static rows not counted): the rest of a partition is jumped over, not
@@ -171,7 +183,7 @@ impl TableTablet {
         let mut partition: Bytes = Bytes::new();
         let mut taken = 0;
         while let Some(range) = ranges.pop_front() {
-            let mut options = scan_options(&request);
+            let mut options = serve::scan_options(&request);
             let left = options.rows_max.saturating_sub(rows.len());
             // Partitions are small or large; a few rows more than wanted tell which at little cost.
             options.rows_max = left.min(most.saturating_mul(2).clamp(2, 256));
@@ -205,7 +217,7 @@ impl TableTablet {
             };
             ranges.extend_front_if(rest);
         }
-        Ok(ReadAnswer { rows, rest: ranges.into() })
+        Ok(ReadAnswer { rows, rest: ranges.into(), ..ReadAnswer::default() })
     }
 
     /// Reads, tests, and writes if the tests hold, with no other transaction of the partition between. Goes on when the
@@ -237,11 +249,16 @@ impl TableTablet {
         match request::decode_apply(bytes).map_err(malformed)? {
             request::Apply::Write { mutation, traced } => {
                 let mutation = Mutation::decode(mutation).map_err(refusal)?;
-                if !traced {
-                    return self.write(mutation, &Tracing::off()).await.map(|()| Bytes::new());
-                }
-                let tracing = Tracing::on(&self.shard);
+                let begins_batch = batch_log::begins_in(&mutation);
+                let tracing = if traced { Tracing::on(&self.shard) } else { Tracing::off() };
                 self.write(mutation, &tracing).await?;
+                if begins_batch {
+                    // If its coordinator does not live to finish it.
+                    batch_log::finish_later(&self);
+                }
+                if !traced {
+                    return Ok(Bytes::new());
+                }
                 Ok(request::encode_events(&tracing.into_events()))
             }
             request::Apply::Transact(transaction) => self.transact(transaction).await.map(|answer| answer.encode()),
@@ -254,24 +271,8 @@ impl TableTablet {
 
     async fn answer_digest(&self, bytes: Bytes) -> Result<Bytes, CallError> {
         let request = ReadRequest::decode(bytes).map_err(malformed)?;
-        let mut hash = Md5::new();
-        let mut ranges = request.ranges.clone();
-        while !ranges.is_empty() {
-            let options = ScanOptions { keep_tombstones: true, ..scan_options(&request) };
-            let (page, rest) = self.engine.read_ranges(self.id, ranges, options).await.map_err(refusal)?;
-            for (key, row) in &page.rows {
-                hash.update(key);
-                hash.update(holon_store::row_bytes(row));
-            }
-            for range in &page.ranges {
-                hash.update(&range.start);
-                hash.update(&range.end);
-                hash.update(range.deletion.timestamp.to_be_bytes());
-            }
-            ranges = rest;
-            self.shard.yield_now().await;
-        }
-        Ok(Bytes::copy_from_slice(&hash.finalize()))
+        let digest = serve::read_digest(&self.engine, self.id, request).await.map_err(refusal)?;
+        Ok(Bytes::copy_from_slice(&digest.to_be_bytes()))
     }
 }
 
@@ -284,18 +285,6 @@ impl ExtendFront for std::collections::VecDeque<KeyRange> {
         if let Some(range) = range.filter(|range| !range.is_empty()) {
             self.push_front(range);
         }
-    }
-}
-
-fn scan_options(request: &ReadRequest) -> ScanOptions {
-    ScanOptions {
-        reverse: request.reverse,
-        rows_max: request.rows_max as usize,
-        bytes_max: request.bytes_max as usize,
-        examined_max: (request.examined_max as usize).min(EXAMINED_ROWS_MAX),
-        now_seconds: request.now_seconds,
-        keep_tombstones: false,
-        one_prefix: request.one_partition,
     }
 }
 
@@ -328,9 +317,10 @@ impl Tablet for TableTablet {
     fn read(self: Rc<Self>, request: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async move {
             let request = ReadRequest::decode(request).map_err(malformed)?;
-            let tracing = if request.traced { Tracing::on(&self.shard) } else { Tracing::off() };
+            let tracing = if request.noted { Tracing::on(&self.shard) } else { Tracing::off() };
             let answer = self.rows(request, &tracing).await?;
-            Ok(answer.encode(&tracing.into_events()))
+            let notes = request::encode_events(&tracing.into_events());
+            Ok(answer.encode(&notes))
         })
     }
 

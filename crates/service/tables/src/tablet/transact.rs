@@ -3,7 +3,7 @@
 //! A condition holds of what is read under the partition's lock, and the write is stamped under it, later than
 //! everything that was read: what is applied is therefore seen by the next transaction, in the order of the locks.
 
-use super::{TableTablet, refusal, request};
+use super::{TableTablet, refusal};
 use crate::error::CqlError;
 use crate::run::condition::Condition;
 use crate::schema::Table;
@@ -242,7 +242,7 @@ impl ReadOperation {
 impl TransactionAnswer {
     pub fn encode(&self) -> Bytes {
         let mut out = ByteWriter::new();
-        request::put_version(&mut out);
+        holon_replica::message::put_version(&mut out);
         out.put_u8(self.applied.into());
         out.put_varint(self.rows.len() as u64);
         for (key, row) in &self.rows {
@@ -257,7 +257,7 @@ impl TransactionAnswer {
 
     pub fn decode(bytes: Bytes) -> Result<TransactionAnswer, ShortInput> {
         let mut input = ByteReader::new(bytes);
-        request::version(&mut input)?;
+        holon_replica::message::check_version(&mut input)?;
         let applied = input.u8()? != 0;
         let mut rows = Vec::new();
         for _ in 0..input.count()? {

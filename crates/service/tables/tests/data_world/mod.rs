@@ -11,7 +11,9 @@ use holon_cql::response::ResultResponse;
 use holon_cql::{BoundValue, Consistency, CqlType, EncodedRows, Rows, Version};
 use holon_cql_language::ast::Statement;
 use holon_cql_language::parse_statement;
+use holon_kernel::Shard;
 use holon_kernel::testing::{MemoryDisk, TestShard};
+use holon_replica::Coordinator;
 use holon_store::{Durability, Engine, EngineOptions, PurgePolicy, TabletOptions};
 use holon_tables::ddl::{self, Ddl, DdlContext};
 use holon_tables::error::CqlError;
@@ -54,6 +56,10 @@ fn engine_options(boot: u32) -> EngineOptions {
         ..TabletOptions::default()
     });
     options
+}
+
+fn coordinator(shard: &Rc<Shard>) -> Rc<Coordinator> {
+    Coordinator::new(shard, "datacenter1".into())
 }
 
 impl World {
@@ -103,7 +109,13 @@ impl World {
             let table = machine.schema().table_by_group(group)?.clone();
             Some(TabletTable { table, durability: Durability::Sync })
         };
-        let tablet = TableTablet::new(id, self.test.shard.clone(), self.engine.clone(), Rc::new(table));
+        let tablet = TableTablet::new(
+            id,
+            self.test.shard.clone(),
+            self.engine.clone(),
+            coordinator(&self.test.shard),
+            Rc::new(table),
+        );
         self.test.shard.insert_tablet(id, tablet.clone());
         self.tablets.insert(tablet);
     }
@@ -133,6 +145,7 @@ impl World {
                 };
                 Box::pin(std::future::ready(rows))
             }),
+            coordinator: coordinator(&self.test.shard),
             data_center: "datacenter1".into(),
         }
     }

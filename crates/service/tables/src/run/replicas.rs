@@ -1,0 +1,127 @@
+//! Between the language's consistency levels and errors and those of [`holon_replica`].
+
+use super::Context;
+use crate::error::{CqlError, CqlResult};
+use crate::schema::{SpeculativeRetry, Table};
+use holon_cql::Consistency;
+use holon_cql::response::WriteType;
+use holon_kernel::Replication;
+use holon_replica::{Level, ReplicaError, Speculation};
+use std::time::Duration;
+
+/// What replicas are asked for. `None`: a level of transactions.
+pub fn level(consistency: Consistency) -> Option<Level> {
+    Some(match consistency {
+        Consistency::Any => Level::Any,
+        Consistency::One => Level::Count(1),
+        Consistency::Two => Level::Count(2),
+        Consistency::Three => Level::Count(3),
+        Consistency::Quorum => Level::Quorum,
+        Consistency::All => Level::All,
+        Consistency::LocalOne => Level::LocalCount(1),
+        Consistency::LocalQuorum => Level::LocalQuorum,
+        Consistency::EachQuorum => Level::EachQuorum,
+        Consistency::Serial | Consistency::LocalSerial => return None,
+    })
+}
+
+/// What a table's keyspace promises, as it is now.
+///
+/// # Errors
+/// The keyspace is gone.
+pub fn promised(context: &Context, table: &Table) -> CqlResult<Replication> {
+    let keyspace = context.schema.keyspace(&table.keyspace);
+    let keyspace = keyspace.ok_or_else(|| CqlError::unknown_keyspace(&table.keyspace))?;
+    Ok(keyspace.replication.placed())
+}
+
+/// When a read turns to a further replica.
+pub fn speculation(option: &SpeculativeRetry) -> Speculation {
+    let text = option.0.to_ascii_lowercase();
+    let number = |suffix: &str| text.strip_suffix(suffix).and_then(|number| number.trim().parse::<f64>().ok());
+    if text == "never" || text == "none" {
+        Speculation::Never
+    } else if text == "always" {
+        Speculation::Always
+    } else if let Some(millis) = number("ms").filter(|millis| millis.is_finite() && *millis >= 0.0) {
+        Speculation::After(Duration::from_secs_f64(millis / 1000.0))
+    } else {
+        // Of MIN(99p, 50ms) and its like the percentile is what adapts.
+        let percent = number("percentile").or_else(|| number("p")).unwrap_or(99.0);
+        Speculation::Percentile((percent / 100.0).clamp(0.0, 1.0))
+    }
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+pub fn write_error(error: ReplicaError, table: &Table, consistency: Consistency, write_type: WriteType) -> CqlError {
+    match error {
+        ReplicaError::Unavailable { required, alive } => {
+            CqlError::Unavailable { consistency, required: small(required), alive: small(alive) }
+        }
+        ReplicaError::Timeout { received, required, .. } => {
+            CqlError::WriteTimeout { consistency, received: small(received), required: small(required), write_type }
+        }
+        ReplicaError::Failed { received, required, failures, .. } => CqlError::WriteFailure {
+            consistency,
+            received: small(received),
+            required: small(required),
+            failures: small(failures),
+            write_type,
+        },
+        ReplicaError::Overloaded => {
+            CqlError::overloaded("writes are ahead of the disks of the replicas; nothing was written, try again later")
+        }
+        ReplicaError::NoTablet => CqlError::unknown_table(&table.name),
+    }
+}
+
+pub fn read_error(error: ReplicaError, table: &Table, consistency: Consistency) -> CqlError {
+    match error {
+        ReplicaError::Unavailable { required, alive } => {
+            CqlError::Unavailable { consistency, required: small(required), alive: small(alive) }
+        }
+        ReplicaError::Timeout { received, required, data } => CqlError::ReadTimeout {
+            consistency,
+            received: small(received),
+            required: small(required),
+            data_present: data,
+        },
+        ReplicaError::Failed { received, required, failures, .. } => CqlError::ReadFailure {
+            consistency,
+            received: small(received),
+            required: small(required),
+            failures: small(failures),
+            data_present: false,
+        },
+        ReplicaError::Overloaded => {
+            CqlError::overloaded("too many reads are in flight on the replicas; try again later")
+        }
+        ReplicaError::NoTablet => CqlError::unknown_table(&table.name),
+    }
+}
+
+/// Operations that read before they write, and reads that have to see them in order.
+pub fn not_yet_replicated(what: &str) -> CqlError {
+    CqlError::Invalid(format!(
+        "{what} cannot be done yet on tables with more than one replica: use a keyspace with replication factor 1"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speculative_retry_is_understood() {
+        let of = |text: &str| speculation(&SpeculativeRetry(text.to_string()));
+        assert_eq!(of("99p"), Speculation::Percentile(0.99));
+        assert_eq!(of("95.5PERCENTILE"), Speculation::Percentile(0.955));
+        assert_eq!(of("10ms"), Speculation::After(Duration::from_millis(10)));
+        assert_eq!(of("ALWAYS"), Speculation::Always);
+        assert_eq!(of("NEVER"), Speculation::Never);
+        assert_eq!(of("MIN(90p,50ms)"), Speculation::Percentile(0.99));
+    }
+}
