@@ -12,7 +12,7 @@ use crate::level::{Level, Places, Quota};
 use crate::limits::REROUTE_PAUSE;
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, TabletId};
-use holon_kernel::{CallError, NodeRecord, Replicas, Replication, Shard};
+use holon_kernel::{NodeRecord, Replicas, Replication, Shard};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -194,9 +194,4 @@ impl Places for Map {
     fn own_data_center(&self) -> &str {
         &self.own
     }
-}
-
-/// What became of a request to one replica, as far as the others are concerned.
-fn is_unknown(error: &CallError) -> bool {
-    matches!(error, CallError::Timeout | CallError::Gone)
 }

@@ -17,6 +17,7 @@
 
 mod check;
 pub mod client;
+mod cluster_workload;
 mod history;
 mod operation;
 mod register;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use holon_base::{Random, Wall};
 use std::fmt;
 
+pub use cluster_workload::ClusterWorkload;
 pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 
 /// Something that talks to a node and knows what it may answer.

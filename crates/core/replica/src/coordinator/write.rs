@@ -1,12 +1,17 @@
 //! Writes: to all replicas at once, answered when the level is met.
+//!
+//! Hints are left only for writes that were acknowledged: of another nothing is promised, and "nothing was done" must stay
+//! true.
 
-use super::{Coordinator, Demand, ReplicaError, is_unknown};
+use super::{Coordinator, Demand, ReplicaError};
 use crate::gather::Gather;
+use crate::hints::HintStore;
 use crate::level::{Level, Quota};
 use crate::message::WriteRequest;
 use bytes::Bytes;
 use holon_base::{NodeId, TabletId};
-use holon_kernel::{CallError, Verb};
+use holon_kernel::{CallError, Class, Scope, Shard, Verb};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -17,6 +22,7 @@ struct Tally {
     under_way: BTreeSet<NodeId>,
     overloaded: usize,
     failed: usize,
+    unknown: usize,
     outdated: bool,
     reason: Option<Bytes>,
 }
@@ -35,7 +41,7 @@ impl Tally {
                 self.failed += 1;
                 self.reason.get_or_insert(reason);
             }
-            Err(CallError::Timeout | CallError::Gone) => {}
+            Err(CallError::Timeout | CallError::Gone) => self.unknown += 1,
         }
     }
 
@@ -48,17 +54,67 @@ impl Tally {
         quotas.iter().all(|quota| quota.is_met(hopeful))
     }
 
-    fn error(self, quotas: &[Quota]) -> ReplicaError {
+    /// Some replica has it, or may have it.
+    fn may_be_written(&self) -> bool {
+        let certainly_not = self.acknowledged.is_empty() && self.under_way.is_empty();
+        !certainly_not || self.failed + self.unknown > 0
+    }
+
+    fn error(self, quotas: &[Quota], earlier: bool) -> ReplicaError {
         let short = quotas.iter().find(|quota| !quota.is_met(|node| self.acknowledged.contains(&node)));
         let (required, received) =
             short.map_or((0, 0), |short| (short.needed(), short.count(|node| self.acknowledged.contains(&node))));
-        if self.acknowledged.is_empty() && self.overloaded > 0 && self.under_way.is_empty() && self.failed == 0 {
+        if self.overloaded > 0 && !self.may_be_written() && !earlier {
             return ReplicaError::Overloaded;
         }
         match self.failed + self.overloaded {
             0 => ReplicaError::Timeout { received, required, data: false },
             failures => ReplicaError::Failed { received, required, failures, reason: self.reason },
         }
+    }
+}
+
+/// Replicas that missed a write, until it is known whether they are to have a hint.
+struct Missed {
+    shard: Rc<Shard>,
+    hints: Option<Rc<HintStore>>,
+    tablet: TabletId,
+    mutation: Bytes,
+    acknowledged: Cell<bool>,
+    nodes: RefCell<Vec<NodeId>>,
+}
+
+impl Missed {
+    async fn by(&self, node: NodeId) {
+        match &self.hints {
+            Some(hints) if self.acknowledged.get() => drop(hints.keep(node, self.tablet, self.mutation.clone()).await),
+            _ => self.nodes.borrow_mut().push(node),
+        }
+    }
+
+    /// The write is acknowledged: whoever has missed it, or will, gets it later.
+    fn acknowledge(self: &Rc<Self>) {
+        self.acknowledged.set(true);
+        let nodes = self.nodes.take();
+        if nodes.is_empty() || self.hints.is_none() {
+            return;
+        }
+        let me = self.clone();
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            for node in nodes {
+                me.by(node).await;
+            }
+        });
+    }
+
+    /// Instead of any replica; false if no hint could be kept.
+    async fn all(&self, nodes: impl Iterator<Item = NodeId>) -> bool {
+        let Some(hints) = &self.hints else { return false };
+        let mut kept = false;
+        for node in nodes {
+            kept |= hints.keep(node, self.tablet, self.mutation.clone()).await;
+        }
+        kept
     }
 }
 
@@ -76,24 +132,37 @@ impl Coordinator {
         notes: &dyn Fn(NodeId, Bytes),
     ) -> Result<(), ReplicaError> {
         let payload = WriteRequest { mutation: mutation.clone(), noted }.encode();
+        // An earlier attempt, by an older map, may have been written somewhere.
+        let mut earlier = false;
         loop {
             let replicas = self.shard.replicas(demand.tablet);
             if replicas.readers.is_empty() {
                 return Err(ReplicaError::NoTablet);
             }
             let quotas = self.quotas(&replicas, demand);
-            let any = demand.level == Level::Any && self.hints().is_some();
-            if !any {
-                self.check_alive(&quotas)?;
+            let hints = self.hints();
+            let any = demand.level == Level::Any && hints.is_some();
+            if let Err(error) = self.check_alive(&quotas)
+                && !any
+            {
+                return Err(if earlier { Tally::default().error(&quotas, true) } else { error });
             }
+            let missed = Rc::new(Missed {
+                shard: self.shard.clone(),
+                hints,
+                tablet: demand.tablet,
+                mutation: mutation.clone(),
+                acknowledged: Cell::new(false),
+                nodes: RefCell::default(),
+            });
             let gather = Gather::new(&self.shard);
             let mut tally = Tally::default();
             for node in replicas.writers() {
                 if self.shard.is_alive(node) {
                     tally.under_way.insert(node);
-                    gather.begin(node, self.send(node, demand, payload.clone(), mutation.clone()));
+                    gather.begin(node, self.send(node, demand, payload.clone(), missed.clone()));
                 } else {
-                    self.hint_later(node, demand.tablet, &mutation);
+                    missed.nodes.borrow_mut().push(node);
                 }
             }
             while !tally.is_met(&quotas) && tally.may_be_met(&quotas) {
@@ -101,53 +170,38 @@ impl Coordinator {
                 tally.add(node, outcome, notes);
             }
             if tally.is_met(&quotas) {
+                missed.acknowledge();
                 return Ok(());
             }
             if tally.outdated && self.wait_for_map(demand.deadline).await {
-                continue; // the same mutation with the same timestamps: written twice is written once
+                // The same mutation with the same timestamps: written twice is written once.
+                earlier |= tally.may_be_written();
+                continue;
             }
-            if any && self.hint_all(replicas.writers(), demand.tablet, &mutation).await {
+            if any && missed.all(replicas.writers()).await {
                 return Ok(());
             }
-            return Err(tally.error(&quotas));
+            return Err(tally.error(&quotas, earlier));
         }
     }
 
-    /// One replica's part, with a hint if it may have missed it.
+    /// One replica's part.
     fn send(
         &self,
         node: NodeId,
         demand: &Demand<'_>,
         payload: Bytes,
-        mutation: Bytes,
+        missed: Rc<Missed>,
     ) -> impl Future<Output = Result<Bytes, CallError>> + 'static {
-        let (shard, hints) = (self.shard.clone(), self.hints());
+        let shard = self.shard.clone();
         let (tablet, deadline) = (demand.tablet, demand.deadline);
         async move {
             let outcome = shard.call_replica(node, tablet, Verb::APPLY, payload, deadline).await;
-            let missed = matches!(&outcome, Err(error) if is_unknown(error) || *error == CallError::Overloaded);
-            if let Some(hints) = hints.filter(|_| missed && node != shard.node()) {
-                hints.keep(node, tablet, mutation).await;
+            let is_missing = matches!(outcome, Err(CallError::Timeout | CallError::Gone | CallError::Overloaded));
+            if is_missing && node != shard.node() {
+                missed.by(node).await;
             }
             outcome
         }
-    }
-
-    fn hint_later(&self, node: NodeId, tablet: TabletId, mutation: &Bytes) {
-        let Some(hints) = self.hints() else { return };
-        let mutation = mutation.clone();
-        let work = async move {
-            hints.keep(node, tablet, mutation).await;
-        };
-        self.shard.spawn(holon_kernel::Scope::Node, holon_kernel::Class::Foreground, work);
-    }
-
-    async fn hint_all(&self, nodes: impl Iterator<Item = NodeId>, tablet: TabletId, mutation: &Bytes) -> bool {
-        let Some(hints): Option<Rc<_>> = self.hints() else { return false };
-        let mut kept = false;
-        for node in nodes {
-            kept |= hints.keep(node, tablet, mutation.clone()).await;
-        }
-        kept
     }
 }

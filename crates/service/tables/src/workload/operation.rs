@@ -5,7 +5,7 @@ use super::register;
 use super::shape::{KEYSPACE, Shape};
 use bytes::Bytes;
 use holon_cql::request::{Batch, BatchKind, BatchQuery, BatchStatement, Execute, Prepare, Query, QueryParameters};
-use holon_cql::{Consistency, Request, Version};
+use holon_cql::{Consistency, Request, Rows, Version};
 
 /// A partition of one of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,5 +135,20 @@ pub fn describe(request: &Request) -> String {
             format!("BATCH {}", texts.collect::<Vec<_>>().join("; "))
         }
         other => format!("{other:?}"),
+    }
+}
+
+pub trait Named {
+    /// The rows with the names of their columns.
+    fn named(&self) -> Vec<NamedRow>;
+}
+
+impl Named for Rows {
+    fn named(&self) -> Vec<NamedRow> {
+        let names = |row: &Vec<Option<Bytes>>| {
+            let columns = self.metadata.columns.iter().map(|column| column.name.clone());
+            columns.zip(row.iter().cloned()).collect()
+        };
+        self.rows.iter().map(names).collect()
     }
 }

@@ -3,7 +3,7 @@
 use super::{Scan, TablesWorkload, scan_statement};
 use crate::workload::check;
 use crate::workload::history::{Outcome, UNCERTAIN_MAX};
-use crate::workload::operation::{self, NamedRow, Operation, Place, Read};
+use crate::workload::operation::{self, Named, NamedRow, Operation, Place, Read};
 use crate::workload::register::Register;
 use crate::workload::shape::SHAPES;
 use bytes::Bytes;
@@ -208,21 +208,6 @@ fn rows_of(result: ResultResponse) -> Result<Rows, String> {
     match result {
         ResultResponse::Rows(rows) => Ok(rows),
         other => Err(format!("{other:?} instead of rows")),
-    }
-}
-
-trait Named {
-    /// The rows with the names of their columns.
-    fn named(&self) -> Vec<NamedRow>;
-}
-
-impl Named for Rows {
-    fn named(&self) -> Vec<NamedRow> {
-        let names = |row: &Vec<Option<Bytes>>| {
-            let columns = self.metadata.columns.iter().map(|column| column.name.clone());
-            columns.zip(row.iter().cloned()).collect()
-        };
-        self.rows.iter().map(names).collect()
     }
 }
 

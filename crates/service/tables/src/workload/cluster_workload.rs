@@ -1,0 +1,549 @@
+//! A workload for several nodes: rows written and read at several consistency levels through any node, and what each read may
+//! show.
+//!
+//! Timestamps are the workload's own and never the same twice, so each row is a register in which the write with the latest
+//! timestamp wins. What is checked, for each row:
+//!
+//! - A read at a level whose replicas meet those of an acknowledged write shows this write or a later one
+//!   (*read your quorum writes*); and what such a read has shown, no later one goes behind (*monotonic*).
+//! - A read at any level shows nothing that was not written; what was refused with "nothing was done" was not.
+//! - At the end, when all faults are over: every row reads the same at every level and through every node.
+//! - Both parts of a logged batch are there at the end, or neither, if nothing later hides it.
+
+use super::client::Client;
+use super::{Violation, Workload};
+use crate::workload::operation::{Named, NamedRow, batch, describe};
+use bytes::Bytes;
+use holon_base::{Random, Wall};
+use holon_cql::request::{Batch, BatchKind, Query, QueryParameters};
+use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
+use holon_cql::{Consistency, Request, Response, Version};
+use std::collections::{BTreeMap, BTreeSet};
+
+const KEYSPACE: &str = "holon_cluster";
+const PARTITIONS: i32 = 8;
+const ROWS: i32 = 4;
+
+type Key = (i32, i32);
+
+/// What is known of one row. A value of `None` is a deletion.
+#[derive(Clone, Debug, Default)]
+struct Register {
+    /// By timestamp; without those of which is known that they did not happen.
+    attempted: BTreeMap<i64, Option<i64>>,
+    /// Any read at a majority has to show this write or a later one; 0: not even that there is anything.
+    floor: i64,
+}
+
+impl Register {
+    fn show(&self, value: Option<(i64, i64)>, floor: i64) -> Result<i64, String> {
+        match value {
+            Some((value, timestamp)) => match self.attempted.get(&timestamp) {
+                Some(Some(written)) if *written == value && timestamp >= floor => Ok(timestamp),
+                Some(Some(written)) if *written == value => {
+                    Err(format!("shows the write at {timestamp}, after that at {floor} was acknowledged or seen"))
+                }
+                other => Err(format!("shows {value} written at {timestamp}, where the model has {other:?}")),
+            },
+            None if floor == 0 => Ok(0),
+            None => {
+                let deleted = self.attempted.range(floor..).find(|(_, value)| value.is_none());
+                let deleted = deleted.map(|(timestamp, _)| *timestamp);
+                deleted.ok_or_else(|| format!("shows nothing, after the write at {floor} was acknowledged or seen"))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Startup,
+    Setup(usize),
+    Write { keys: Vec<Key>, timestamp: i64, is_strong: bool },
+    Read { keys: Vec<Key>, floors: BTreeMap<Key, i64>, is_strong: bool, pages: Pages },
+}
+
+#[derive(Clone, Debug)]
+struct Pages {
+    statement: String,
+    consistency: Consistency,
+    page_size: Option<i32>,
+    rows: Vec<NamedRow>,
+}
+
+struct Connection {
+    client: Client,
+    is_ready: bool,
+    doing: Option<(Operation, String)>,
+    next: Option<(Operation, Request)>,
+    /// What is still to be read at the end.
+    left: Vec<(Consistency, i32)>,
+}
+
+/// What the end of a run goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Working,
+    /// Everything at QUORUM, then at ALL: which brings all replicas up to date …
+    Settling,
+    /// … so that every node shows the same at ONE.
+    Comparing,
+}
+
+pub struct ClusterWorkload {
+    connections: Vec<Connection>,
+    rows: BTreeMap<Key, Register>,
+    batches: Vec<(i64, Vec<Key>)>,
+    last_timestamp: i64,
+    next_value: i64,
+    set_up: usize,
+    stage: Stage,
+    factor: u32,
+    settled: BTreeMap<Key, Option<(i64, i64)>>,
+    figures: BTreeMap<&'static str, u64>,
+}
+
+fn setup(factor: u32) -> [String; 2] {
+    let replication = format!("{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}");
+    [
+        format!("CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = {replication}"),
+        format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.t (k int, c int, v bigint, PRIMARY KEY (k, c))"),
+    ]
+}
+
+fn int(row: &NamedRow, name: &str) -> Option<i64> {
+    let bytes = row.iter().find(|(column, _)| **column == *name)?.1.as_ref()?;
+    match bytes.len() {
+        4 => bytes.first_chunk::<4>().map(|bytes| i32::from_be_bytes(*bytes).into()),
+        _ => bytes.first_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes)),
+    }
+}
+
+impl ClusterWorkload {
+    /// `factor`: replicas of each partition.
+    pub fn new(connections: usize, factor: u32) -> ClusterWorkload {
+        let connection = || Connection {
+            client: Client::new(Version::V5, None),
+            is_ready: false,
+            doing: None,
+            next: None,
+            left: Vec::new(),
+        };
+        ClusterWorkload {
+            connections: (0..connections).map(|_| connection()).collect(),
+            rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), Register::default()))).collect(),
+            batches: Vec::new(),
+            last_timestamp: 0,
+            next_value: 0,
+            set_up: 0,
+            stage: Stage::Working,
+            factor,
+            settled: BTreeMap::new(),
+            figures: BTreeMap::new(),
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.figures.entry(what).or_default() += 1;
+    }
+
+    fn timestamp(&mut self, wall: Wall) -> i64 {
+        self.last_timestamp = wall.micros().max(self.last_timestamp + 1);
+        self.last_timestamp
+    }
+
+    fn attempt(&mut self, keys: &[Key], timestamp: i64, value: Option<i64>) {
+        for key in keys {
+            self.rows.entry(*key).or_default().attempted.insert(timestamp, value);
+        }
+    }
+
+    fn write(&mut self, random: &mut Random, wall: Wall) -> (Operation, Request) {
+        let timestamp = self.timestamp(wall);
+        self.next_value += 1;
+        let value = self.next_value;
+        let (k, c) = (random.below(PARTITIONS as u64) as i32, random.below(ROWS as u64) as i32);
+        let consistency = match random.below(10) {
+            0 => Consistency::One,
+            1 => Consistency::Any,
+            2 => Consistency::All,
+            3 => Consistency::LocalQuorum,
+            4 => Consistency::EachQuorum,
+            _ => Consistency::Quorum,
+        };
+        let is_strong = !matches!(consistency, Consistency::One | Consistency::Any);
+        let insert =
+            |k: i32, c: i32, value: i64| format!("INSERT INTO {KEYSPACE}.t (k, c, v) VALUES ({k}, {c}, {value})");
+        let query = |statement: String| {
+            let parameters = QueryParameters { timestamp_us: Some(timestamp), ..QueryParameters::new(consistency) };
+            Request::Query(Query { statement, parameters })
+        };
+        let (keys, request) = match random.below(20) {
+            0 => {
+                let keys: Vec<Key> = (0..ROWS).map(|c| (k, c)).collect();
+                self.attempt(&keys, timestamp, None);
+                self.count("partitions deleted");
+                (keys, query(format!("DELETE FROM {KEYSPACE}.t WHERE k = {k}")))
+            }
+            1 => {
+                let keys: Vec<Key> = (c..ROWS).map(|c| (k, c)).collect();
+                self.attempt(&keys, timestamp, None);
+                self.count("slices deleted");
+                (keys, query(format!("DELETE FROM {KEYSPACE}.t WHERE k = {k} AND c >= {c}")))
+            }
+            2..=3 => {
+                self.attempt(&[(k, c)], timestamp, None);
+                self.count("rows deleted");
+                (vec![(k, c)], query(format!("DELETE FROM {KEYSPACE}.t WHERE k = {k} AND c = {c}")))
+            }
+            4..=5 => {
+                let keys = vec![(k, c), ((k + 1) % PARTITIONS, c)];
+                self.attempt(&keys, timestamp, Some(value));
+                self.count("batches");
+                self.batches.push((timestamp, keys.clone()));
+                let statements = keys.iter().map(|(k, c)| insert(*k, *c, value)).collect();
+                let Request::Batch(made) = batch(BatchKind::Logged, statements, timestamp) else {
+                    return (Operation::Startup, query(String::new())); // `batch` makes batches
+                };
+                (keys, Request::Batch(Batch { consistency, ..made }))
+            }
+            _ => {
+                self.attempt(&[(k, c)], timestamp, Some(value));
+                (vec![(k, c)], query(insert(k, c, value)))
+            }
+        };
+        self.count("writes");
+        (Operation::Write { keys, timestamp, is_strong }, request)
+    }
+
+    fn read(&mut self, random: &mut Random) -> (Operation, Request) {
+        let k = random.below(PARTITIONS as u64) as i32;
+        let consistency = match random.below(10) {
+            0 => Consistency::One,
+            1 => Consistency::LocalOne,
+            2 => Consistency::All,
+            3 => Consistency::LocalQuorum,
+            _ => Consistency::Quorum,
+        };
+        let page_size = random.chance(1, 3).then(|| random.range(1, 4) as i32);
+        let c = random.below(ROWS as u64) as i32;
+        match random.below(10) {
+            0 => {
+                self.count("scans");
+                self.read_of(None, "", consistency, page_size, |_| true)
+            }
+            1..=4 => self.read_of(Some(k), &format!(" AND c = {c}"), consistency, page_size, |at| at == c),
+            5 => self.read_of(Some(k), " ORDER BY c DESC", consistency, page_size, |_| true),
+            6 => self.read_of(Some(k), &format!(" AND c > {c}"), consistency, page_size, |at| at > c),
+            _ => self.read_of(Some(k), "", consistency, page_size, |_| true),
+        }
+    }
+
+    fn read_of(
+        &mut self,
+        k: Option<i32>,
+        more: &str,
+        consistency: Consistency,
+        page_size: Option<i32>,
+        covers: impl Fn(i32) -> bool,
+    ) -> (Operation, Request) {
+        self.count("reads");
+        let of = k.map(|k| format!(" WHERE k = {k}{more}")).unwrap_or_default();
+        let statement = format!("SELECT k, c, v, writetime(v) AS w FROM {KEYSPACE}.t{of}");
+        let is_strong = !matches!(consistency, Consistency::One | Consistency::LocalOne);
+        let keys: Vec<Key> =
+            self.rows.keys().copied().filter(|key| k.is_none_or(|k| key.0 == k) && covers(key.1)).collect();
+        let floor = |key: &Key| (*key, if is_strong { self.rows[key].floor } else { 0 });
+        let floors = keys.iter().map(floor).collect();
+        let pages = Pages { statement, consistency, page_size, rows: Vec::new() };
+        let request = page_request(&pages, None);
+        (Operation::Read { keys, floors, is_strong, pages }, request)
+    }
+
+    fn answered(&mut self, number: usize, operation: Operation, response: Response) -> Result<(), String> {
+        let result = match response {
+            Response::Ready if matches!(operation, Operation::Startup) => {
+                self.connections[number].is_ready = true;
+                return Ok(());
+            }
+            Response::Result(result) => result,
+            Response::Error(error) => return self.failed(number, operation, &error),
+            other => return Err(format!("{other:?} is no answer to it")),
+        };
+        match operation {
+            Operation::Startup => return Err("a result answers STARTUP".to_string()),
+            Operation::Setup(step) => self.set_up = self.set_up.max(step + 1),
+            Operation::Write { keys, timestamp, is_strong } => {
+                self.count("writes acknowledged");
+                for key in keys.iter().filter(|_| is_strong) {
+                    let row = self.rows.entry(*key).or_default();
+                    row.floor = row.floor.max(timestamp);
+                }
+            }
+            Operation::Read { keys, floors, is_strong, mut pages } => {
+                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
+                let state = rows.metadata.paging_state.clone();
+                pages.rows.extend(rows.named());
+                if let Some(state) = state {
+                    let request = page_request(&pages, Some(state));
+                    self.connections[number].next = Some((Operation::Read { keys, floors, is_strong, pages }, request));
+                    return Ok(());
+                }
+                self.check(number, &keys, &floors, is_strong, &pages)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(
+        &mut self,
+        number: usize,
+        keys: &[Key],
+        floors: &BTreeMap<Key, i64>,
+        is_strong: bool,
+        pages: &Pages,
+    ) -> Result<(), String> {
+        self.count(if is_strong { "strong reads checked" } else { "weak reads checked" });
+        let mut shown = BTreeMap::new();
+        for row in &pages.rows {
+            let (Some(k), Some(c)) = (int(row, "k"), int(row, "c")) else {
+                return Err("a row without key".to_string());
+            };
+            let (Some(v), Some(w)) = (int(row, "v"), int(row, "w")) else {
+                return Err("a row without value".to_string());
+            };
+            let key = (k as i32, c as i32);
+            if shown.insert(key, (v, w)).is_some() {
+                return Err(format!("row {key:?} twice"));
+            }
+        }
+        if let Some(other) = shown.keys().find(|key| !keys.contains(key)) {
+            return Err(format!("row {other:?} was not asked for"));
+        }
+        for key in keys {
+            let found = shown.get(key).copied();
+            let row = self.rows.entry(*key).or_default();
+            let floor = floors.get(key).copied().unwrap_or(0);
+            let timestamp = row.show(found, floor).map_err(|what| format!("row {key:?} {what}"))?;
+            if is_strong {
+                row.floor = row.floor.max(timestamp);
+            }
+            self.compare(number, *key, found, pages.consistency)?;
+        }
+        Ok(())
+    }
+
+    /// At the end all reads show the same.
+    fn compare(
+        &mut self,
+        number: usize,
+        key: Key,
+        found: Option<(i64, i64)>,
+        level: Consistency,
+    ) -> Result<(), String> {
+        match self.stage {
+            Stage::Settling if level == Consistency::All => {
+                self.settled.insert(key, found);
+            }
+            Stage::Comparing if self.settled.get(&key) != Some(&found) => {
+                let settled = self.settled.get(&key);
+                return Err(format!("row {key:?} has settled at {settled:?}, and node {number} shows {found:?}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, number: usize, operation: Operation, error: &ErrorResponse) -> Result<(), String> {
+        let behind = error.message.contains("unconfigured table")
+            || error.message.contains("does not exist")
+            || error.message.contains("unknown keyspace");
+        let not_done = match error.code() {
+            ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::IsBootstrapping => true,
+            // The node has not heard of the table yet.
+            ErrorCode::Invalid if behind => true,
+            ErrorCode::WriteTimeout
+            | ErrorCode::ReadTimeout
+            | ErrorCode::WriteFailure
+            | ErrorCode::ReadFailure
+            | ErrorCode::Server => false,
+            _ => return Err(format!("{:?}: {}", error.code(), error.message)),
+        };
+        self.count(match error.code() {
+            ErrorCode::Unavailable => "unavailable",
+            ErrorCode::WriteTimeout => "write timeouts",
+            ErrorCode::ReadTimeout => "read timeouts",
+            _ => "other errors",
+        });
+        match operation {
+            // Of a batch the first part may have gone through before the second was refused.
+            Operation::Write { keys, timestamp, .. } if not_done && !self.is_batch(timestamp) => {
+                for key in keys {
+                    self.rows.entry(key).or_default().attempted.remove(&timestamp);
+                }
+            }
+            other => self.again(number, other),
+        }
+        Ok(())
+    }
+
+    fn is_batch(&self, timestamp: i64) -> bool {
+        self.batches.binary_search_by_key(&timestamp, |(timestamp, _)| *timestamp).is_ok()
+    }
+
+    /// What has to be read at the end is read again.
+    fn again(&mut self, number: usize, operation: Operation) {
+        if self.stage != Stage::Working
+            && let Operation::Read { keys, pages, .. } = operation
+            && let Some((k, _)) = keys.first()
+        {
+            self.connections[number].left.push((pages.consistency, *k));
+        }
+    }
+
+    /// The next stage of the end, when this one is done.
+    fn advance(&mut self) {
+        let idle = |connection: &Connection| {
+            connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
+        };
+        if self.stage == Stage::Settling && self.connections.iter().all(idle) {
+            self.stage = Stage::Comparing;
+            for connection in &mut self.connections {
+                connection.left = (0..PARTITIONS).map(|k| (Consistency::One, k)).collect();
+            }
+        }
+    }
+
+    /// Batches of which a part was lost.
+    pub fn torn_batches(&mut self) -> Vec<String> {
+        let mut torn = Vec::new();
+        let mut checked = 0;
+        for (timestamp, keys) in &self.batches {
+            let state = |key: &Key| {
+                let found = self.settled.get(key).copied().flatten();
+                let later = self.rows[key].attempted.range(timestamp + 1..).next().is_some();
+                (found.is_some_and(|(_, written)| written == *timestamp), later)
+            };
+            let states: Vec<(bool, bool)> = keys.iter().map(state).collect();
+            // Only if nothing that came later can have hidden a part.
+            let comparable = states.iter().filter(|(there, later)| *there || !later).count();
+            if comparable < 2 {
+                continue;
+            }
+            checked += 1;
+            let there: BTreeSet<bool> = states.iter().map(|(there, _)| *there).collect();
+            if there.len() > 1 {
+                torn.push(format!("the batch at {timestamp} is there in part: {keys:?} {states:?}"));
+            }
+        }
+        *self.figures.entry("batches compared").or_default() += checked;
+        torn
+    }
+}
+
+fn page_request(pages: &Pages, state: Option<Bytes>) -> Request {
+    let parameters =
+        QueryParameters { page_size: pages.page_size, paging_state: state, ..QueryParameters::new(pages.consistency) };
+    Request::Query(Query { statement: pages.statement.clone(), parameters })
+}
+
+impl Workload for ClusterWorkload {
+    fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn connected(&mut self, connection: usize) -> Bytes {
+        self.disconnected(connection);
+        let startup = self.connections[connection].client.startup();
+        self.send(connection, Operation::Startup, startup).unwrap_or_default()
+    }
+
+    fn next(&mut self, connection: usize, random: &mut Random, wall: Wall) -> Option<Bytes> {
+        self.advance();
+        let state = self.connections.get_mut(connection)?;
+        if state.doing.is_some() || !state.is_ready {
+            return None;
+        }
+        if let Some((operation, request)) = state.next.take() {
+            return self.send(connection, operation, request);
+        }
+        let statements = setup(self.factor);
+        let (operation, request) = if let Some(text) = statements.get(self.set_up) {
+            if connection != 0 {
+                return None;
+            }
+            let parameters = QueryParameters::new(Consistency::One);
+            let query = Request::Query(Query { statement: text.clone(), parameters });
+            (Operation::Setup(self.set_up), query)
+        } else if self.stage != Stage::Working {
+            let (consistency, k) = self.connections[connection].left.pop()?;
+            self.read_of(Some(k), "", consistency, None, |_| true)
+        } else if random.chance(1, 2) {
+            self.write(random, wall)
+        } else {
+            self.read(random)
+        };
+        self.send(connection, operation, request)
+    }
+
+    fn received(&mut self, connection: usize, bytes: &[u8], _: Wall) -> Result<(), Violation> {
+        let violation = |request: &str, detail: String| Violation { connection, request: request.to_string(), detail };
+        let fed = self.connections[connection].client.feed(bytes);
+        let messages = fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))?;
+        for message in messages {
+            let Some((operation, text)) = self.connections[connection].doing.take() else {
+                return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
+            };
+            self.answered(connection, operation, message.response).map_err(|detail| violation(&text, detail))?;
+        }
+        Ok(())
+    }
+
+    fn is_waiting(&self, connection: usize) -> bool {
+        self.connections.get(connection).is_some_and(|state| state.doing.is_some())
+    }
+
+    fn disconnected(&mut self, connection: usize) {
+        let state = &mut self.connections[connection];
+        state.client = Client::new(Version::V5, None);
+        state.is_ready = false;
+        let lost = state.next.take().map(|(operation, _)| operation);
+        let lost: Vec<Operation> = lost.into_iter().chain(state.doing.take().map(|(operation, _)| operation)).collect();
+        lost.into_iter().for_each(|operation| self.again(connection, operation));
+    }
+
+    /// Of one node out of several: what it had in flight may still take effect on others.
+    fn restarted(&mut self) {
+        self.count("restarts");
+    }
+
+    fn finish(&mut self) {
+        if self.stage == Stage::Working {
+            self.stage = Stage::Settling;
+            let levels = [Consistency::All, Consistency::Quorum];
+            let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
+            self.connections[0].left = left.collect();
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        let idle = |connection: &Connection| {
+            connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
+        };
+        self.stage == Stage::Comparing && self.connections.iter().all(idle)
+    }
+
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        self.figures.iter().map(|(name, count)| (*name, *count)).collect()
+    }
+}
+
+impl ClusterWorkload {
+    fn send(&mut self, connection: usize, operation: Operation, request: Request) -> Option<Bytes> {
+        let state = self.connections.get_mut(connection)?;
+        let text = describe(&request);
+        let (_, bytes) = state.client.request(request).ok()?;
+        state.doing = Some((operation, text));
+        Some(bytes)
+    }
+}

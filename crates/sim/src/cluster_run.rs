@@ -1,0 +1,300 @@
+//! A seed of a cluster, whole: nodes that join one another, a table with three replicas, clients of every node; the network, the
+//! disks and the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster
+//! must converge.
+
+use crate::faults::{DiskFaults, Fault, Faults};
+use crate::network::NetworkFaults;
+use crate::report::{Outcome, RunOptions};
+use crate::world::{NodeEvent, World};
+use bytes::BytesMut;
+use holon_base::{Instant, Random, Wall};
+use holon_kernel::{Flow, Outbox, Scope, Session, SessionContext};
+use holon_metadata::Metadata;
+use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
+use holon_tables::workload::{ClusterWorkload, Workload};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Replicas of each partition.
+const FACTOR: u32 = 3;
+
+/// Until all nodes are members and know of each other.
+const FORMATION: Duration = Duration::from_secs(60);
+
+/// After the last fault, until everything is read back: longer than hints, batches and elections take.
+const QUIET: Duration = Duration::from_secs(40);
+
+/// For reading everything back.
+const READING_BACK: Duration = Duration::from_secs(200);
+
+struct Client {
+    session: Box<dyn Session>,
+    outbox: Rc<Outbox>,
+    input: BytesMut,
+    id: u64,
+    node: usize,
+    shard: usize,
+}
+
+struct Run {
+    random: Random,
+    workload: ClusterWorkload,
+    /// One or more for each node, in turn.
+    clients: Vec<Option<Client>>,
+    nodes: usize,
+    next_session: u64,
+    sent: u64,
+    /// When the network heals.
+    heals: Option<Instant>,
+    errors: Vec<String>,
+}
+
+pub fn run(seed: u64, options: &RunOptions) -> Outcome {
+    let faults = Faults::default();
+    let mut random = Random::new(seed ^ 0xc105_7e20);
+    let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
+    let config = TablesConfig {
+        memtable_bytes: random.range(32 << 10, 256 << 10) as usize,
+        cache_bytes: random.range(16 << 10, 1 << 20) as usize,
+        log_segment_bytes: 4096 * random.range(128, 256),
+        log_bytes_max: 8 << 20,
+        ..TablesConfig::default()
+    };
+    let nodes = random.range(3, 6) as usize;
+    let shards = random.range(1, 3) as u16;
+    let expanded = format!("nodes {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
+    let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
+        shard.add_service(TablesService::new(shard.clone(), metadata.clone(), config.clone()));
+    });
+    let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
+    world.one_cluster = true;
+    let connections = nodes * 2;
+    let mut run = Run {
+        random: random.fork(),
+        workload: ClusterWorkload::new(connections, FACTOR),
+        clients: (0..connections).map(|_| None).collect(),
+        nodes,
+        next_session: 1,
+        sent: 0,
+        heals: None,
+        errors: Vec::new(),
+    };
+    run.form(&mut world);
+    (0..nodes).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
+    let end = world.now + options.simulated;
+    while world.now < end && run.errors.is_empty() {
+        run.turn(&mut world, true);
+    }
+    run.finish(&mut world);
+    for (what, count) in run.workload.figures() {
+        faults.sometimes(what, count > 0);
+    }
+    Outcome {
+        seed,
+        expanded,
+        simulated: world.now.since(Instant(0)),
+        operations: run.sent,
+        trace: world.trace(),
+        faults,
+        errors: run.errors,
+    }
+}
+
+impl Run {
+    /// The first node founds the cluster, the others join it.
+    fn form(&mut self, world: &mut World) {
+        (0..self.nodes).for_each(|node| world.start(node));
+        let deadline = world.now + FORMATION;
+        loop {
+            let until = world.now + Duration::from_millis(50);
+            world.run_until(until, |_| ());
+            world.events.clear();
+            let knows_all = |node: usize| {
+                world.up(node).is_some_and(|live| {
+                    live.iter().all(|live| live.shard.map().is_some_and(|map| map.nodes().len() == self.nodes))
+                })
+            };
+            if (0..self.nodes).all(knows_all) {
+                return;
+            }
+            if world.now > deadline {
+                self.errors.push(format!("{} nodes did not become a cluster in {FORMATION:?}", self.nodes));
+                return;
+            }
+        }
+    }
+
+    fn turn(&mut self, world: &mut World, faults: bool) {
+        let next = world.now + Duration::from_micros(self.random.range(200, 20_000));
+        world.run_until(next, |_| ());
+        for event in std::mem::take(&mut world.events) {
+            match event {
+                NodeEvent::Up(_) => self.workload.restarted(),
+                NodeEvent::StoppedCleanly(node) => self.node_gone(node),
+                NodeEvent::Failed(node, reason) => {
+                    self.node_gone(node);
+                    if !["error", "space", "poisoned"].iter().any(|word| reason.contains(word))
+                        || reason.contains("damaged")
+                    {
+                        self.errors.push(format!("node {node} stopped without a disk's fault: {reason}"));
+                    }
+                }
+            }
+        }
+        self.receive(world);
+        if self.heals.is_some_and(|at| world.now >= at) {
+            world.network.heal();
+            self.heals = None;
+        }
+        if faults {
+            self.fault(world);
+        } else {
+            (0..self.nodes).filter(|node| world.is_down(*node)).collect::<Vec<_>>().into_iter().for_each(|node| {
+                world.start(node);
+            });
+        }
+        self.send(world);
+    }
+
+    fn node_gone(&mut self, node: usize) {
+        for number in 0..self.clients.len() {
+            if self.clients[number].as_ref().is_some_and(|client| client.node == node) {
+                self.clients[number] = None;
+                self.workload.disconnected(number);
+            }
+        }
+    }
+
+    fn fault(&mut self, world: &mut World) {
+        let node = self.random.below(self.nodes as u64) as usize;
+        match self.random.below(4000) {
+            0..4 if !world.is_down(node) => {
+                world.crash(node);
+                self.node_gone(node);
+            }
+            4..6 if world.up(node).is_some() => world.stop(node),
+            6..60 if world.is_down(node) => world.start(node),
+            60..64 => {
+                let number = self.random.below(self.clients.len() as u64) as usize;
+                self.lose(world, number);
+            }
+            64..70 if self.heals.is_none() => self.cut(world, node),
+            70..74 => {
+                world.network.options = NetworkFaults {
+                    lost: self.random.below(30),
+                    doubled: self.random.below(30),
+                    delayed: self.random.below(60),
+                };
+            }
+            74..80 => world.network.options = NetworkFaults::default(),
+            _ => {}
+        }
+    }
+
+    /// One node from some or all others, one way or both.
+    fn cut(&mut self, world: &mut World, node: usize) {
+        let (to, from) = [(true, true), (true, false), (false, true)][self.random.below(3) as usize];
+        let some = self.random.chance(1, 2);
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            if some && self.random.chance(1, 2) {
+                continue;
+            }
+            if to {
+                world.network.cut(World::node_id(node), World::node_id(other));
+            }
+            if from {
+                world.network.cut(World::node_id(other), World::node_id(node));
+            }
+        }
+        self.heals = Some(world.now + Duration::from_millis(self.random.range(100, 20_000)));
+    }
+
+    fn lose(&mut self, world: &World, number: usize) {
+        let Some(client) = self.clients[number].take() else { return };
+        if let Some(live) = world.up(client.node) {
+            live[client.shard].shard.cancel(Scope::Session(client.id));
+        }
+        drop(client.session);
+        self.workload.disconnected(number);
+        world.faults.fired(Fault::SessionLost);
+    }
+
+    /// The workload's own clock: its timestamps are in the order in which it sends.
+    fn wall(world: &World) -> Wall {
+        Wall(1_700_000_000_000_000 + (world.now.0 / 1000) as i64)
+    }
+
+    fn connect(&mut self, world: &World, number: usize) {
+        let node = number % self.nodes;
+        let Some(live) = world.up(node) else { return };
+        self.next_session += 1;
+        let (id, shard) = (self.next_session, self.random.below(live.len() as u64) as usize);
+        let Some(service) = live[shard].shard.service(TABLES_SERVICE) else { return };
+        let outbox = Rc::new(Outbox::new());
+        let session =
+            service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
+        let hello = self.workload.connected(number);
+        self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), id, node, shard });
+    }
+
+    fn send(&mut self, world: &World) {
+        let wall = Self::wall(world);
+        for number in 0..self.clients.len() {
+            if self.clients[number].is_none() {
+                self.connect(world, number);
+            }
+            if self.clients[number].is_none() {
+                continue;
+            }
+            let next = if self.random.chance(3, 4) { self.workload.next(number, &mut self.random, wall) } else { None };
+            let Some(client) = &mut self.clients[number] else { continue };
+            if let Some(bytes) = next {
+                client.input.extend_from_slice(&bytes);
+                self.sent += 1;
+            }
+            if !client.input.is_empty() && client.session.handle(&mut client.input) == Flow::Close {
+                self.errors.push(format!("connection {number} was closed by the node"));
+            }
+        }
+    }
+
+    fn receive(&mut self, world: &World) {
+        let wall = Self::wall(world);
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let Some(client) = client else { continue };
+            let bytes = client.outbox.take();
+            if !bytes.is_empty()
+                && let Err(violation) = self.workload.received(number, &bytes, wall)
+            {
+                self.errors.push(violation.to_string());
+            }
+        }
+    }
+
+    /// Faults end, all nodes come up; after a while everything is read back, through every node.
+    fn finish(&mut self, world: &mut World) {
+        if !self.errors.is_empty() {
+            return;
+        }
+        for node in 0..self.nodes {
+            world.nodes[node].disk.borrow_mut().options = DiskFaults::NONE;
+        }
+        world.network.heal();
+        world.network.options = NetworkFaults::default();
+        self.heals = None;
+        let quiet = world.now + QUIET;
+        while world.now < quiet && self.errors.is_empty() {
+            self.turn(world, false);
+        }
+        self.workload.finish();
+        let deadline = world.now + READING_BACK;
+        while self.errors.is_empty() && !self.workload.is_finished() {
+            if world.now > deadline {
+                self.errors.push(format!("after all faults ended not everything could be read in {READING_BACK:?}"));
+                return;
+            }
+            self.turn(world, false);
+        }
+        self.errors.extend(self.workload.torn_batches());
+    }
+}
