@@ -21,8 +21,11 @@ const FACTOR: u32 = 3;
 /// Until all nodes are members and know of each other.
 const FORMATION: Duration = Duration::from_secs(60);
 
-/// After the last fault, until everything is read back: longer than hints, batches and elections take.
-const QUIET: Duration = Duration::from_secs(40);
+/// After the last fault the clients go on for so long: all of them must be served again.
+const HEALING: Duration = Duration::from_secs(20);
+
+/// After the last write, until everything is read back: longer than hints and batches take.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// For reading everything back.
 const READING_BACK: Duration = Duration::from_secs(200);
@@ -282,6 +285,11 @@ impl Run {
         world.network.heal();
         world.network.options = NetworkFaults::default();
         self.heals = None;
+        let healed = world.now + HEALING;
+        while world.now < healed && self.errors.is_empty() {
+            self.turn(world, false);
+        }
+        self.workload.pause();
         let quiet = world.now + QUIET;
         while world.now < quiet && self.errors.is_empty() {
             self.turn(world, false);

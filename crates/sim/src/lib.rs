@@ -7,6 +7,7 @@ pub mod determinism;
 pub mod disk;
 pub mod faults;
 pub mod network;
+pub mod plants;
 pub mod report;
 pub mod runner;
 pub mod store_model;

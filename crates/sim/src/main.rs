@@ -10,9 +10,9 @@
 
 use clap::{Parser, Subcommand};
 use holon_sim::faults::Fault;
+use holon_sim::plants::Plants;
 use holon_sim::report::RunOptions;
 use holon_sim::runner::{Totals, WorldKind, run_one, run_seeds};
-use holon_store::plant::{self, Plants};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -125,9 +125,17 @@ const WORLDS: &[WorldKind] = &[
     },
 ];
 
-/// Bugs the engine can be told to have, and the world whose checkers must notice.
-const PLANTED: &[(&str, &str)] =
-    &[("skip_fsync", "store"), ("skip_checksum", "store"), ("drop_tombstone_early", "store")];
+/// Bugs the code can be told to have, and the world whose checkers must notice.
+const PLANTED: &[(&str, &str)] = &[
+    ("skip_fsync", "store"),
+    ("skip_checksum", "store"),
+    ("drop_tombstone_early", "store"),
+    ("majority_minus_one", "cluster"),
+    ("skip_read_repair", "cluster"),
+    ("trust_short_reads", "cluster"),
+    ("ignore_digests", "cluster"),
+    ("forget_batches", "cluster"),
+];
 const PLANTED_SEEDS_MAX: u64 = 200;
 
 /// World and seed of runs that once failed, with what they found.
@@ -255,7 +263,7 @@ fn sets(worlds: &[&WorldKind], first: u64, options: &RunOptions, plants: Plants,
             Limit::Seeds(count) => number < count,
             Limit::Cpu(most) => cpu_time().saturating_sub(cpu) < most,
         };
-        let totals = run_seeds(kind, first, options, more, || plant::set(plants));
+        let totals = run_seeds(kind, first, options, more, || plants.set());
         totals.print(kind, began.elapsed());
         let broken = judge(kind, &totals);
         failed += broken;
@@ -278,7 +286,7 @@ fn judge(kind: &WorldKind, totals: &Totals) -> u64 {
 }
 
 fn one(worlds: &[&WorldKind], seed: u64, options: &RunOptions, plants: Plants) -> (u64, u64) {
-    plant::set(plants);
+    plants.set();
     let mut failed = 0;
     for kind in worlds {
         let outcome = run_one(kind, seed, options);
@@ -324,7 +332,7 @@ fn planted(worlds: &[&WorldKind], options: &RunOptions) -> (u64, u64) {
     for (name, world) in PLANTED {
         let Some(kind) = worlds.iter().find(|kind| kind.name == *world) else { continue };
         let plants = Plants::parse(name).unwrap_or_default();
-        plant::set(plants);
+        plants.set();
         let found = (0..PLANTED_SEEDS_MAX).find_map(|seed| {
             let outcome = run_one(kind, seed, options);
             outcome.errors.into_iter().next().map(|error| (seed, error))
@@ -340,6 +348,6 @@ fn planted(worlds: &[&WorldKind], options: &RunOptions) -> (u64, u64) {
             }
         }
     }
-    plant::set(Plants::default());
+    Plants::default().set();
     (passed, failed)
 }

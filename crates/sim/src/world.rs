@@ -108,6 +108,12 @@ pub struct World {
     sequence: u64,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.take_down(node));
+    }
+}
+
 impl World {
     pub fn new(seed: u64, nodes: usize, shards: u16, disk: DiskFaults, faults: Faults, install: Install) -> World {
         let mut random = Random::new(seed);
@@ -231,7 +237,10 @@ impl World {
             }
         };
         // Tasks hold their shard; stopping it lets go of all of them.
-        shards.iter().for_each(|shard| shard.stop("the power is off".to_string()));
+        for shard in &shards {
+            shard.stop("the power is off".to_string());
+            shard.dismantle();
+        }
         self.nodes[node].outbound.borrow_mut().clear();
         let id = Self::node_id(node);
         self.local.retain(|_, envelope| envelope.destination.node != id);

@@ -242,6 +242,15 @@ impl Shard {
         }
     }
 
+    /// For whoever ran the shard and is done with it: lets go of services, tablets and the map. They hold the shard, which
+    /// holds them.
+    pub fn dismantle(&self) {
+        let services = self.services.take();
+        let tablets = self.tablets.take();
+        let map = self.map.take();
+        drop((services, tablets, map));
+    }
+
     pub fn stopped(&self) -> Option<String> {
         self.stopped.borrow().clone()
     }

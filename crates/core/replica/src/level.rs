@@ -1,5 +1,6 @@
 //! Consistency levels as numbers of replicas, and whether they are met.
 
+use crate::plant;
 use holon_base::NodeId;
 use holon_kernel::Replication;
 
@@ -40,7 +41,7 @@ pub struct Quota {
 }
 
 fn majority(of: usize) -> usize {
-    of / 2 + 1
+    of / 2 + 1 - usize::from(plant::get().majority_minus_one)
 }
 
 fn factor(replication: &Replication) -> usize {

@@ -28,6 +28,7 @@ pub mod level;
 pub mod limits;
 pub mod message;
 pub mod page;
+pub mod plant;
 pub mod serve;
 
 pub use coordinator::{Coordinator, ReplicaError, Speculation};

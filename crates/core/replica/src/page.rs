@@ -8,6 +8,7 @@
 
 use crate::limits::REPAIR_BYTES;
 use crate::message::{ReadAnswer, ReadRequest};
+use crate::plant;
 use bytes::Bytes;
 use holon_store::{
     CellKind, Deletion, KeyRange, Mutation, MutationBuilder, RangeSet, RangeTombstone, Row, StoreError, row_bytes,
@@ -66,10 +67,13 @@ fn cut_to(tombstone: &RangeTombstone, range: &KeyRange) -> Option<RangeTombstone
 
 /// Merges answers to one request.
 pub fn merge<'a>(request: &ReadRequest, pages: impl Iterator<Item = &'a ReadAnswer> + Clone) -> Merged {
-    let mut rest: &[KeyRange] = &[];
-    for page in pages.clone() {
-        if is_behind(&page.rest, rest, request.reverse) {
-            rest = &page.rest;
+    let mut ends = pages.clone().map(|page| page.rest.as_slice());
+    let mut rest = ends.next().unwrap_or_default();
+    for end in ends {
+        // The one furthest behind; the furthest ahead, if that bug is planted.
+        let (behind, other) = if plant::get().trust_short_reads { (rest, end) } else { (end, rest) };
+        if is_behind(behind, other, request.reverse) {
+            rest = end;
         }
     }
     let read = covered(&request.ranges, rest, request.reverse);

@@ -6,6 +6,7 @@ use crate::gather::Gather;
 use crate::level::Quota;
 use crate::message::{ReadAnswer, ReadRequest, WriteRequest};
 use crate::page::{self, Merged};
+use crate::plant;
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, TabletId};
 use holon_kernel::{CallError, Shard, Verb};
@@ -121,7 +122,7 @@ impl Attempt<'_> {
         if self.quota.needed() <= 1 {
             return self.pages.pop_first().map(|(_, page)| page).ok_or_else(|| Ended::Error(self.short(false)));
         }
-        if self.all_equal() {
+        if self.all_equal() || plant::get().ignore_digests {
             let merged = page::merge(&self.request, self.pages.values().take(1));
             return Ok(merged.visible(&self.request));
         }
@@ -130,7 +131,9 @@ impl Attempt<'_> {
         others.into_iter().for_each(|node| self.ask_page(node));
         self.collect(true, notes).await?;
         let merged = page::merge(&self.request, self.pages.values());
-        self.repair(&merged).await?;
+        if !plant::get().skip_read_repair {
+            self.repair(&merged).await?;
+        }
         Ok(merged.visible(&self.request))
     }
 

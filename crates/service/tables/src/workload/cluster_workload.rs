@@ -84,6 +84,8 @@ struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Working,
+    /// Nothing new is begun.
+    Paused,
     /// Everything at QUORUM, then at ALL: which brings all replicas up to date …
     Settling,
     /// … so that every node shows the same at ONE.
@@ -414,6 +416,11 @@ impl ClusterWorkload {
         }
     }
 
+    /// From now on nothing new is begun.
+    pub fn pause(&mut self) {
+        self.stage = Stage::Paused;
+    }
+
     /// Batches of which a part was lost.
     pub fn torn_batches(&mut self) -> Vec<String> {
         let mut torn = Vec::new();
@@ -475,6 +482,8 @@ impl Workload for ClusterWorkload {
             let parameters = QueryParameters::new(Consistency::One);
             let query = Request::Query(Query { statement: text.clone(), parameters });
             (Operation::Setup(self.set_up), query)
+        } else if self.stage == Stage::Paused {
+            return None;
         } else if self.stage != Stage::Working {
             let (consistency, k) = self.connections[connection].left.pop()?;
             self.read_of(Some(k), "", consistency, None, |_| true)
@@ -518,7 +527,7 @@ impl Workload for ClusterWorkload {
     }
 
     fn finish(&mut self) {
-        if self.stage == Stage::Working {
+        if matches!(self.stage, Stage::Working | Stage::Paused) {
             self.stage = Stage::Settling;
             let levels = [Consistency::All, Consistency::Quorum];
             let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));

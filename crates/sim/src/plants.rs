@@ -1,0 +1,34 @@
+//! Bugs put in on purpose, of all crates that have some, by name.
+
+use holon_replica::plant as replica;
+use holon_store::plant as store;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plants {
+    store: store::Plants,
+    replica: replica::Plants,
+}
+
+impl Plants {
+    /// From a comma-separated list.
+    ///
+    /// # Errors
+    /// The name that is not one.
+    pub fn parse(list: &str) -> Result<Plants, String> {
+        let mut plants = Plants::default();
+        let mut of_store = Vec::new();
+        for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if !plants.replica.put(name) {
+                of_store.push(name);
+            }
+        }
+        plants.store = store::Plants::parse(&of_store.join(","))?;
+        Ok(plants)
+    }
+
+    /// From now on, on this thread, these and no others.
+    pub fn set(self) {
+        store::set(self.store);
+        replica::set(self.replica);
+    }
+}
