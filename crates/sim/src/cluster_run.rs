@@ -303,6 +303,5 @@ impl Run {
             }
             self.turn(world, false);
         }
-        self.errors.extend(self.workload.torn_batches());
     }
 }

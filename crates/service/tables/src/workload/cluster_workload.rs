@@ -8,14 +8,14 @@
 //!   (*read your quorum writes*); and what such a read has shown, no later one goes behind (*monotonic*).
 //! - A read at any level shows nothing that was not written; what was refused with "nothing was done" was not.
 //! - At the end, when all faults are over: every row reads the same at every level and through every node.
-//! - Both parts of a logged batch are there at the end, or neither, if nothing later hides it.
+//! - Both parts of a logged batch are there at the end, or neither; both, if it was acknowledged.
 
 use super::client::Client;
 use super::{Violation, Workload};
-use crate::workload::operation::{Named, NamedRow, batch, describe};
+use crate::workload::operation::{Named, NamedRow, describe};
 use bytes::Bytes;
 use holon_base::{Random, Wall};
-use holon_cql::request::{Batch, BatchKind, Query, QueryParameters};
+use holon_cql::request::{Batch as BatchMessage, BatchKind, BatchQuery, BatchStatement, Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,8 +59,24 @@ impl Register {
 enum Operation {
     Startup,
     Setup(usize),
-    Write { keys: Vec<Key>, timestamp: i64, is_strong: bool },
-    Read { keys: Vec<Key>, floors: BTreeMap<Key, i64>, is_strong: bool, pages: Pages },
+    Write {
+        keys: Vec<Key>,
+        timestamp: i64,
+        is_strong: bool,
+    },
+    Batch {
+        number: usize,
+    },
+    /// All rows that batches wrote.
+    ReadBatches {
+        pages: Pages,
+    },
+    Read {
+        keys: Vec<Key>,
+        floors: BTreeMap<Key, i64>,
+        is_strong: bool,
+        pages: Pages,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -95,7 +111,9 @@ enum Stage {
 pub struct ClusterWorkload {
     connections: Vec<Connection>,
     rows: BTreeMap<Key, Register>,
-    batches: Vec<(i64, Vec<Key>)>,
+    /// Whether each was acknowledged.
+    batches: Vec<bool>,
+    batches_compared: bool,
     last_timestamp: i64,
     next_value: i64,
     set_up: usize,
@@ -105,11 +123,12 @@ pub struct ClusterWorkload {
     figures: BTreeMap<&'static str, u64>,
 }
 
-fn setup(factor: u32) -> [String; 2] {
+fn setup(factor: u32) -> [String; 3] {
     let replication = format!("{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}");
     [
         format!("CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = {replication}"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.t (k int, c int, v bigint, PRIMARY KEY (k, c))"),
+        format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.b (id int PRIMARY KEY, v bigint)"),
     ]
 }
 
@@ -135,6 +154,7 @@ impl ClusterWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
             rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), Register::default()))).collect(),
             batches: Vec::new(),
+            batches_compared: false,
             last_timestamp: 0,
             next_value: 0,
             set_up: 0,
@@ -198,17 +218,7 @@ impl ClusterWorkload {
                 self.count("rows deleted");
                 (vec![(k, c)], query(format!("DELETE FROM {KEYSPACE}.t WHERE k = {k} AND c = {c}")))
             }
-            4..=5 => {
-                let keys = vec![(k, c), ((k + 1) % PARTITIONS, c)];
-                self.attempt(&keys, timestamp, Some(value));
-                self.count("batches");
-                self.batches.push((timestamp, keys.clone()));
-                let statements = keys.iter().map(|(k, c)| insert(*k, *c, value)).collect();
-                let Request::Batch(made) = batch(BatchKind::Logged, statements, timestamp) else {
-                    return (Operation::Startup, query(String::new())); // `batch` makes batches
-                };
-                (keys, Request::Batch(Batch { consistency, ..made }))
-            }
+            4..=5 if is_strong => return self.batch(consistency, timestamp),
             _ => {
                 self.attempt(&[(k, c)], timestamp, Some(value));
                 (vec![(k, c)], query(insert(k, c, value)))
@@ -281,6 +291,18 @@ impl ClusterWorkload {
                     let row = self.rows.entry(*key).or_default();
                     row.floor = row.floor.max(timestamp);
                 }
+            }
+            Operation::Batch { number } => self.batches[number] = true,
+            Operation::ReadBatches { mut pages } => {
+                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
+                pages.rows.extend(rows.named());
+                if let Some(state) = rows.metadata.paging_state.clone() {
+                    let request = page_request(&pages, Some(state));
+                    self.connections[number].next = Some((Operation::ReadBatches { pages }, request));
+                    return Ok(());
+                }
+                let ids = pages.rows.iter().filter_map(|row| int(row, "id")).collect();
+                return self.compare_batches(&ids);
             }
             Operation::Read { keys, floors, is_strong, mut pages } => {
                 let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
@@ -378,8 +400,7 @@ impl ClusterWorkload {
             _ => "other errors",
         });
         match operation {
-            // Of a batch the first part may have gone through before the second was refused.
-            Operation::Write { keys, timestamp, .. } if not_done && !self.is_batch(timestamp) => {
+            Operation::Write { keys, timestamp, .. } if not_done => {
                 for key in keys {
                     self.rows.entry(key).or_default().attempted.remove(&timestamp);
                 }
@@ -387,10 +408,6 @@ impl ClusterWorkload {
             other => self.again(number, other),
         }
         Ok(())
-    }
-
-    fn is_batch(&self, timestamp: i64) -> bool {
-        self.batches.binary_search_by_key(&timestamp, |(timestamp, _)| *timestamp).is_ok()
     }
 
     /// What has to be read at the end is read again.
@@ -421,30 +438,38 @@ impl ClusterWorkload {
         self.stage = Stage::Paused;
     }
 
-    /// Batches of which a part was lost.
-    pub fn torn_batches(&mut self) -> Vec<String> {
-        let mut torn = Vec::new();
-        let mut checked = 0;
-        for (timestamp, keys) in &self.batches {
-            let state = |key: &Key| {
-                let found = self.settled.get(key).copied().flatten();
-                let later = self.rows[key].attempted.range(timestamp + 1..).next().is_some();
-                (found.is_some_and(|(_, written)| written == *timestamp), later)
-            };
-            let states: Vec<(bool, bool)> = keys.iter().map(state).collect();
-            // Only if nothing that came later can have hidden a part.
-            let comparable = states.iter().filter(|(there, later)| *there || !later).count();
-            if comparable < 2 {
-                continue;
-            }
-            checked += 1;
-            let there: BTreeSet<bool> = states.iter().map(|(there, _)| *there).collect();
-            if there.len() > 1 {
-                torn.push(format!("the batch at {timestamp} is there in part: {keys:?} {states:?}"));
+    /// Writes two new rows of two partitions, which nothing else writes.
+    fn batch(&mut self, consistency: Consistency, timestamp: i64) -> (Operation, Request) {
+        let number = self.batches.len();
+        self.batches.push(false);
+        self.count("batches");
+        let insert = |id: usize| format!("INSERT INTO {KEYSPACE}.b (id, v) VALUES ({id}, {number})");
+        let made = BatchMessage {
+            queries: [2 * number, 2 * number + 1]
+                .map(|id| BatchQuery { statement: BatchStatement::Text(insert(id)), values: Vec::new() })
+                .to_vec(),
+            kind: BatchKind::Logged,
+            consistency,
+            serial_consistency: None,
+            timestamp_us: Some(timestamp),
+            keyspace: None,
+            now_in_seconds: None,
+        };
+        (Operation::Batch { number }, Request::Batch(made))
+    }
+
+    /// Both parts or neither, and both if it was acknowledged.
+    fn compare_batches(&mut self, ids: &BTreeSet<i64>) -> Result<(), String> {
+        self.count("batches compared");
+        self.batches_compared = true;
+        for (number, acknowledged) in self.batches.iter().enumerate() {
+            let parts = [2 * number, 2 * number + 1].map(|id| ids.contains(&(id as i64)));
+            if parts[0] != parts[1] || (*acknowledged && !parts[0]) {
+                let what = if *acknowledged { "was acknowledged" } else { "was not acknowledged" };
+                return Err(format!("batch {number} {what}, and of its two parts are there: {parts:?}"));
             }
         }
-        *self.figures.entry("batches compared").or_default() += checked;
-        torn
+        Ok(())
     }
 }
 
@@ -485,7 +510,15 @@ impl Workload for ClusterWorkload {
         } else if self.stage == Stage::Paused {
             return None;
         } else if self.stage != Stage::Working {
-            let (consistency, k) = self.connections[connection].left.pop()?;
+            let Some((consistency, k)) = self.connections[connection].left.pop() else {
+                if connection != 0 || self.stage != Stage::Comparing || self.batches_compared {
+                    return None;
+                }
+                let statement = format!("SELECT id, v FROM {KEYSPACE}.b");
+                let pages = Pages { statement, consistency: Consistency::All, page_size: Some(500), rows: Vec::new() };
+                let request = page_request(&pages, None);
+                return self.send(connection, Operation::ReadBatches { pages }, request);
+            };
             self.read_of(Some(k), "", consistency, None, |_| true)
         } else if random.chance(1, 2) {
             self.write(random, wall)
@@ -539,7 +572,7 @@ impl Workload for ClusterWorkload {
         let idle = |connection: &Connection| {
             connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
         };
-        self.stage == Stage::Comparing && self.connections.iter().all(idle)
+        self.batches_compared && self.connections.iter().all(idle)
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {
