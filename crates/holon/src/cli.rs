@@ -25,6 +25,9 @@ pub fn run(clock: Clock) -> Result<ExitCode, String> {
             if let Ok(Some(more)) = matches.try_get_many::<String>("words") {
                 words.extend(more.cloned());
             }
+            if let Ok(Some(minutes)) = matches.try_get_one::<String>("minutes") {
+                words.push(minutes.clone());
+            }
             let json = matches.try_get_one::<String>("format").ok().flatten().is_some_and(|format| format == "json");
             if name == "user" && words.len() == 3 && ["create", "password"].contains(&words[1].as_str()) {
                 client::add_password(&mut words)?;
@@ -108,6 +111,10 @@ pub fn command() -> Command {
         .subcommand(
             to_a_node("user", "Manages accounts; a password is read from the terminal or a pipe")
                 .arg(words("create NAME | password NAME | drop NAME | list")),
+        )
+        .subcommand(
+            to_a_node("token", "Gives a token with which one more node may join this node's cluster")
+                .arg(Arg::new("minutes").long("minutes").default_value("60").help("how long it is good for")),
         )
         .subcommand(to_a_node("stop", "Stops a running node cleanly"))
 }

@@ -174,8 +174,11 @@ pub fn show(config: &Config) -> String {
                 _ => None,
             };
             let meaning = meaning.filter(|meaning| meaning != value).map(|meaning| format!("{meaning}; "));
+            // Secrets are not shown; a commented line is no setting.
+            let secret = *key == "token" && !value.is_empty();
+            let shown = if secret { "" } else { value.as_str() };
             (
-                format!("{key} = {}", toml::Value::String(value.clone())),
+                format!("{key} = {}", toml::Value::String(shown.to_string())),
                 format!("{}{source}", meaning.unwrap_or_default()),
             )
         })

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// What the rates in the text of `holon status` are taken over.
 const RATE_SPAN: Duration = Duration::from_millis(500);
 
+/// A token that is good for longer is better asked for again.
+const TOKEN_MINUTES_MAX: u64 = 7 * 24 * 60;
+
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Request {
     /// The command and its arguments: `["tables", "compact"]`.
@@ -76,6 +79,11 @@ async fn carry_out(
         }
         _ if node.state.get() != State::Ready => {
             Err(format!("the node is {}: try again later", node.state.get().name()))
+        }
+        ["token", minutes] => {
+            let minutes = minutes.parse::<u64>().ok().filter(|minutes| (1..=TOKEN_MINUTES_MAX).contains(minutes));
+            let minutes = minutes.ok_or(format!("--minutes takes a number from 1 to {TOKEN_MINUTES_MAX}"))?;
+            node.membership.token(Duration::from_secs(minutes * 60))
         }
         ["user", ..] => run_on_first(node, "tables", request.words, replies).await,
         [service, rest @ ..] if !rest.is_empty() => {

@@ -9,6 +9,7 @@ mod console;
 mod control;
 mod holdings;
 mod logs;
+mod membership;
 mod memory;
 mod metrics;
 mod node;

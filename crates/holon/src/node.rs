@@ -2,16 +2,17 @@
 
 use crate::cli::print;
 use crate::config::Config;
+use crate::membership::{self, Membership};
 use crate::memory::MemoryShares;
 use crate::report::{NodeView, State};
 use crate::services::{SERVICES, ServiceContext};
 use crate::settings::{Settings, flag};
 use crate::size::show_bytes;
 use crate::{console, control, logs};
-use holon_base::{NodeId, ServiceId, ShardId};
+use holon_base::{ServiceId, ShardId};
 use holon_edge::{BoundDoor, Clock, ControlServer, DataDir, DiskPool, DoorLimits, ShardHandle, ShardsOptions};
-use holon_kernel::{Class, DiskClient, Shard};
-use holon_metadata::{Cluster, Identity, IdentityError, Metadata, NodeOptions};
+use holon_kernel::{Class, Shard};
+use holon_metadata::{Identity, Metadata, NodeOptions};
 use std::cell::RefCell;
 use std::io::Write;
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The exit code of a node whose shard had to stop (a failed sync, damaged data).
 const EXIT_SHARD_STOPPED: i32 = 70;
+
+/// The name of the door for other nodes.
+const PEERS: &str = "peers";
 
 thread_local! {
     /// This shard's part of the metadata log, from its start to its stop.
@@ -57,6 +61,19 @@ fn refuse_open_doors(settings: &mut Settings) -> Result<(), String> {
     }
 }
 
+/// Others cannot be told to come to every address.
+fn check_advertised(settings: &Settings) -> Result<(), String> {
+    match settings.advertised(settings.peer_address).ip().is_unspecified() {
+        false => Ok(()),
+        true => Err(format!(
+            "{} {} is no address that others can reach: say {} IP",
+            flag("peer_address"),
+            settings.peer_address,
+            flag("advertise")
+        )),
+    }
+}
+
 async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
     let mut doors = Vec::new();
     for service in SERVICES {
@@ -68,11 +85,16 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
     }
     let console_door = BoundDoor::bind("console", settings.console_address, &flag("console_address"));
     let console_door = console_door.map_err(|error| error.to_string())?;
+    let peers_door = BoundDoor::bind(PEERS, settings.peer_address, &flag("peer_address"));
+    let peers_door = peers_door.map_err(|error| error.to_string())?;
+    settings.peer_address = peers_door.address();
+    check_advertised(&settings)?;
     let data = Arc::new(DataDir::open(&settings.data_dir).map_err(|error| error.to_string())?);
     let pool = DiskPool::new(settings.disk_threads);
-    let identity = identity(&data, &pool, clock)?;
+    let advertised = settings.advertised(settings.peer_address);
+    let (identity, membership) = membership::prepare(&settings, &data, &pool, clock, advertised).await?;
     let shares = MemoryShares::of(settings.memory_bytes);
-    let handles = start_threads(&settings, &identity, &data, &pool, clock, shares)?;
+    let handles = start_threads(&settings, &identity, &data, &pool, clock, &membership, shares)?;
     let view = Rc::new(NodeView {
         node: identity.node,
         boot: identity.boot,
@@ -82,6 +104,7 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
         shares,
         shards: handles.clone(),
         doors: RefCell::default(),
+        membership,
         console: console_door.address(),
         state: std::cell::Cell::new(State::Starting),
         progress: Arc::new(Mutex::new("starting".to_string())),
@@ -95,49 +118,25 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
     tokio::task::spawn_local(control.serve(control::handler(view.clone(), asked)));
 
     let mut signals = Signals::new()?;
+    // Before the shards start: to take part they need the others.
+    let peers_door = peers_door.open_for_peers(handles.clone(), door_limits(&settings));
+    view.doors.borrow_mut().push(peers_door.map_err(|error| error.to_string())?);
     tokio::select! {
         started = start_shards(&view, &settings, &identity) => started?,
         () = signals.any() => return Ok(ExitCode::SUCCESS), // a start that is broken off is a crash, which is fine
         () = stop.notified() => return Ok(ExitCode::SUCCESS),
     }
+    if let Some(first) = handles.first() {
+        view.membership.let_others_in(first.clone());
+    }
     open_doors(&view, &settings, doors)?;
     view.state.set(State::Ready);
-    announce(&view, &settings, clock);
+    announce(&view, clock);
     tokio::select! {
         () = signals.any() => {}
         () = stop.notified() => {}
     }
     Ok(shut_down(&view, &mut signals).await)
-}
-
-fn identity(data: &Arc<DataDir>, pool: &Arc<DiskPool>, clock: Clock) -> Result<Identity, String> {
-    let fresh = holon_edge::random_u128().map_err(|error| format!("the system gives no random numbers: {error}"))?;
-    let loaded = holon_edge::run_on_disk(data, pool, clock, |disk| {
-        Box::pin(async move {
-            let identity = holon_metadata::load_or_create(&disk, NodeId(fresh)).await?;
-            match identity.cluster {
-                Some(_) => Ok(identity),
-                None => found_cluster(&disk, identity).await,
-            }
-        })
-    });
-    let path = data.path().display();
-    match loaded {
-        Some(Ok(identity)) => Ok(identity),
-        Some(Err(error)) => {
-            data.leave_as_found();
-            Err(format!("{path}: {error}"))
-        }
-        None => Err(format!("{path}: the disk does not answer")),
-    }
-}
-
-async fn found_cluster(disk: &DiskClient, identity: Identity) -> Result<Identity, IdentityError> {
-    // As random as the node's, and never to be mistaken for it.
-    let cluster = Cluster::founded_by(identity.node, identity.node.0.rotate_left(64));
-    let founded = Identity { cluster: Some(cluster), ..identity };
-    holon_metadata::save(disk, &founded).await?;
-    Ok(founded)
 }
 
 fn start_threads(
@@ -146,6 +145,7 @@ fn start_threads(
     data: &Arc<DataDir>,
     pool: &Arc<DiskPool>,
     clock: Clock,
+    membership: &Membership,
     shares: MemoryShares,
 ) -> Result<Vec<ShardHandle>, String> {
     let seed = holon_edge::random_u128().map_err(|error| format!("the system gives no random numbers: {error}"))?;
@@ -158,7 +158,7 @@ fn start_threads(
         clock,
         connection_bytes_max: (shares.connections / u64::from(settings.shards)) as usize,
         timeouts: holon_edge::limits::ConnectionTimeouts::default(),
-        peers: None,
+        peers: Some(membership.peers.clone()),
         prepare: plant()?,
         stopped: Arc::new(shard_stopped),
     });
@@ -206,20 +206,18 @@ async fn start_shards(view: &Rc<NodeView>, settings: &Settings, identity: &Ident
 }
 
 /// What the cluster is told of this node.
-fn node_options(settings: &Settings, identity: &Identity) -> NodeOptions {
-    let cluster = identity.cluster.clone().unwrap_or_else(|| Cluster::founded_by(identity.node, identity.node.0));
+pub fn node_options(settings: &Settings, identity: &Identity) -> NodeOptions {
     let mut doors = settings.clone();
     let facts = SERVICES.iter().map(|service| {
         let address = *(service.door_address)(&mut doors);
-        (service.door.to_string(), address.to_string())
+        (service.door.to_string(), settings.advertised(address).to_string())
     });
-    NodeOptions {
-        address: settings.peer_address,
-        data_center: settings.data_center.clone(),
-        rack: settings.rack.clone(),
-        facts: facts.collect(),
-        ..NodeOptions::member(identity.boot, cluster)
-    }
+    membership::options_of(settings, identity, facts.collect())
+}
+
+/// This shard's part of the metadata log, while it runs.
+pub fn metadata() -> Option<Rc<Metadata>> {
+    METADATA.with(|place| place.borrow().clone())
 }
 
 async fn start_shard(
@@ -243,11 +241,15 @@ async fn start_shard(
     holon_metadata::start_shard(metadata, report).await.map_err(|error| error.to_string())
 }
 
-fn open_doors(view: &NodeView, settings: &Settings, doors: Vec<(ServiceId, BoundDoor)>) -> Result<(), String> {
-    let limits = DoorLimits {
+fn door_limits(settings: &Settings) -> DoorLimits {
+    DoorLimits {
         connections_max: settings.connections_max,
         connections_per_address_max: settings.connections_per_address_max,
-    };
+    }
+}
+
+fn open_doors(view: &NodeView, settings: &Settings, doors: Vec<(ServiceId, BoundDoor)>) -> Result<(), String> {
+    let limits = door_limits(settings);
     for (service, door) in doors {
         let door = door.open(service, view.shards.clone(), limits).map_err(|error| error.to_string())?;
         view.doors.borrow_mut().push(door);
@@ -255,7 +257,7 @@ fn open_doors(view: &NodeView, settings: &Settings, doors: Vec<(ServiceId, Bound
     Ok(())
 }
 
-fn announce(view: &NodeView, settings: &Settings, clock: Clock) {
+fn announce(view: &NodeView, clock: Clock) {
     let mut text = format!(
         "holon {}: node {}, {} shards, {} of memory, data in {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -268,7 +270,6 @@ fn announce(view: &NodeView, settings: &Settings, clock: Clock) {
         text.push_str(&format!("{:<8} {}\n", door.name(), door.address()));
     }
     text.push_str(&format!("console  http://{}/\n", view.console));
-    text.push_str(&format!("peers    not opened ({}): this version runs one node\n", settings.peer_address));
     text.push_str(&format!("ready in {} ms\n", clock.now().0 / 1_000_000));
     print(&text);
 }
@@ -300,7 +301,10 @@ async fn shut_down(view: &Rc<NodeView>, signals: &mut Signals) -> ExitCode {
     view.state.set(State::Stopping);
     tracing::info!("stopping");
     let orderly = async {
-        let closing: Vec<_> = view.doors.borrow().iter().map(holon_edge::Door::close).collect();
+        // Requests under way need the other nodes' answers: their door goes with the process.
+        let doors = view.doors.borrow();
+        let closing: Vec<_> = doors.iter().filter(|door| door.name() != PEERS).map(holon_edge::Door::close).collect();
+        drop(doors);
         for closed in closing {
             closed.await;
         }

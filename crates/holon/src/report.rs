@@ -1,6 +1,7 @@
 //! What a node knows about itself at a moment: gathered from its shards, shown by `/status.json`, `/metrics`, `holon status`.
 
 use crate::holdings;
+use crate::membership::Membership;
 use crate::memory::MemoryShares;
 use holon_base::NodeId;
 use holon_edge::{Clock, DataDir, Door, ProcessFigures, ShardHandle, process_figures};
@@ -44,6 +45,7 @@ pub struct NodeView {
     pub shares: MemoryShares,
     pub shards: Vec<ShardHandle>,
     pub doors: RefCell<Vec<Door>>,
+    pub membership: Membership,
     pub console: std::net::SocketAddr,
     pub state: std::cell::Cell<State>,
     /// The last line of progress of the start.

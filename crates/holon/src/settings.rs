@@ -37,10 +37,28 @@ pub const SETTINGS: &[Setting] = &[
         key: "peer_address",
         value_name: "ADDR",
         default: ":7000",
-        help: "for other nodes (not opened yet: this version runs one node)",
+        help: "the door for other nodes (TLS 1.3 both ways, unless --insecure)",
     },
+    Setting {
+        key: "advertise",
+        value_name: "IP",
+        default: "",
+        help: "where others reach this node, if not at the addresses of its doors",
+    },
+    Setting {
+        key: "join",
+        value_name: "HOST:PORT,…",
+        default: "",
+        help: "at the first start: join the cluster of these nodes, through their peer addresses",
+    },
+    Setting { key: "token", value_name: "TOKEN", default: "", help: "lets this node join, from `holon token`" },
     Setting { key: "auth", value_name: "none|password", default: "none", help: "what clients must prove" },
-    Setting { key: "insecure", value_name: "BOOL", default: "false", help: "allow doors beyond loopback without TLS" },
+    Setting {
+        key: "insecure",
+        value_name: "BOOL",
+        default: "false",
+        help: "client doors beyond loopback without TLS, and peers without TLS and tokens",
+    },
     Setting {
         key: "memory",
         value_name: "SIZE",
@@ -110,6 +128,10 @@ pub struct Settings {
     pub cql_address: SocketAddr,
     pub console_address: SocketAddr,
     pub peer_address: SocketAddr,
+    pub advertise: Option<IpAddr>,
+    /// Peer addresses, as written.
+    pub join: Vec<String>,
+    pub token: String,
     pub auth: Auth,
     pub insecure: bool,
     pub memory_bytes: u64,
@@ -177,6 +199,12 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         cql_address: address("cql_address")?,
         console_address: address("console_address")?,
         peer_address: address("peer_address")?,
+        advertise: match value("advertise") {
+            "" => None,
+            text => Some(text.parse().map_err(|_| ("advertise", format!("{text:?} is not an IP address")))?),
+        },
+        join: members(value("join")).map_err(|wrong| ("join", wrong))?,
+        token: value("token").to_string(),
         auth: match value("auth") {
             "none" => Auth::None,
             "password" => Auth::Password,
@@ -202,6 +230,23 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
             other => return Err(("log_format", format!("{other:?} is neither text nor json"))),
         },
     })
+}
+
+impl Settings {
+    /// A door's address as others reach it.
+    pub fn advertised(&self, door: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.advertise.unwrap_or(door.ip()), door.port())
+    }
+}
+
+fn members(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| match name.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(name.to_string()),
+            _ => Err(format!("{name:?} is not a HOST:PORT")),
+        })
+        .collect()
 }
 
 fn memory(text: &str, machine: Machine) -> Result<u64, (&'static str, String)> {

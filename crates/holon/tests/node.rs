@@ -61,7 +61,17 @@ struct Node {
 
 impl Node {
     fn start(data: &Path, words: &[&str]) -> Node {
-        let mut command = holon(&["start", "--cql-address", ":0", "--console-address", ":0", "--memory", "128MiB"]);
+        let mut command = holon(&[
+            "start",
+            "--cql-address",
+            ":0",
+            "--console-address",
+            ":0",
+            "--peer-address",
+            ":0",
+            "--memory",
+            "128MiB",
+        ]);
         command.args(words).arg("--data-dir").arg(data);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -275,7 +285,7 @@ fn what_cannot_start_says_so_in_one_line() {
     let place = Place::new();
     let node = Node::start(&place.data(), &[]);
     let start = |words: &[&str], data: &Path| {
-        let free = ["start", "--cql-address", ":0", "--console-address", ":0"];
+        let free = ["start", "--cql-address", ":0", "--console-address", ":0", "--peer-address", ":0"];
         refusal(&run(&[&free[..], words].concat(), data))
     };
     let in_use = start(&[], &place.data());
@@ -307,7 +317,8 @@ fn data_of_a_newer_format_is_left_alone() {
     let mut identity = std::fs::read(&file).expect("identity");
     identity[8] = 99; // the version follows the eight bytes of the magic
     std::fs::write(&file, &identity).expect("write");
-    let output = run(&["start", "--cql-address", ":0", "--console-address", ":0"], &place.data());
+    let output =
+        run(&["start", "--cql-address", ":0", "--console-address", ":0", "--peer-address", ":0"], &place.data());
     assert!(refusal(&output).contains("newer"), "{output:?}");
     assert_eq!(std::fs::read(&file).expect("identity"), identity);
 }

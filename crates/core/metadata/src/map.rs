@@ -37,7 +37,8 @@ impl Metadata {
         cluster.record(own.node).is_some_and(|known| NodeRecord { tokens: own.tokens.clone(), ..known.clone() } == own)
     }
 
-    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+    /// Whether the log, as this shard has applied it, has the node.
+    pub fn is_member(&self, node: NodeId) -> bool {
         self.cluster.borrow().record(node).is_some()
     }
 }

@@ -1,0 +1,329 @@
+//! How this node comes to belong to a cluster, lets others in, and talks to them.
+//!
+//! ```text
+//!   first start, no --join:   found a cluster (and its certificate authority)
+//!   first start with --join:  ask a member, with a token ─▶ certificate, cluster, members ─▶ write them down
+//!   any later start:          what was written down
+//! ```
+//!
+//! A token is good for one node, for a time, and at the node that gave it, while that runs. With `--insecure` there are
+//! neither certificates nor tokens: whoever reaches the door for peers is believed.
+
+use crate::settings::{Settings, flag};
+use bytes::Bytes;
+use holon_base::{ByteReader, ByteWriter, NodeId};
+use holon_edge::peers::{
+    AskError, JoinGrant, JoinRequest as Asked, JoinToken, NodeIdentity, NodeKey, PeerTimeouts, PeersTls,
+    RequestHandler, Security, Trust, ask,
+};
+use holon_edge::{Clock, DataDir, DiskPool, Peers, PeersOptions, ShardHandle};
+use holon_kernel::{Class, DiskClient, LocalFuture};
+use holon_metadata::{AdmitError, Cluster, Identity, IdentityError, JoinRequest, NodeOptions};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A node that is to join asks for so long: those it asks may be starting too.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two rounds of asking.
+const JOIN_PAUSE: Duration = Duration::from_secs(1);
+/// One answer may take an election of the metadata group.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Tokens that are open at a time, so that a loop that asks for them is told.
+const TOKENS_MAX: usize = 1000;
+/// Begins refusals that asking again cannot change.
+const FINAL: &str = "not let in: ";
+
+/// What makes this node a member.
+pub struct Membership {
+    pub peers: Arc<Peers>,
+    /// `None`: `--insecure`.
+    identity: Option<Arc<NodeIdentity>>,
+    address: SocketAddr,
+    tokens: Arc<Tokens>,
+    requests: Arc<OnceLock<RequestHandler>>,
+}
+
+#[derive(Default)]
+struct Tokens(Mutex<BTreeMap<u64, OpenToken>>);
+
+struct OpenToken {
+    secret_digest: [u8; 32],
+    until: Instant,
+    /// The node and key that came with it: they may ask again if they missed the answer.
+    used_by: Option<(NodeId, [u8; 32])>,
+}
+
+impl Tokens {
+    fn add(&self, id: u64, secret_digest: [u8; 32], ttl: Duration) -> Result<(), String> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        open.retain(|_, token| token.until > now);
+        if open.len() >= TOKENS_MAX {
+            return Err(format!("{TOKENS_MAX} tokens are open: use them, or wait until they expire"));
+        }
+        open.insert(id, OpenToken { secret_digest, until: now + ttl, used_by: None });
+        Ok(())
+    }
+
+    /// Takes a token for a node; whether it had done so before.
+    fn take(&self, asked: &Asked) -> Result<bool, String> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = open.get_mut(&asked.token).filter(|token| token.until > Instant::now());
+        let token = token.filter(|token| token.secret_digest == asked.secret_digest());
+        let Some(token) = token else {
+            return Err("this node did not give that token, or it has expired; `holon token` gives one".to_string());
+        };
+        let who = (asked.node, asked.public_key);
+        match token.used_by {
+            None => {
+                token.used_by = Some(who);
+                Ok(false)
+            }
+            Some(before) if before == who => Ok(true),
+            Some(_) => Err("that token was used by another node; `holon token` gives one more".to_string()),
+        }
+    }
+}
+
+/// Finds out who this node is and which cluster it belongs to; founds or joins one at its first start.
+pub async fn prepare(
+    settings: &Settings,
+    data: &Arc<DataDir>,
+    pool: &Arc<DiskPool>,
+    clock: Clock,
+    address: SocketAddr,
+) -> Result<(Identity, Membership), String> {
+    let mut identity = load(data, pool, clock)?;
+    let shown = data.path().display().to_string();
+    let mut own = match settings.insecure {
+        true => None,
+        false => NodeIdentity::load(data.path(), identity.node).map_err(|error| error.to_string())?,
+    };
+    match &identity.cluster {
+        Some(_) if !settings.join.is_empty() => {
+            tracing::info!("{} is ignored: {shown} belongs to a member of a cluster already", flag("join"));
+        }
+        Some(_) => {}
+        None if settings.join.is_empty() => {
+            // As random as the node's id, and never to be mistaken for it.
+            identity.cluster = Some(Cluster::founded_by(identity.node, identity.node.0.rotate_left(64)));
+        }
+        None => {
+            let (joined, cluster) = join(settings, &identity).await?;
+            identity.cluster = Some(cluster);
+            own = joined;
+        }
+    }
+    let founder = identity.cluster.as_ref().is_some_and(|cluster| cluster.founder == identity.node);
+    if own.is_none() && !settings.insecure {
+        if !founder {
+            return Err(format!("{shown} joined its cluster with --insecure: start it with --insecure"));
+        }
+        own = Some(NodeIdentity::found(identity.node).map_err(|error| error.to_string())?);
+    }
+    if let Some(own) = &own {
+        // Before the cluster is written down: a member has what it needs to talk to the others.
+        own.save(data.path()).map_err(|error| error.to_string())?;
+    }
+    write(data, pool, clock, &identity)?;
+    let membership = Membership::new(&identity, own, address)?;
+    Ok((identity, membership))
+}
+
+fn load(data: &Arc<DataDir>, pool: &Arc<DiskPool>, clock: Clock) -> Result<Identity, String> {
+    let fresh = holon_edge::random_u128().map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    let work = move |disk: DiskClient| -> LocalFuture<Result<Identity, IdentityError>> {
+        Box::pin(async move { holon_metadata::load_or_create(&disk, NodeId(fresh)).await })
+    };
+    match holon_edge::run_on_disk(data, pool, clock, work) {
+        Some(Ok(identity)) => Ok(identity),
+        Some(Err(error)) => {
+            data.leave_as_found();
+            Err(format!("{}: {error}", data.path().display()))
+        }
+        None => Err(format!("{}: the disk does not answer", data.path().display())),
+    }
+}
+
+fn write(data: &Arc<DataDir>, pool: &Arc<DiskPool>, clock: Clock, identity: &Identity) -> Result<(), String> {
+    let identity = identity.clone();
+    let work = move |disk: DiskClient| -> LocalFuture<Result<(), IdentityError>> {
+        Box::pin(async move { holon_metadata::save(&disk, &identity).await })
+    };
+    let written = holon_edge::run_on_disk(data, pool, clock, work);
+    let path = data.path().display();
+    written.ok_or(format!("{path}: the disk does not answer"))?.map_err(|error| format!("{path}: {error}"))
+}
+
+/// Asks the named members until one lets this node in.
+async fn join(settings: &Settings, identity: &Identity) -> Result<(Option<NodeIdentity>, Cluster), String> {
+    let token = match (settings.token.as_str(), settings.insecure) {
+        (_, true) => None,
+        ("", false) => {
+            let way = "type `holon token` at a member, or join with --insecure if the cluster runs so";
+            return Err(format!("{} needs {}: {way}", flag("join"), flag("token")));
+        }
+        (text, false) => Some(JoinToken::decode(text).map_err(|error| format!("{}: {error}", flag("token")))?),
+    };
+    let options = crate::node::node_options(settings, identity);
+    let details = JoinRequest { record: options.record(identity.node, settings.shards) }.encode();
+    let key = NodeKey::create().map_err(|error| error.to_string())?;
+    let (trust, asked) = match &token {
+        Some(token) => (Trust::Authority(token.authority), Asked::new(token, identity.node, &key, details)),
+        None => {
+            let public_key = key.public_key();
+            (Trust::Anyone, Asked { token: 0, secret: [0; 16], node: identity.node, public_key, details })
+        }
+    };
+    let reply = ask_any(&settings.join, trust, &asked).await?;
+    let unreadable = |error: &dyn std::fmt::Display| format!("the member's answer cannot be read: {error}");
+    let (own, details) = match &token {
+        Some(token) => {
+            let grant = JoinGrant::decode(reply).map_err(|error| unreadable(&error))?;
+            let own = grant.accept(token, identity.node, key).map_err(|error| error.to_string())?;
+            (Some(own), grant.details.clone())
+        }
+        None => (None, reply),
+    };
+    let cluster = Cluster::decode(&mut ByteReader::new(details)).map_err(|error| unreadable(&error))?;
+    Ok((own, cluster))
+}
+
+async fn ask_any(members: &[String], trust: Trust, asked: &Asked) -> Result<Bytes, String> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let mut failure = String::new();
+        for member in members {
+            let resolved: Vec<SocketAddr> = match member.to_socket_addrs() {
+                Ok(addresses) => addresses.collect(),
+                Err(error) => {
+                    failure = format!("{member}: {error}");
+                    continue;
+                }
+            };
+            for address in resolved {
+                match ask(address, trust, asked.encode(), JOIN_TIMEOUT).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(AskError::Refused { reason, .. }) if reason.starts_with(FINAL) => {
+                        return Err(format!("{member}: {reason}"));
+                    }
+                    Err(error) => failure = error.to_string(),
+                }
+            }
+        }
+        if began.elapsed() >= JOIN_PATIENCE {
+            return Err(format!("no member let this node in for {} s: {failure}", JOIN_PATIENCE.as_secs()));
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!("{failure}; asking for {} s", JOIN_PATIENCE.as_secs());
+        }
+        tokio::time::sleep(JOIN_PAUSE).await;
+    }
+}
+
+impl Membership {
+    fn new(identity: &Identity, own: Option<NodeIdentity>, address: SocketAddr) -> Result<Membership, String> {
+        let cluster = identity.cluster.as_ref().map_or_else(OnceLock::new, |cluster| OnceLock::from(cluster.id));
+        let security = match &own {
+            None => Security::Insecure,
+            Some(own) => {
+                let tls = PeersTls::new(own).map_err(|error| error.to_string())?;
+                Security::Tls(Arc::new(OnceLock::from(tls)))
+            }
+        };
+        let requests: Arc<OnceLock<RequestHandler>> = Arc::default();
+        let peers = Peers::new(PeersOptions {
+            node: identity.node,
+            cluster: Arc::new(cluster),
+            address,
+            requests: requests.clone(),
+            report: Arc::new(|line| tracing::warn!("peers: {line}")),
+            security,
+            timeouts: PeerTimeouts::default(),
+        });
+        Ok(Membership { peers, identity: own.map(Arc::new), address, tokens: Arc::default(), requests })
+    }
+
+    /// From now on others may join by way of this node.
+    pub fn let_others_in(&self, shard: ShardHandle) {
+        let (identity, tokens) = (self.identity.clone(), self.tokens.clone());
+        let handler: RequestHandler = Arc::new(move |bytes| {
+            let (identity, tokens, shard) = (identity.clone(), tokens.clone(), shard.clone());
+            Box::pin(async move { answer(bytes, identity, &tokens, shard).await })
+        });
+        let _ = self.requests.set(handler); // set once: a node starts once
+    }
+
+    /// The command that makes another machine a member.
+    ///
+    /// # Errors
+    /// `--insecure`, or too many.
+    pub fn token(&self, ttl: Duration) -> Result<String, String> {
+        let Some(identity) = &self.identity else {
+            let line = format!("holon start --join {} --insecure", self.address);
+            return Err(format!("this node runs with --insecure, so others join without a token: {line}"));
+        };
+        let random = holon_edge::random_u128().map_err(|error| error.to_string())? as u64;
+        let token = JoinToken::create(identity.authority(), random).map_err(|error| error.to_string())?;
+        self.tokens.add(random, token.secret_digest(), ttl)?;
+        let valid = format!("# for one node, within {} minutes, while this node runs", ttl.as_secs().div_ceil(60));
+        Ok(format!("holon start --join {} --token {}\n{valid}", self.address, token.encode()))
+    }
+}
+
+async fn answer(
+    bytes: Bytes,
+    identity: Option<Arc<NodeIdentity>>,
+    tokens: &Tokens,
+    shard: ShardHandle,
+) -> Result<Bytes, String> {
+    let refused = |reason: String| format!("{FINAL}{reason}");
+    let asked = Asked::decode(bytes).map_err(|error| refused(error.to_string()))?;
+    let named = JoinRequest::decode(asked.details.clone()).map(|request| request.record.node);
+    if named.map_err(|error| refused(error.to_string()))? != asked.node {
+        return Err(refused("it names itself in two ways".to_string()));
+    }
+    let again = match identity {
+        Some(_) => tokens.take(&asked).map_err(refused)?,
+        None => true,
+    };
+    let (node, details) = (asked.node, asked.details.clone());
+    let admitted = shard.run(Class::Foreground, move |_| {
+        Box::pin(async move {
+            let Some(metadata) = crate::node::metadata() else { return Err("this node is stopping".to_string()) };
+            if !again && metadata.is_member(node) {
+                return Err(format!("{FINAL}{node} is a member already; choose an empty --data-dir"));
+            }
+            let request = JoinRequest::decode(details).map_err(|error| format!("{FINAL}{error}"))?;
+            metadata.admit(request).await.map_err(|error| match error {
+                AdmitError::Unreadable(_) => format!("{FINAL}{error}"),
+                AdmitError::Unknown => error.to_string(),
+            })
+        })
+    });
+    let cluster = admitted.await.map_err(|gone| gone.to_string())??;
+    let mut details = ByteWriter::new();
+    cluster.encode(&mut details);
+    match identity {
+        None => Ok(details.freeze()),
+        Some(identity) => {
+            let grant = JoinGrant::new(identity.authority(), &asked, details.freeze());
+            Ok(grant.map_err(|error| error.to_string())?.encode())
+        }
+    }
+}
+
+/// What the cluster is told of this node, apart from its cluster.
+pub fn options_of(settings: &Settings, identity: &Identity, facts: Vec<(String, String)>) -> NodeOptions {
+    let cluster = identity.cluster.clone().unwrap_or_else(|| Cluster::founded_by(identity.node, identity.node.0));
+    NodeOptions {
+        address: settings.advertised(settings.peer_address),
+        data_center: settings.data_center.clone(),
+        rack: settings.rack.clone(),
+        facts,
+        ..NodeOptions::member(identity.boot, cluster)
+    }
+}
