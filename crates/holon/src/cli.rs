@@ -113,6 +113,10 @@ pub fn command() -> Command {
                 .arg(words("create NAME | password NAME | drop NAME | list")),
         )
         .subcommand(
+            to_a_node("cluster", "Changes who belongs to the cluster, while it runs")
+                .arg(words("drain NODE | replace DEAD NEW | forget NODE | cancel; nodes by the beginning of their id")),
+        )
+        .subcommand(
             to_a_node("token", "Gives a token with which one more node may join this node's cluster")
                 .arg(Arg::new("minutes").long("minutes").default_value("60").help("how long it is good for")),
         )

@@ -85,6 +85,7 @@ async fn carry_out(
             let minutes = minutes.ok_or(format!("--minutes takes a number from 1 to {TOKEN_MINUTES_MAX}"))?;
             node.membership.token(Duration::from_secs(minutes * 60))
         }
+        ["cluster", ..] => run_on_first(node, "metadata", request.words[1..].to_vec(), replies).await,
         ["user", ..] => run_on_first(node, "tables", request.words, replies).await,
         [service, rest @ ..] if !rest.is_empty() => {
             run_everywhere(node, service, request.words[1..].to_vec(), replies).await

@@ -1,5 +1,5 @@
-//! A seed of a cluster, whole: nodes that join one another, a table with three replicas, clients of every node; the network, the
-//! disks and the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster
+//! A seed of a cluster, whole: nodes that join one another, a table with three replicas, clients of every node. While they
+//! work, further nodes join and one may be drained; the network, the disks and the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster
 //! must converge.
 
 use crate::faults::{DiskFaults, Fault, Faults};
@@ -8,10 +8,11 @@ use crate::report::{Outcome, RunOptions};
 use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
-use holon_kernel::{Flow, Outbox, Scope, Session, SessionContext};
-use holon_metadata::Metadata;
+use holon_kernel::{Class, ClusterMap, Flow, NodeRecord, Outbox, Scope, Session, SessionContext};
+use holon_metadata::{ChangeError, Metadata};
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
 use holon_tables::workload::{ClusterWorkload, Workload};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ struct Run {
     /// One or more for each node, in turn.
     clients: Vec<Option<Client>>,
     nodes: usize,
+    /// Nodes that founded it together; the others come later.
+    first: usize,
+    /// A node that an administrator asked to leave, and its answer.
+    drained: Option<(usize, Rc<RefCell<Option<Result<(), ChangeError>>>>)>,
     next_session: u64,
     sent: u64,
     /// When the network heals.
@@ -63,9 +68,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         log_bytes_max: 8 << 20,
         ..TablesConfig::default()
     };
-    let nodes = random.range(3, 6) as usize;
+    let first = random.range(3, 5) as usize;
+    let nodes = first + random.below(3) as usize;
     let shards = random.range(1, 3) as u16;
-    let expanded = format!("nodes {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
+    let expanded = format!("nodes {first} then {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
     let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
         shard.add_service(TablesService::new(shard.clone(), metadata.clone(), config.clone()));
     });
@@ -77,6 +83,8 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         workload: ClusterWorkload::new(connections, FACTOR),
         clients: (0..connections).map(|_| None).collect(),
         nodes,
+        first,
+        drained: None,
         next_session: 1,
         sent: 0,
         heals: None,
@@ -106,7 +114,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
 impl Run {
     /// The first node founds the cluster, the others join it.
     fn form(&mut self, world: &mut World) {
-        (0..self.nodes).for_each(|node| world.start(node));
+        (0..self.first).for_each(|node| world.start(node));
         let deadline = world.now + FORMATION;
         loop {
             let until = world.now + Duration::from_millis(50);
@@ -114,14 +122,16 @@ impl Run {
             world.events.clear();
             let knows_all = |node: usize| {
                 world.up(node).is_some_and(|live| {
-                    live.iter().all(|live| live.shard.map().is_some_and(|map| map.nodes().len() == self.nodes))
+                    let whole = |node: &NodeRecord| !node.tokens.is_empty();
+                    let knows = |map: Rc<[NodeRecord]>| map.len() == self.first && map.iter().all(whole);
+                    live.iter().all(|live| live.shard.map().is_some_and(|map| knows(map.nodes())))
                 })
             };
-            if (0..self.nodes).all(knows_all) {
+            if (0..self.first).all(knows_all) {
                 return;
             }
             if world.now > deadline {
-                self.errors.push(format!("{} nodes did not become a cluster in {FORMATION:?}", self.nodes));
+                self.errors.push(format!("{} nodes did not become a cluster in {FORMATION:?}", self.first));
                 return;
             }
         }
@@ -145,6 +155,13 @@ impl Run {
             }
         }
         self.receive(world);
+        if let Some((node, _)) = self.drained
+            && world.up(node).is_some()
+            && self.has_left(world, node)
+        {
+            world.crash(node);
+            self.node_gone(node);
+        }
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
             self.heals = None;
@@ -152,9 +169,11 @@ impl Run {
         if faults {
             self.fault(world);
         } else {
-            (0..self.nodes).filter(|node| world.is_down(*node)).collect::<Vec<_>>().into_iter().for_each(|node| {
-                world.start(node);
-            });
+            for node in 0..self.nodes {
+                if world.is_down(node) && !self.has_left(world, node) {
+                    world.start(node);
+                }
+            }
         }
         self.send(world);
     }
@@ -176,7 +195,12 @@ impl Run {
                 self.node_gone(node);
             }
             4..6 if world.up(node).is_some() => world.stop(node),
-            6..60 if world.is_down(node) => world.start(node),
+            6..60 if world.is_down(node) && !self.has_left(world, node) => {
+                if world.nodes[node].starts == 0 {
+                    world.faults.fired(Fault::NodeJoins);
+                }
+                world.start(node);
+            }
             60..64 => {
                 let number = self.random.below(self.clients.len() as u64) as usize;
                 self.lose(world, number);
@@ -190,8 +214,37 @@ impl Run {
                 };
             }
             74..80 => world.network.options = NetworkFaults::default(),
+            80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
             _ => {}
         }
+    }
+
+    /// An administrator asks some node that one may leave.
+    fn drain(&mut self, world: &mut World, node: usize) {
+        let Some(other) = (0..self.nodes).find(|other| *other != node && world.up(*other).is_some()) else { return };
+        let Some([live, ..]) = world.up(other) else { return };
+        let in_ring = |map: Rc<dyn ClusterMap>| map.nodes().iter().filter(|record| !record.tokens.is_empty()).count();
+        if live.shard.map().map_or(0, in_ring) <= FACTOR as usize {
+            return;
+        }
+        let (metadata, answer) = (live.metadata.clone(), Rc::new(RefCell::new(None)));
+        self.drained = Some((node, answer.clone()));
+        live.shard.spawn(Scope::Node, Class::Foreground, async move {
+            let drained = metadata.drain(World::node_id(node)).await;
+            *answer.borrow_mut() = Some(drained);
+        });
+        world.faults.fired(Fault::NodeDrained);
+    }
+
+    /// Whether the cluster has let a node go: it does not come back.
+    fn has_left(&self, world: &World, node: usize) -> bool {
+        let Some((drained, _)) = &self.drained else { return false };
+        let id = World::node_id(node);
+        let goes_on = |other: usize| {
+            let live = world.up(other)?.first()?;
+            Some(live.shard.map()?.nodes().iter().any(|record| record.node == id))
+        };
+        *drained == node && (0..self.nodes).filter(|other| *other != node).filter_map(goes_on).any(|knows| !knows)
     }
 
     /// One node from some or all others, one way or both.
@@ -228,7 +281,8 @@ impl Run {
     }
 
     fn connect(&mut self, world: &World, number: usize) {
-        let node = number % self.nodes;
+        let node = (number..).map(|number| number % self.nodes).find(|node| !self.has_left(world, *node));
+        let Some(node) = node else { return };
         let Some(live) = world.up(node) else { return };
         self.next_session += 1;
         let (id, shard) = (self.next_session, self.random.below(live.len() as u64) as usize);
@@ -298,7 +352,9 @@ impl Run {
         let deadline = world.now + READING_BACK;
         while self.errors.is_empty() && !self.workload.is_finished() {
             if world.now > deadline {
-                self.errors.push(format!("after all faults ended not everything could be read in {READING_BACK:?}"));
+                let last = &self.workload.last_refusal;
+                let what = "after all faults ended not everything could be read in";
+                self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}"));
                 return;
             }
             self.turn(world, false);

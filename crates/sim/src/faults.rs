@@ -41,6 +41,8 @@ faults! {
     MessageDoubled "message doubled",
     MessageDelayed "message delayed",
     Partition "partition",
+    NodeJoins "node joins under load",
+    NodeDrained "node drained under load",
 }
 
 /// Counts what happened. Clones share the counts.

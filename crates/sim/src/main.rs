@@ -107,6 +107,8 @@ const WORLDS: &[WorldKind] = &[
             Fault::MessageDoubled,
             Fault::MessageDelayed,
             Fault::Partition,
+            Fault::NodeJoins,
+            Fault::NodeDrained,
         ],
         points: &[
             "writes acknowledged",

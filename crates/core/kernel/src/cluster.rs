@@ -62,6 +62,9 @@ pub trait ClusterMap {
     /// All members, by id; this node among them.
     fn nodes(&self) -> Rc<[NodeRecord]>;
 
+    /// Slots of the ring: a group with as many tablets is spread as evenly as nodes are; 0 before there is a ring.
+    fn slots(&self) -> u32;
+
     /// Returns when the map is of this epoch or later.
     fn reached(&self, epoch: u64) -> LocalFuture<()>;
 }

@@ -65,7 +65,7 @@ pub enum CallError {
     /// Nothing was done.
     #[error("too many requests in flight to that shard: try again later")]
     Overloaded,
-    /// Nothing was done.
+    /// Nothing was done that counts: a change of a tablet that began to move meanwhile may be there, and has to be made again.
     #[error("no such tablet here: the map has changed, route again")]
     NotHere,
     /// The outcome is unknown.

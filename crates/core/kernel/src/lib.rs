@@ -41,8 +41,8 @@ pub use executor::{Class, Order, Scope};
 pub use outbox::Outbox;
 pub use permit::{Permit, Pool};
 pub use service::{
-    Flow, LocalFuture, MetadataEffect, NewTablets, Replication, Service, Session, SessionContext, StartContext, Tablet,
-    TabletDescriptor,
+    Fill, Flow, LocalFuture, MetadataEffect, NewTablets, Replication, Service, Session, SessionContext, StartContext,
+    Tablet, TabletDescriptor,
 };
 pub use shard::{Router, Shard, ShardOptions};
 pub use ticket::{Cancelled, Completer, Ticket, join_all};

@@ -5,7 +5,7 @@ use crate::holding::{Holding, Work};
 use crate::metric::Metric;
 use crate::outbox::Outbox;
 use bytes::{Bytes, BytesMut};
-use holon_base::{GroupId, ServiceId, TabletId};
+use holon_base::{GroupId, NodeId, ServiceId, TabletId};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -32,6 +32,13 @@ pub trait Service {
     /// Opens a tablet that the map places on this shard: at start between [`Service::start`] and [`Service::recover`],
     /// later when an entry creates it.
     fn open_tablet(self: Rc<Self>, descriptor: TabletDescriptor) -> LocalFuture<Result<Rc<dyn Tablet>, String>>;
+
+    /// This node is to hold a tablet that others have: copy it into the one that [`Service::open_tablet`] opened. May be
+    /// broken off and asked for again.
+    fn fill_tablet(self: Rc<Self>, fill: Fill) -> LocalFuture<Result<(), String>> {
+        let service = self.name();
+        Box::pin(async move { Err(format!("{service} cannot copy tablet {} from another node", fill.tablet.id)) })
+    }
 
     /// The tablet is no longer here: close it and remove its data. Its tasks are ended already.
     fn remove_tablet(self: Rc<Self>, tablet: TabletId) -> LocalFuture<Result<(), String>>;
@@ -128,6 +135,18 @@ pub struct TabletDescriptor {
     /// Which of the group's `count` equal ranges this is.
     pub ordinal: u32,
     pub count: u32,
+}
+
+/// What a replica that comes has to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fill {
+    pub tablet: TabletDescriptor,
+    /// Those that have the data; none: it is lost, and the tablet begins empty.
+    pub sources: Vec<NodeId>,
+    /// The data of so many of them, merged, is needed …
+    pub enough: usize,
+    /// … or all of this one's, whose place the replica takes.
+    pub instead_of: Option<NodeId>,
 }
 
 pub struct SessionContext {

@@ -420,7 +420,11 @@ impl Shard {
         deadline: Instant,
     ) -> Result<Bytes, CallError> {
         if destination == self.address {
-            let work = self.execute(self.address, target, verb, payload);
+            let work = async {
+                let epoch = self.map_epoch();
+                let answer = self.execute(self.address, target, verb, payload).await?;
+                self.check_moved(target, verb, epoch).map(|()| answer)
+            };
             return self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout));
         }
         let work = self.call_remote(destination, target, verb, payload, deadline);
@@ -492,6 +496,17 @@ impl Shard {
         if replicas.since > epoch || !replicas.holds(self.node()) { Err(CallError::NotHere) } else { Ok(()) }
     }
 
+    /// A tablet was changed by a request that was routed by a map. If the tablet began to move meanwhile, whoever copies it
+    /// may have read it before the change was there, so the change must not be acknowledged by that map: it is there, and
+    /// has to be made once more by the new one.
+    fn check_moved(&self, target: Target, verb: Verb, epoch: u64) -> Result<(), CallError> {
+        let (Target::Tablet(tablet), Verb::APPLY, Some(map)) = (target, verb, self.map()) else { return Ok(()) };
+        match map.replicas(tablet) {
+            Some(replicas) if replicas.since > epoch => Err(CallError::NotHere),
+            _ => Ok(()),
+        }
+    }
+
     /// An envelope has arrived.
     pub fn deliver(&self, envelope: Envelope) {
         match envelope.kind {
@@ -512,7 +527,8 @@ impl Shard {
                     let epoch = envelope.map_epoch;
                     let work = async {
                         shard.check_epoch(target, epoch).await?;
-                        shard.execute(envelope.source, target, verb, envelope.payload).await
+                        let answer = shard.execute(envelope.source, target, verb, envelope.payload).await?;
+                        shard.check_moved(target, verb, epoch).map(|()| answer)
                     };
                     // Past its deadline nobody waits for the reply.
                     let Ok(answer) = shard.timeout(deadline, work).await else { return };

@@ -66,6 +66,14 @@ impl Metadata {
             if changes.nodes {
                 self.nodes_changed();
             }
+            if self.shard.id() == ShardId(0) {
+                if changes.moves {
+                    self.moves_changed();
+                }
+                if self.running.get() {
+                    changes.tell.into_iter().for_each(|line| self.tell(line));
+                }
+            }
         }
         self.pumping.set(false);
     }
@@ -89,7 +97,10 @@ impl Metadata {
         let node = self.shard.node();
         let (outcome, changes) = if command.service == METADATA_SERVICE {
             match ClusterCommand::decode(command.bytes) {
-                Ok(change) => (Ok(Bytes::new()), self.cluster.borrow_mut().apply(index, change, node)),
+                Ok(change) => match self.cluster.borrow_mut().apply(index, change, node) {
+                    Ok(changes) => (Ok(Bytes::new()), changes),
+                    Err(refused) => (Err(Bytes::from(refused.to_string())), Changes::default()),
+                },
                 Err(short) => (Err(Bytes::from(short.to_string())), Changes::default()),
             }
         } else {
@@ -122,7 +133,7 @@ impl Metadata {
         }
     }
 
-    fn is_on_this_shard(&self, tablet: TabletId) -> bool {
+    pub(crate) fn is_on_this_shard(&self, tablet: TabletId) -> bool {
         tablet.shard(self.shard.shards()) == self.shard.id()
     }
 
@@ -148,7 +159,7 @@ impl Metadata {
         }
     }
 
-    async fn remove_tablet(&self, descriptor: TabletDescriptor) {
+    pub(crate) async fn remove_tablet(&self, descriptor: TabletDescriptor) {
         if !self.is_on_this_shard(descriptor.id) {
             return;
         }

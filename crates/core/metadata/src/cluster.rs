@@ -1,21 +1,29 @@
-//! The machine of the cluster itself: its nodes and the tablet map. Moved on by committed entries, the same everywhere.
+//! The machine of the cluster itself: its nodes and where tablets are. Moved on by committed entries, the same everywhere.
 //!
 //! ```text
 //!   command = version:u8 kind:u8 body
 //!   body    = 1: a node has come, or has other facts: node:u128 address:text data center:text rack:text shards:u16
 //!                count (name:text value:text)*
 //!           | 2: a node is gone for good: node:u128
+//!           | 3: an entry of placement: its bytes
 //! ```
+//!
+//! A node is a member when the log has its record; it holds tablets when a change of topology has brought it into the
+//! ring ([`crate::direct`] starts those).
 
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, ServiceId, ShortInput, TabletId};
 use holon_kernel::{MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
+use holon_placement::{
+    Change, ChangeKind, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 const VERSION: u8 = 1;
 const NODE: u8 = 1;
 const REMOVE_NODE: u8 = 2;
+const PLACEMENT: u8 = 3;
 
 /// Commands that are remembered, so that one which was proposed twice takes effect once. A proposer gives up long before
 /// so many others have followed.
@@ -55,6 +63,7 @@ impl Group {
 pub(crate) enum ClusterCommand {
     Node(NodeRecord),
     RemoveNode(NodeId),
+    Placement(Entry),
 }
 
 impl ClusterCommand {
@@ -70,6 +79,10 @@ impl ClusterCommand {
                 out.put_u8(REMOVE_NODE);
                 out.put_u128(node.0);
             }
+            ClusterCommand::Placement(entry) => {
+                out.put_u8(PLACEMENT);
+                out.put_slice(&entry.encode());
+            }
         }
         out.freeze()
     }
@@ -82,6 +95,11 @@ impl ClusterCommand {
         let command = match input.u8()? {
             NODE => ClusterCommand::Node(read_record(&mut input)?),
             REMOVE_NODE => ClusterCommand::RemoveNode(NodeId(input.u128()?)),
+            PLACEMENT => {
+                let offset = input.offset();
+                let entry = Entry::decode(input.rest()).map_err(|_| ShortInput { offset })?;
+                return Ok(ClusterCommand::Placement(entry));
+            }
             _ => return Err(ShortInput { offset: 1 }),
         };
         input.end()?;
@@ -124,6 +142,10 @@ pub(crate) struct Changes {
     pub(crate) remove: Vec<TabletDescriptor>,
     /// The nodes are others, or elsewhere.
     pub(crate) nodes: bool,
+    /// Tablets move, or do so in another way: there may be work.
+    pub(crate) moves: bool,
+    /// For people.
+    pub(crate) tell: Vec<String>,
 }
 
 #[derive(Default)]
@@ -131,8 +153,23 @@ pub(crate) struct ClusterState {
     nodes: BTreeMap<NodeId, NodeRecord>,
     records: Rc<[NodeRecord]>,
     groups: BTreeMap<GroupId, Group>,
+    /// `None` before the first node's entry.
+    topology: Option<Topology>,
+    /// Groups that are to have other replicas, when the change on its way has ended.
+    replication_waiting: BTreeMap<GroupId, Placed>,
     remembered: VecDeque<u128>,
     known: BTreeSet<u128>,
+}
+
+fn placed(replication: &Replication) -> Placed {
+    match replication {
+        Replication::Simple { factor } => Placed::Simple { factor: *factor },
+        Replication::PerDataCenter { factors } => Placed::NetworkTopology { factors: factors.clone() },
+    }
+}
+
+pub(crate) fn info_of(record: &NodeRecord) -> NodeInfo {
+    NodeInfo::new(&record.data_center, &record.rack, record.shards)
 }
 
 impl ClusterState {
@@ -148,9 +185,19 @@ impl ClusterState {
         self.groups.values()
     }
 
+    pub(crate) fn topology(&self) -> Option<&Topology> {
+        self.topology.as_ref()
+    }
+
     pub(crate) fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
         let group = self.groups.get(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX))?;
         group.tablets.get((tablet.0 % TabletId::PER_ENTRY_MAX) as usize).cloned()
+    }
+
+    pub(crate) fn descriptor(&self, tablet: TabletId) -> Option<TabletDescriptor> {
+        let group = self.groups.get(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX))?;
+        let ordinal = (tablet.0 % TabletId::PER_ENTRY_MAX) as usize;
+        (ordinal < group.tablets.len()).then(|| group.descriptor(ordinal))
     }
 
     /// Whether this command is here for the first time.
@@ -171,26 +218,30 @@ impl ClusterState {
     }
 
     /// Applies an entry of the cluster's own at `index`; `me` asks what it changes for it.
-    pub(crate) fn apply(&mut self, index: u64, command: ClusterCommand, me: NodeId) -> Changes {
-        let mut changes = Changes { nodes: true, ..Changes::default() };
+    ///
+    /// # Errors
+    /// Why the entry changes nothing.
+    pub(crate) fn apply(&mut self, index: u64, command: ClusterCommand, me: NodeId) -> Result<Changes, Refused> {
+        let mut changes = Changes::default();
         match command {
             ClusterCommand::Node(record) => {
-                let first = self.nodes.is_empty();
-                self.nodes.insert(record.node, record);
-                if first {
+                let (node, info) = (record.node, info_of(&record));
+                self.nodes.insert(node, record);
+                if self.topology.is_none() {
+                    self.topology = Some(Topology::first(node, info)?);
                     // Tables that are older than the first node's entry: of a time when it was alone.
                     let ids: Vec<GroupId> = self.groups.keys().copied().collect();
-                    ids.into_iter().for_each(|id| self.place(index, id));
-                    let held = self.groups.values().flat_map(|group| group.held_by(me));
-                    changes.open = held.collect();
+                    ids.into_iter().for_each(|id| self.create(index, id, me, &mut changes));
                 }
+                changes.nodes = true;
             }
             ClusterCommand::RemoveNode(node) => {
-                self.nodes.remove(&node);
+                changes.nodes = self.nodes.remove(&node).is_some();
             }
+            ClusterCommand::Placement(entry) => self.place(index, &entry, me, &mut changes)?,
         }
-        self.publish();
-        changes
+        self.publish(&changes);
+        Ok(changes)
     }
 
     /// Applies what a service made of its entry at `index`.
@@ -208,29 +259,103 @@ impl ClusterState {
                 && let Some(group) = self.groups.remove(id)
             {
                 changes.remove.extend(group.held_by(me));
+                self.replication_waiting.remove(id);
+                // There is none if it could not be placed.
+                let _ = self.place(index, &Entry::RemoveGroup { group: *id }, me, &mut changes);
             }
         }
         if let Some(made) = &effect.create_tablets {
             let id = GroupId(index);
             let tablets = vec![Replicas::default(); made.count as usize];
             self.groups.insert(id, Group { id, service, replication: made.replication.clone(), tablets });
-            self.place(index, id);
-            changes.open.extend(self.groups.get(&id).into_iter().flat_map(|group| group.held_by(me)));
+            self.create(index, id, me, &mut changes);
         }
+        for (id, replication) in &effect.set_replication {
+            if let Some(group) = self.groups.get_mut(id).filter(|group| group.service == service) {
+                group.replication = replication.clone();
+                self.replication_waiting.insert(*id, placed(replication));
+            }
+        }
+        self.start_waiting(index, me, &mut changes);
+        self.publish(&changes);
         changes
     }
 
-    fn place(&mut self, index: u64, id: GroupId) {
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        let Replication::Simple { factor } = group.replication else { return };
-        for (ordinal, replicas) in group.tablets.iter_mut().enumerate() {
-            let readers = (0..nodes.len().min(factor as usize)).map(|at| nodes[(ordinal + at) % nodes.len()]);
-            *replicas = Replicas { readers: readers.collect(), since: index, ..Replicas::default() };
+    fn create(&mut self, index: u64, id: GroupId, me: NodeId, changes: &mut Changes) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let placement = GroupPlacement { replication: placed(&group.replication), tablets: group.tablets.len() as u32 };
+        if let Err(refused) = self.place(index, &Entry::CreateGroup { group: id, placement }, me, changes) {
+            changes.tell.push(format!("the tablets of group {} are nowhere: {refused}", id.0));
         }
     }
 
-    fn publish(&mut self) {
+    /// A changed replication factor waits for the change on its way; then all that wait begin together.
+    fn start_waiting(&mut self, index: u64, me: NodeId, changes: &mut Changes) {
+        let idle = self.topology.as_ref().is_some_and(|topology| topology.change().is_none());
+        if idle && !self.replication_waiting.is_empty() {
+            let groups = std::mem::take(&mut self.replication_waiting);
+            if let Err(refused) = self.place(index, &Entry::Start(ChangeKind::SetReplication { groups }), me, changes) {
+                changes.tell.push(format!("another replication factor cannot be reached: {refused}"));
+            }
+        }
+    }
+
+    fn place(&mut self, index: u64, entry: &Entry, me: NodeId, changes: &mut Changes) -> Result<(), Refused> {
+        let Some(topology) = &mut self.topology else { return Ok(()) };
+        let effects = topology.apply(index, entry)?;
+        changes.moves = true;
+        for tablet in &effects.lost {
+            changes.tell.push(format!("no node that lives has the data of tablet {tablet}: it begins again empty"));
+        }
+        for tablet in effects.changed {
+            let (id, ordinal) = (GroupId(tablet.0 / TabletId::PER_ENTRY_MAX), tablet.0 % TabletId::PER_ENTRY_MAX);
+            let Some(now) = topology.replicas(tablet) else { continue };
+            let now = Replicas { readers: now.readers.into(), joint: now.joint.into(), since: now.since };
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let before = std::mem::replace(&mut group.tablets[ordinal as usize], now);
+            if group.tablets[ordinal as usize].holds(me) && !before.holds(me) {
+                changes.open.push(group.descriptor(ordinal as usize));
+            }
+        }
+        if let Some(change) = effects.finished {
+            self.finished(&change, changes);
+            self.start_waiting(index, me, changes);
+        }
+        Ok(())
+    }
+
+    fn finished(&mut self, change: &Change, changes: &mut Changes) {
+        let (text, gone) = match (&change.kind, change.cancelled) {
+            (ChangeKind::Join { node, .. }, false) => (format!("node {node} has joined"), None),
+            (ChangeKind::Drain { node }, false) => (format!("node {node} is drained and gone"), Some(*node)),
+            (ChangeKind::Replace { dead, new, .. }, false) => {
+                (format!("node {new} has taken the place of {dead}"), Some(*dead))
+            }
+            (ChangeKind::SetReplication { .. }, false) => ("the new replication factor is reached".to_string(), None),
+            (ChangeKind::Split { slots }, false) => (format!("the ring has {slots} slots"), None),
+            (ChangeKind::Relocate { node, .. }, false) => (format!("node {node} stands elsewhere"), None),
+            (_, true) => ("the change of topology is undone".to_string(), None),
+        };
+        if let Some(gone) = gone {
+            self.nodes.remove(&gone);
+        }
+        changes.nodes = true;
+        changes.tell.push(text);
+    }
+
+    fn publish(&mut self, changes: &Changes) {
+        if !changes.nodes {
+            return;
+        }
+        let mut tokens = self.topology.as_ref().map(|topology| topology.ring().tokens()).unwrap_or_default();
+        for (node, record) in &mut self.nodes {
+            record.tokens = tokens.remove(node).unwrap_or_default().into();
+        }
         self.records = self.nodes.values().cloned().collect();
+    }
+
+    /// Where a member stands; `None`: it is no member, or not in the ring yet.
+    pub(crate) fn state(&self, node: NodeId) -> Option<NodeState> {
+        self.topology.as_ref()?.members().find(|(member, _)| *member == node).map(|(_, state)| state)
     }
 }

@@ -153,3 +153,39 @@ impl Metadata {
         }
     }
 }
+
+impl Metadata {
+    /// Shard 0: the cluster for people, as rows of (label, value).
+    pub(crate) fn cluster_status(&self) -> Vec<(String, String)> {
+        let cluster = self.cluster.borrow();
+        let records = cluster.records();
+        let short = |node: NodeId| node.to_string().chars().take(8).collect::<String>();
+        let mut rows = Vec::new();
+        if let Some(consensus) = self.consensus() {
+            let voters: Vec<String> = consensus.status().members.voters.iter().map(|node| short(*node)).collect();
+            let leader = self.leader().map_or_else(|| "none".to_string(), short);
+            rows.push(("leader".to_string(), leader));
+            rows.push(("voters".to_string(), voters.join(" ")));
+        }
+        for record in records.iter() {
+            let alive = if self.shard.is_alive(record.node) { "up" } else { "down" };
+            let state =
+                cluster.state(record.node).map_or("coming".to_string(), |state| format!("{state:?}").to_lowercase());
+            let tokens = record.tokens.len();
+            let place =
+                format!("{alive} {state} {} {}/{} {tokens} tokens", record.address, record.data_center, record.rack);
+            rows.push((format!("node {}", short(record.node)), place));
+        }
+        if let Some((topology, change)) = cluster.topology().and_then(|topology| Some((topology, topology.change()?))) {
+            let (planned, active) = topology.moves();
+            let kind = format!("{:?}", change.kind);
+            let name: String = kind.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+            let back = if change.cancelled { ", going back" } else { "" };
+            rows.push((
+                "change".to_string(),
+                format!("{name}: {} tablets move, {} wait{back}", active.len(), planned.len()),
+            ));
+        }
+        rows
+    }
+}

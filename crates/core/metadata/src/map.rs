@@ -18,6 +18,10 @@ impl ClusterMap for Metadata {
         self.cluster.borrow().records()
     }
 
+    fn slots(&self) -> u32 {
+        self.cluster.borrow().topology().map_or(0, |topology| topology.ring().slots())
+    }
+
     fn reached(&self, epoch: u64) -> LocalFuture<()> {
         let me = self.me();
         Box::pin(async move { me.wait_applied(epoch).await })

@@ -6,6 +6,7 @@ use crate::command::Command;
 use crate::consensus::Consensus;
 use crate::gossip::Gossip;
 use crate::log_file::ENTRY_BYTES_MAX;
+use crate::moves::UnderWay;
 use crate::options::NodeOptions;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, ShardId, ShortInput};
@@ -45,6 +46,8 @@ const WAIT: Verb = verb(4);
 // Within a node, from shard 0.
 pub(crate) const APPLY: Verb = verb(1);
 pub(crate) const ALIVE: Verb = verb(5);
+pub(crate) const FILL: Verb = verb(10);
+pub(crate) const CLEAN: Verb = verb(11);
 // To shard 0 of this or another node.
 pub(crate) const FETCH: Verb = verb(2);
 pub(crate) const FETCH_NEWS: Verb = verb(6);
@@ -94,6 +97,8 @@ pub struct Metadata {
     pub(crate) members_ticket: RefCell<Vec<Completer<()>>>,
     /// By the node the log was pulled from last.
     pub(crate) leader_heard_of: Cell<Option<NodeId>>,
+    /// Work on tablets that move.
+    pub(crate) under_way: RefCell<UnderWay>,
     /// Proposals of this node by their id.
     pub(crate) proposals: RefCell<BTreeMap<u128, Completer<Outcome>>>,
     commands_made: Cell<u32>,
@@ -121,6 +126,7 @@ impl Metadata {
             gossip: RefCell::new(None),
             members_ticket: RefCell::default(),
             leader_heard_of: Cell::new(None),
+            under_way: RefCell::default(),
             proposals: RefCell::default(),
             commands_made: Cell::new(0),
             waiting_for_load: RefCell::default(),
@@ -173,7 +179,7 @@ impl Metadata {
         self.settle_at(self.shown.get()).await
     }
 
-    async fn settle_at(&self, index: u64) -> Result<(), ProposeError> {
+    pub(crate) async fn settle_at(&self, index: u64) -> Result<(), ProposeError> {
         let mut payload = ByteWriter::new();
         payload.put_u64(index);
         let (payload, deadline) = (payload.freeze(), self.shard.now() + PROPOSE_TIMEOUT);
@@ -340,6 +346,8 @@ impl Metadata {
                 self.shard.set_alive(node, alive);
                 Ok(Bytes::new())
             }
+            FILL => self.fill_here(input.rest()).await,
+            CLEAN => self.clean_here(input.rest()).await,
             APPLY => {
                 for entry in decode_entries(&mut input).map_err(bad)? {
                     let index = entry.index;
@@ -415,7 +423,7 @@ impl Service for Metadata {
     }
 
     fn command(self: Rc<Self>, words: Vec<String>, _: Rc<dyn Fn(String)>) -> LocalFuture<Result<String, String>> {
-        Box::pin(async move { Err(format!("the metadata service knows no command {:?}", words.join(" "))) })
+        Box::pin(async move { self.cluster_command(&words).await })
     }
 
     fn metrics(&self, out: &mut Vec<Metric>) {
@@ -426,7 +434,11 @@ impl Service for Metadata {
     }
 
     fn status(&self) -> Vec<(String, String)> {
-        vec![("metadata index".to_string(), self.applied().to_string())]
+        let mut rows = vec![("metadata index".to_string(), self.applied().to_string())];
+        if self.shard.id() == ShardId(0) {
+            rows.extend(self.cluster_status());
+        }
+        rows
     }
 }
 

@@ -122,6 +122,8 @@ async fn take_part(metadata: &Rc<Metadata>) {
     consensus.run();
     metadata.follow(&consensus);
     metadata.choose_voters(&consensus);
+    metadata.direct(&consensus);
+    metadata.moves_changed();
     metadata.announce();
     let shard = &metadata.shard;
     let began = shard.now();

@@ -167,7 +167,7 @@ pub enum Refused {
     InvalidPlacement,
     #[error("node {0} is not a member")]
     NoMember(NodeId),
-    /// The entry is not after the last one applied.
+    /// The entry is before the last one applied.
     #[error("entry {0} was applied already")]
     Old(u64),
 }

@@ -181,9 +181,10 @@ impl Topology {
         !matches!(self.members.get(&node), Some(NodeState::Joining | NodeState::Normal | NodeState::Draining))
     }
 
-    /// Applies the entry at `index`. A refused entry changes nothing but the epoch.
+    /// Applies an entry that is at `index`, or follows from the one at it: several of the same index come in order. A refused
+    /// entry changes nothing but the epoch.
     pub fn apply(&mut self, index: u64, entry: &Entry) -> Result<Effects, Refused> {
-        if index <= self.epoch {
+        if index < self.epoch {
             return Err(Refused::Old(index));
         }
         self.epoch = index;

@@ -100,7 +100,7 @@ fn newer_versions_and_impossible_values_are_told_apart() {
         placement: placement.clone(),
     };
     assert_eq!(topology.apply(100, &create(20, &placement)), Err(Refused::InvalidPlacement));
-    assert_eq!(topology.apply(100, &create(20, &placement)), Err(Refused::Old(100)));
+    assert_eq!(topology.apply(99, &create(20, &placement)), Err(Refused::Old(99)));
     let one = GroupPlacement { replication: Replication::Simple { factor: 1 }, tablets: 1 };
     assert_eq!(topology.apply(101, &create(u64::MAX, &one)), Err(Refused::InvalidPlacement));
     let ring = topology.ring().clone();

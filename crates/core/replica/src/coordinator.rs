@@ -105,10 +105,18 @@ impl Coordinator {
         self.hints.borrow().clone()
     }
 
+    /// The node of the tablet's only replica, if it has no more and does not move.
+    pub fn sole_replica(&self, tablet: TabletId) -> Option<NodeId> {
+        let replicas = self.shard.replicas(tablet);
+        match &*replicas.readers {
+            [only] if replicas.joint.is_empty() => Some(*only),
+            _ => None,
+        }
+    }
+
     /// Whether the tablet has one replica, which is on this node: nobody else needs to be asked.
     pub fn is_alone(&self, tablet: TabletId) -> bool {
-        let replicas = self.shard.replicas(tablet);
-        replicas.joint.is_empty() && matches!(&*replicas.readers, [only] if *only == self.shard.node())
+        self.sole_replica(tablet) == Some(self.shard.node())
     }
 
     /// Whether this node holds the tablet whole: it may answer reads that need one replica.
@@ -131,6 +139,11 @@ impl Coordinator {
             quotas.push(Quota::new(demand.level, &replicas.joint, None, &places));
         }
         quotas
+    }
+
+    fn check_there(&self, tablet: TabletId) -> Result<(), ReplicaError> {
+        let unknown = self.shard.map().is_some_and(|map| map.replicas(tablet).is_none());
+        if unknown { Err(ReplicaError::NoTablet) } else { Ok(()) }
     }
 
     fn check_alive(&self, quotas: &[Quota]) -> Result<(), ReplicaError> {

@@ -78,9 +78,12 @@ pub const UNPAGED_RESULT_BYTES_MAX: usize = 64 << 20;
 /// once.
 pub const IN_COMBINATIONS_MAX: usize = 10_000;
 
-/// Tablets of a table. A power of two so that a split later halves; with more shards than this some hold none of a
+/// Tablets of a table of a node alone. A power of two so that a split later halves; with more shards than this some hold none of a
 /// small table.
-pub const TABLETS_PER_TABLE_MAX: u32 = 16;
+pub const TABLETS_ALONE_MAX: u32 = 16;
+
+/// Tablets of a table in a cluster: as many as the ring has slots, up to what one entry of the metadata log may make.
+pub const TABLETS_PER_TABLE_MAX: u32 = holon_base::TabletId::PER_ENTRY_MAX as u32;
 
 /// Failed logins of one connection before it is closed: a typing mistake or two, not a dictionary.
 pub const AUTHENTICATION_ATTEMPTS_MAX: u32 = 3;

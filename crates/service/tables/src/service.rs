@@ -39,7 +39,7 @@ use holon_base::{ServiceId, TabletId};
 use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
-    Address, CallError, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext,
+    Address, CallError, Fill, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext,
     Tablet, TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
@@ -234,6 +234,10 @@ impl Service for TablesService {
 
     fn open_tablet(self: Rc<Self>, descriptor: TabletDescriptor) -> LocalFuture<Result<Rc<dyn Tablet>, String>> {
         Box::pin(async move { self.open_table_tablet(descriptor).await })
+    }
+
+    fn fill_tablet(self: Rc<Self>, fill: Fill) -> LocalFuture<Result<(), String>> {
+        Box::pin(async move { self.fill_table_tablet(fill).await })
     }
 
     fn remove_tablet(self: Rc<Self>, tablet: TabletId) -> LocalFuture<Result<(), String>> {

@@ -81,9 +81,7 @@ impl Coordinator {
         speculation: Speculation,
     ) -> Result<Attempt<'a>, ReplicaError> {
         let replicas = self.shard.replicas(demand.tablet);
-        if replicas.readers.is_empty() {
-            return Err(ReplicaError::NoTablet);
-        }
+        self.check_there(demand.tablet)?;
         let quota = self.quotas(&replicas, demand).swap_remove(0);
         self.check_alive(std::slice::from_ref(&quota))?;
         let candidates = self.by_distance(&replicas.readers);

@@ -36,6 +36,7 @@ impl Tally {
                 notes(node, said);
             }
             Err(CallError::Overloaded) => self.overloaded += 1,
+            // It may have been written, by a map that was changing.
             Err(CallError::NotHere) => self.outdated = true,
             Err(CallError::Failed(reason)) => {
                 self.failed += 1;
@@ -57,7 +58,7 @@ impl Tally {
     /// Some replica has it, or may have it.
     fn may_be_written(&self) -> bool {
         let certainly_not = self.acknowledged.is_empty() && self.under_way.is_empty();
-        !certainly_not || self.failed + self.unknown > 0
+        !certainly_not || self.outdated || self.failed + self.unknown > 0
     }
 
     fn error(self, quotas: &[Quota], earlier: bool) -> ReplicaError {
@@ -136,9 +137,7 @@ impl Coordinator {
         let mut earlier = false;
         loop {
             let replicas = self.shard.replicas(demand.tablet);
-            if replicas.readers.is_empty() {
-                return Err(ReplicaError::NoTablet);
-            }
+            self.check_there(demand.tablet)?;
             let quotas = self.quotas(&replicas, demand);
             let hints = self.hints();
             let any = demand.level == Level::Any && hints.is_some();

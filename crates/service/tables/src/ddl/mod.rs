@@ -19,7 +19,7 @@ pub mod types;
 mod user_type;
 
 use crate::error::{CqlError, CqlResult};
-use crate::limits::TABLETS_PER_TABLE_MAX;
+use crate::limits::TABLETS_ALONE_MAX;
 use crate::schema::codec::{decode_answer, encode_change};
 use crate::schema::{Change, QualifiedName, Schema, SchemaChange, Table};
 use holon_base::ServiceId;
@@ -61,7 +61,7 @@ pub struct PlannedChange {
 
 /// Tablets of a new table on a node of so many cores: a power of two, two for each core where the limit allows.
 pub fn tablets_for(shards: u16) -> u32 {
-    (u32::from(shards.max(1)) * 2).next_power_of_two().min(TABLETS_PER_TABLE_MAX)
+    (u32::from(shards.max(1)) * 2).next_power_of_two().min(TABLETS_ALONE_MAX)
 }
 
 /// Whether [`plan`] takes the statement.

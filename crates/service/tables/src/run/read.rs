@@ -471,8 +471,10 @@ impl Read<'_> {
     async fn ask_replicas(&self, tablet: TabletId, request: ReadRequest, deadline: Instant) -> CqlResult<ReadAnswer> {
         let (context, table) = (self.context, &self.plan.table);
         let (consistency, tracing) = (self.parameters.consistency, &self.parameters.tracing);
-        let Some(level) = replicas::level(consistency) else {
-            return Err(replicas::not_yet_replicated("reads at a serial level"));
+        let level = match replicas::level(consistency) {
+            Some(level) => level,
+            None if context.coordinator.sole_replica(tablet).is_some() => Level::Count(1),
+            None => return Err(replicas::not_yet_replicated("reads at a serial level")),
         };
         let shard = &context.shard;
         // Of one replica any will do: that of this shard needs no detour over bytes.

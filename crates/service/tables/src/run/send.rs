@@ -45,6 +45,7 @@ impl<'a> Sender<'a> {
         if !self.context.coordinator.is_alone(tablet) {
             return self.write_replicas(tablet, mutation).await;
         }
+        let again = mutation.clone();
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         let written = match self.context.tablets.get(tablet) {
             Some(local) => {
@@ -62,7 +63,12 @@ impl<'a> Sender<'a> {
                 })
             }
         };
-        written.map_err(|error| self.failure(error))
+        let moved = !self.context.coordinator.is_alone(tablet);
+        match written {
+            // It began to move meanwhile: whoever copies it may have read it before.
+            Ok(()) | Err(CallError::NotHere) if moved => self.write_replicas(tablet, again).await,
+            written => written.map_err(|error| self.failure(error)),
+        }
     }
 
     async fn write_replicas(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
@@ -85,38 +91,51 @@ impl<'a> Sender<'a> {
     }
 
     pub async fn transact(&self, tablet: TabletId, transaction: Transaction) -> CqlResult<TransactionAnswer> {
-        if !self.context.coordinator.is_alone(tablet) {
-            return Err(replicas::not_yet_replicated(match self.write_type {
-                WriteType::Counter => "counter updates",
-                WriteType::Cas => "conditional updates",
-                _ => "updates of list elements by index or value",
-            }));
-        }
+        let Some(node) = self.context.coordinator.sole_replica(tablet) else {
+            return Err(self.cannot_transact(tablet));
+        };
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
         tracing.note(|| {
             let (rows, to) = (several(transaction.steps.len(), "row"), tablet.shard(shard.shards()).0);
             format!("Reading and writing {rows} of tablet {tablet} on shard {to}, with the partition locked")
         });
-        let answer = match self.context.tablets.get(tablet) {
+        let local = self.context.tablets.get(tablet).filter(|_| node == shard.node());
+        let mut answer = match local {
             Some(local) => {
                 let work = local.transact(transaction);
                 shard.timeout(self.deadline, work).await.unwrap_or(Err(CallError::Timeout))
             }
             None => {
                 let payload = request::encode_transaction(&transaction);
-                let answer = shard.call_tablet(tablet, Verb::APPLY, payload, self.deadline).await;
+                let answer = shard.call_replica(node, tablet, Verb::APPLY, payload, self.deadline).await;
                 answer.and_then(|bytes| {
                     TransactionAnswer::decode(bytes)
                         .map_err(|short| CqlError::server(format!("a tablet answered unreadably: {short}")).into_call())
                 })
             }
         };
+        if answer.is_ok() && self.context.coordinator.sole_replica(tablet) != Some(node) {
+            // It began to move meanwhile: the copy may be without what was written.
+            answer = Err(CallError::Gone);
+        }
         tracing.note(|| match &answer {
             Ok(TransactionAnswer { applied: true, .. }) => "Written".to_string(),
             Ok(_) => "The conditions do not hold: nothing was written".to_string(),
             Err(error) => format!("The tablet refused: {error}"),
         });
         answer.map_err(|error| self.failure(error))
+    }
+
+    fn cannot_transact(&self, tablet: TabletId) -> CqlError {
+        let replicas = self.context.shard.replicas(tablet);
+        if replicas.readers.len() == 1 {
+            return CqlError::overloaded("the tablet is moving to another node; nothing was written, try again later");
+        }
+        replicas::not_yet_replicated(match self.write_type {
+            WriteType::Counter => "counter updates",
+            WriteType::Cas => "conditional updates",
+            _ => "updates of list elements by index or value",
+        })
     }
 
     /// What is not known to have failed may have happened: that is a timeout, never a refusal.

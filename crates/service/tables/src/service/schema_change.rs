@@ -39,14 +39,14 @@ impl TablesService {
             return Err(CqlError::invalid("this statement is not available"));
         }
         let schema = self.schema();
-        let data_center: Rc<str> = self.config.data_center.as_str().into();
+        let (data_centers, nodes) = self.data_centers();
         let context = DdlContext {
             schema: &schema,
             keyspace,
             now_micros: self.shard.timestamp_micros(),
-            tablets: ddl::tablets_for(self.shard.shards()),
-            data_centers: &[data_center],
-            nodes: 1,
+            tablets: self.tablets_of_a_table(),
+            data_centers: &data_centers,
+            nodes,
         };
         let planned = match ddl::plan(&context, statement)? {
             Ddl::Change(planned) => planned,
@@ -96,6 +96,25 @@ impl TablesService {
         let event = Event::Schema(change);
         for connection in self.connections() {
             connection.event(&event);
+        }
+    }
+
+    /// Of all members, and how many these are.
+    fn data_centers(&self) -> (Vec<Rc<str>>, u32) {
+        let own: Rc<str> = self.config.data_center.as_str().into();
+        let members = self.shard.map().map(|map| map.nodes()).unwrap_or_default();
+        let mut names: Vec<Rc<str>> = members.iter().map(|record| record.data_center.clone()).chain([own]).collect();
+        names.sort_unstable();
+        names.dedup();
+        (names, (members.len() as u32).max(1))
+    }
+
+    /// Of a node alone so many that all cores have some; of a cluster as many as the ring has slots.
+    fn tablets_of_a_table(&self) -> u32 {
+        let own = ddl::tablets_for(self.shard.shards());
+        match self.shard.map() {
+            Some(map) if map.nodes().len() > 1 => own.max(map.slots()),
+            _ => own,
         }
     }
 

@@ -5,7 +5,8 @@ use crate::schema::{Durability, Table};
 use crate::tablet::{TableTablet, TabletTable, batch_log, storage_options};
 use crate::types::row_key;
 use holon_base::{GroupId, TabletId};
-use holon_kernel::{Tablet, TabletDescriptor};
+use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
+use holon_replica::fill::{self, FillError};
 use holon_replica::hints;
 use holon_store::{EngineOptions, PurgePolicy, TabletOptions};
 use std::rc::Rc;
@@ -57,6 +58,25 @@ impl TablesService {
         let tablet = TableTablet::new(descriptor.id, self.shard.clone(), engine, self.coordinator.clone(), table);
         self.tablets.insert(tablet.clone());
         Ok(tablet)
+    }
+
+    /// Copies what other nodes have of a tablet.
+    pub(super) async fn fill_table_tablet(&self, fill: Fill) -> Result<(), String> {
+        let engine = self.engine().ok_or("the engine is not open")?;
+        let id = fill.tablet.id;
+        if fill.sources.is_empty() && fill.instead_of.is_none() {
+            return Ok(()); // nobody has it any more
+        }
+        let enough = fill.enough;
+        let mut filled = Err(FillError::Sources(CallError::Gone));
+        if let Some(source) = fill.instead_of {
+            // What one replica has, all of it, takes less than what several have together.
+            filled = fill::fill(&self.shard, &engine, id, &[source], 1, |_| ()).await;
+        }
+        if filled.is_err() && !fill.sources.is_empty() {
+            filled = fill::fill(&self.shard, &engine, id, &fill.sources, enough, |_| ()).await;
+        }
+        filled.map_err(|error| error.to_string())
     }
 
     pub(super) fn table_of_tablet(&self, tablet: TabletId) -> Option<Rc<Table>> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use std::rc::Rc;
 
 /// Ranges the ring is shown in: as many as the largest table has tablets, so that each range lies in one tablet.
-const RANGES: u64 = crate::limits::TABLETS_PER_TABLE_MAX as u64;
+const RANGES: u64 = crate::limits::TABLETS_ALONE_MAX as u64;
 
 /// The end token of each range, in the order of the ring.
 pub(super) fn end_tokens() -> Vec<i64> {

@@ -114,6 +114,8 @@ pub struct ClusterWorkload {
     /// Whether each was acknowledged.
     batches: Vec<bool>,
     batches_compared: bool,
+    /// What was refused last, for people.
+    pub last_refusal: String,
     last_timestamp: i64,
     next_value: i64,
     set_up: usize,
@@ -155,6 +157,7 @@ impl ClusterWorkload {
             rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), Register::default()))).collect(),
             batches: Vec::new(),
             batches_compared: false,
+            last_refusal: String::new(),
             last_timestamp: 0,
             next_value: 0,
             set_up: 0,
@@ -382,6 +385,7 @@ impl ClusterWorkload {
         let behind = error.message.contains("unconfigured table")
             || error.message.contains("does not exist")
             || error.message.contains("unknown keyspace");
+        self.last_refusal = format!("connection {number}, {:?}: {}", error.code(), error.message);
         let not_done = match error.code() {
             ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::IsBootstrapping => true,
             // The node has not heard of the table yet.
