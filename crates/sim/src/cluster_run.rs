@@ -328,6 +328,21 @@ impl Run {
         }
     }
 
+    /// How the nodes see the cluster.
+    fn describe(&self, world: &World) -> String {
+        let of_node = |node: usize| {
+            let status =
+                world.up(node)?.first()?.shard.services().iter().flat_map(|service| service.status()).collect();
+            let rows: Vec<(String, String)> = status;
+            let rows: Vec<String> = rows.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            Some(format!("node {node}: {}", rows.join("; ")))
+        };
+        (0..self.nodes)
+            .map(|node| of_node(node).unwrap_or(format!("node {node} is down")))
+            .collect::<Vec<_>>()
+            .join("\n    ")
+    }
+
     /// Faults end, all nodes come up; after a while everything is read back, through every node.
     fn finish(&mut self, world: &mut World) {
         if !self.errors.is_empty() {
@@ -354,7 +369,7 @@ impl Run {
             if world.now > deadline {
                 let last = &self.workload.last_refusal;
                 let what = "after all faults ended not everything could be read in";
-                self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}"));
+                self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}; {}", self.describe(world)));
                 return;
             }
             self.turn(world, false);

@@ -16,8 +16,9 @@ use std::time::Duration;
 const PULL_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a node that did not answer, before another is asked.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// How often a voter that hears of no leader asks others for what it may have missed.
-const VOTER_PAUSE: Duration = Duration::from_secs(3600);
+/// How often a voter looks whether it still hears of a leader.
+const VOTER_PAUSE: Duration = Duration::from_secs(1);
+const ALONE_PAUSE: Duration = Duration::from_secs(3600);
 
 struct News {
     entries: Vec<Entry>,
@@ -32,13 +33,22 @@ impl Metadata {
         of_group.or(self.leader_heard_of.get())
     }
 
-    /// Pulls while this node is no voter, until the shard stops.
+    /// Whether the log comes by itself: to a voter that hears of a leader. One that does not may have been removed from the
+    /// voters while it could not be told, and nobody tells it any more.
+    fn is_led(&self, consensus: &Consensus) -> bool {
+        let status = consensus.status();
+        status.members.voters.contains(&self.shard.node()) && status.leader.is_some()
+    }
+
+    /// Pulls while the log does not come by itself, until the shard stops.
     pub(crate) fn follow(&self, consensus: &Rc<Consensus>) {
         let (me, consensus) = (self.me(), consensus.clone());
         self.shard.spawn(Scope::Node, Class::Foreground, async move {
             loop {
-                if consensus.status().members.voters.contains(&me.shard.node()) {
-                    me.wait_for_members(VOTER_PAUSE).await;
+                if me.is_led(&consensus) {
+                    // A node alone needs no other's word.
+                    let alone = me.cluster.borrow().records().len() <= 1;
+                    me.wait_for_members(if alone { ALONE_PAUSE } else { VOTER_PAUSE }).await;
                     continue;
                 }
                 let Some(from) = me.choose_source() else {
