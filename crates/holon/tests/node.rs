@@ -138,7 +138,10 @@ fn a_node_starts_answers_and_stops() {
     }
     let status = node.status();
     assert_eq!(status["state"], "ready");
-    assert_eq!(status["doors"][0]["address"], node.address("cql").to_string());
+    for (at, name) in ["peers", "cql"].into_iter().enumerate() {
+        assert_eq!(status["doors"][at]["name"], name);
+        assert_eq!(status["doors"][at]["address"], node.address(name).to_string());
+    }
     let shown = run(&["status", "--format", "json"], &place.data());
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     assert_eq!(shown["node"], status["node"]);

@@ -8,7 +8,7 @@ use crate::report::{Outcome, RunOptions};
 use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
-use holon_kernel::{Class, ClusterMap, Flow, NodeRecord, Outbox, Scope, Session, SessionContext};
+use holon_kernel::{Class, ClusterMap, Flow, Outbox, Scope, Session, SessionContext};
 use holon_metadata::{ChangeError, Metadata};
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
 use holon_tables::workload::{ClusterWorkload, Workload};
@@ -18,9 +18,6 @@ use std::time::Duration;
 
 /// Replicas of each partition.
 const FACTOR: u32 = 3;
-
-/// Until all nodes are members and know of each other.
-const FORMATION: Duration = Duration::from_secs(60);
 
 /// After the last fault the clients go on for so long: all of them must be served again.
 const HEALING: Duration = Duration::from_secs(20);
@@ -46,8 +43,6 @@ struct Run {
     /// One or more for each node, in turn.
     clients: Vec<Option<Client>>,
     nodes: usize,
-    /// Nodes that founded it together; the others come later.
-    first: usize,
     /// A node that an administrator asked to leave, and its answer.
     drained: Option<(usize, Rc<RefCell<Option<Result<(), ChangeError>>>>)>,
     next_session: u64,
@@ -83,14 +78,15 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         workload: ClusterWorkload::new(connections, FACTOR),
         clients: (0..connections).map(|_| None).collect(),
         nodes,
-        first,
         drained: None,
         next_session: 1,
         sent: 0,
         heals: None,
         errors: Vec::new(),
     };
-    run.form(&mut world);
+    if let Err(error) = world.form(first) {
+        run.errors.push(error);
+    }
     (0..nodes).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
     let end = world.now + options.simulated;
     while world.now < end && run.errors.is_empty() {
@@ -112,31 +108,6 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
 }
 
 impl Run {
-    /// The first node founds the cluster, the others join it.
-    fn form(&mut self, world: &mut World) {
-        (0..self.first).for_each(|node| world.start(node));
-        let deadline = world.now + FORMATION;
-        loop {
-            let until = world.now + Duration::from_millis(50);
-            world.run_until(until, |_| ());
-            world.events.clear();
-            let knows_all = |node: usize| {
-                world.up(node).is_some_and(|live| {
-                    let whole = |node: &NodeRecord| !node.tokens.is_empty();
-                    let knows = |map: Rc<[NodeRecord]>| map.len() == self.first && map.iter().all(whole);
-                    live.iter().all(|live| live.shard.map().is_some_and(|map| knows(map.nodes())))
-                })
-            };
-            if (0..self.first).all(knows_all) {
-                return;
-            }
-            if world.now > deadline {
-                self.errors.push(format!("{} nodes did not become a cluster in {FORMATION:?}", self.first));
-                return;
-            }
-        }
-    }
-
     fn turn(&mut self, world: &mut World, faults: bool) {
         let next = world.now + Duration::from_micros(self.random.range(200, 20_000));
         world.run_until(next, |_| ());

@@ -6,9 +6,10 @@
 //! 1995), so what was once read stays read.
 
 use bytes::{Bytes, BytesMut};
-use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ServiceId, ShortInput, TabletId, crc32c};
+use holon_base::{ByteReader, ByteWriter, GroupId, Instant, NodeId, ServiceId, ShortInput, TabletId, crc32c};
 use holon_kernel::metric::Metric;
 use holon_kernel::*;
+use holon_metadata::Metadata;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -24,18 +25,21 @@ type Increments = BTreeMap<u64, i64>;
 
 pub struct Toy {
     shard: Rc<Shard>,
+    metadata: Rc<Metadata>,
     nodes: Vec<NodeId>,
     increments: Cell<u64>,
 }
 
 impl Toy {
-    pub fn install(shard: &Rc<Shard>, nodes: Vec<NodeId>) {
-        let toy = Toy { shard: shard.clone(), nodes, increments: Cell::new(0) };
+    pub fn install(shard: &Rc<Shard>, metadata: &Rc<Metadata>, nodes: Vec<NodeId>) {
+        let toy = Toy { shard: shard.clone(), metadata: metadata.clone(), nodes, increments: Cell::new(0) };
         shard.add_service(Rc::new(toy));
     }
 
     fn replicas(&self, key: u64) -> (TabletId, Vec<Address>) {
-        let tablet = TabletId::new(holon_base::GroupId(1), (key % u64::from(TABLETS)) as u32);
+        // Before there is a group nobody has the tablet.
+        let group = self.metadata.groups().first().map_or(GroupId(0), |group| group.id);
+        let tablet = TabletId::new(group, (key % u64::from(TABLETS)) as u32);
         let shard = tablet.shard(self.shard.shards());
         (tablet, self.nodes.iter().map(|&node| Address { node, shard }).collect())
     }
@@ -240,7 +244,7 @@ impl Service for Toy {
     fn apply_metadata(&self, _: u64, entry: &Bytes) -> Result<MetadataEffect, Bytes> {
         match &entry[..] {
             b"create" => Ok(MetadataEffect {
-                create_tablets: Some(NewTablets { count: TABLETS, replication: Replication::Simple { factor: 1 } }),
+                create_tablets: Some(NewTablets { count: TABLETS, replication: Replication::Simple { factor: 3 } }),
                 ..MetadataEffect::default()
             }),
             _ => Err(Bytes::from_static(b"the only entry is: create")),

@@ -37,7 +37,6 @@ struct Run {
     /// Key → increments that were acknowledged or read, with when: every later read must show them.
     known: BTreeMap<u64, BTreeMap<u64, Instant>>,
     issued: BTreeMap<u64, (u64, i64)>,
-    created: BTreeSet<usize>,
     operations: u64,
     next_id: u64,
     errors: Vec<String>,
@@ -49,7 +48,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let mut random = Random::new(seed);
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
     let nodes: Vec<_> = (0..NODES).map(World::node_id).collect();
-    let install = Rc::new(move |shard: &_, _: &_| Toy::install(shard, nodes.clone()));
+    let install = Rc::new(move |shard: &_, metadata: &_| Toy::install(shard, metadata, nodes.clone()));
     let mut world = World::new(seed, NODES, SHARDS, disk, faults.clone(), install);
     let network = NetworkFaults { lost: random.below(200), doubled: random.below(200), delayed: random.below(100) };
     let expanded = format!("nodes {NODES} shards {SHARDS} {disk:?} {network:?}");
@@ -58,14 +57,18 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         clients: Vec::new(),
         known: BTreeMap::new(),
         issued: BTreeMap::new(),
-        created: BTreeSet::new(),
         operations: 0,
         next_id: 1,
         errors: Vec::new(),
     };
-    (0..NODES).for_each(|node| world.start(node));
+    world.one_cluster = true;
+    (0..NODES).for_each(|node| world.nodes[node].disk.borrow_mut().options = DiskFaults::NONE);
+    if let Err(error) = world.form(NODES) {
+        run.errors.push(error);
+    }
+    (0..NODES).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
     world.network.options = network;
-    let end = Instant(0) + options.simulated;
+    let end = world.now + options.simulated;
     while world.now < end && run.errors.is_empty() {
         let next = world.now + Duration::from_millis(run.random.range(1, 40));
         world.run_until(next, |world| run.collect(world));
@@ -155,15 +158,14 @@ impl Run {
     }
 
     fn node_up(&mut self, world: &mut World, node: usize) {
-        if self.created.insert(node) {
-            let Some(live) = world.up(node).map(|live| live[0].clone()) else { return };
-            if live.metadata.groups().is_empty() {
-                let metadata = live.metadata.clone();
-                live.shard.spawn(Scope::Node, Class::Foreground, async move {
-                    let _ = metadata.propose(TOY, Bytes::from_static(b"create")).await; // retried after the next start
-                });
-            }
-            self.created.remove(&node);
+        if let Some([live, ..]) = world.up(node)
+            && live.metadata.groups().is_empty()
+        {
+            let metadata = live.metadata.clone();
+            live.shard.spawn(Scope::Node, Class::Foreground, async move {
+                // Tried again after the next start. A second group is nobody's.
+                let _ = metadata.propose(TOY, Bytes::from_static(b"create")).await;
+            });
         }
         for _ in 0..4 {
             self.connect(world, node);

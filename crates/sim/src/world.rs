@@ -11,7 +11,7 @@ use crate::disk::{SimDisk, SimDiskState};
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
-use holon_kernel::{Class, Envelope, Order, Router, Scope, Shard, ShardOptions};
+use holon_kernel::{Class, Envelope, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
 use holon_metadata::{
     Cluster, Identity, IdentityError, JoinRequest, Metadata, NodeOptions, PEERS_PORT, load_or_create, save,
     start_shard, stop_shard,
@@ -24,6 +24,9 @@ use std::time::Duration;
 
 /// The wall clock of every run begins here, microseconds since the epoch (2023-11-14).
 const WALL_START_MICROS: i64 = 1_700_000_000_000_000;
+
+/// Until all nodes are in the ring and know of each other.
+const FORMATION: Duration = Duration::from_secs(60);
 
 /// Adds the services under test to a new shard.
 pub type Install = Rc<dyn Fn(&Rc<Shard>, &Rc<Metadata>)>;
@@ -170,6 +173,25 @@ impl World {
         let disk = shard.disk();
         self.learn_identity(node, shard, async move { load_or_create(&disk, Self::node_id(node)).await });
         self.nodes[node].starts += 1;
+    }
+
+    /// Starts the first so many nodes and lets them become one cluster, before anything else happens.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn form(&mut self, nodes: usize) -> Result<(), String> {
+        (0..nodes).for_each(|node| self.start(node));
+        let deadline = self.now + FORMATION;
+        while self.now < deadline {
+            let until = self.now + Duration::from_millis(50);
+            self.run_until(until, |_| ());
+            let whole = |map: Rc<[NodeRecord]>| map.len() == nodes && map.iter().all(|node| !node.tokens.is_empty());
+            let knows = |live: &LiveShard| live.shard.map().is_some_and(|map| whole(map.nodes()));
+            if (0..nodes).all(|node| self.up(node).is_some_and(|live| live.iter().all(knows))) {
+                return Ok(());
+            }
+        }
+        Err(format!("{nodes} nodes did not become a cluster in {FORMATION:?}"))
     }
 
     fn learn_identity(

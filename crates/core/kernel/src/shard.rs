@@ -65,6 +65,8 @@ pub struct Shard {
     tablets: RefCell<BTreeMap<TabletId, Rc<dyn Tablet>>>,
     map: RefCell<Option<Rc<dyn ClusterMap>>>,
     dead: RefCell<BTreeSet<NodeId>>,
+    /// To be told when a node seems alive that did not, or the other way round.
+    watching: RefCell<Vec<Completer<()>>>,
     stopped: RefCell<Option<String>>,
 }
 
@@ -97,6 +99,7 @@ impl Shard {
             tablets: RefCell::default(),
             map: RefCell::new(None),
             dead: RefCell::default(),
+            watching: RefCell::default(),
             stopped: RefCell::new(None),
         })
     }
@@ -348,13 +351,24 @@ impl Shard {
         !self.dead.borrow().contains(&node)
     }
 
+    /// Ready when some node seems alive that did not, or the other way round.
+    pub fn liveness_changed(&self) -> Ticket<()> {
+        let (completer, ticket) = self.ticket();
+        self.watching.borrow_mut().push(completer);
+        ticket
+    }
+
     /// What gossip thinks. Whoever waits for an answer of a node that seems dead is told so now: the outcome is unknown.
     pub fn set_alive(&self, node: NodeId, alive: bool) {
-        if alive {
-            self.dead.borrow_mut().remove(&node);
+        let changed = match alive {
+            true => self.dead.borrow_mut().remove(&node),
+            false => node != self.node() && self.dead.borrow_mut().insert(node),
+        };
+        if !changed {
             return;
         }
-        if node == self.node() || !self.dead.borrow_mut().insert(node) {
+        self.watching.take().into_iter().for_each(|completer| completer.complete(()));
+        if alive {
             return;
         }
         let asked: Vec<u64> = {

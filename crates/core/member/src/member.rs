@@ -447,10 +447,10 @@ impl Member {
         put_header(&mut writer, body.kind(), me.incarnation, me.address);
         debug_assert!(writer.len() <= HEADER_BYTES_MAX);
         body.put(&mut writer);
-        if let Some(claim) = self.claim_of(to).filter(|claim| !matches!(claim, Claim::Alive { .. })) {
-            if writer.len() + claim.bytes() <= most {
-                claim.put(&mut writer);
-            }
+        if let Some(claim) = self.claim_of(to).filter(|claim| !matches!(claim, Claim::Alive { .. }))
+            && writer.len() + claim.bytes() <= most
+        {
+            claim.put(&mut writer);
         }
         let carries_news = matches!(
             body,

@@ -57,17 +57,17 @@ impl Member {
     }
 
     pub(crate) fn tick_probe(&mut self, now: Instant, out: &mut Output) {
-        if let Some(probe) = &mut self.probe {
-            if probe.indirect_at.is_some_and(|at| at <= now) {
-                probe.indirect_at = None;
-                let (target, number) = (probe.target, probe.number);
-                let helpers = self.choose_peers(self.options.indirect_probes, Some(target));
-                if let Some(probe) = &mut self.probe {
-                    probe.helpers = helpers.len() as u32;
-                }
-                for helper in helpers {
-                    self.send(helper, Body::PingRequest { number, target }, out);
-                }
+        if let Some(probe) = &mut self.probe
+            && probe.indirect_at.is_some_and(|at| at <= now)
+        {
+            probe.indirect_at = None;
+            let (target, number) = (probe.target, probe.number);
+            let helpers = self.choose_peers(self.options.indirect_probes, Some(target));
+            if let Some(probe) = &mut self.probe {
+                probe.helpers = helpers.len() as u32;
+            }
+            for helper in helpers {
+                self.send(helper, Body::PingRequest { number, target }, out);
             }
         }
         if let Some(probe) = self.probe.take_if(|probe| probe.indirect_at.is_none() && probe.ends_at <= now) {

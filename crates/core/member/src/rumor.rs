@@ -141,10 +141,11 @@ impl Member {
             self.suspicions.start(now, node, by, members, &self.options);
             self.news.push(node);
             out.events.push(Event::Suspect(node));
-        } else if held == State::Suspect && incarnation == record.incarnation {
-            if self.suspicions.confirm(node, by, members, &self.options) {
-                self.news.push(node);
-            }
+        } else if held == State::Suspect
+            && incarnation == record.incarnation
+            && self.suspicions.confirm(node, by, members, &self.options)
+        {
+            self.news.push(node);
         }
     }
 

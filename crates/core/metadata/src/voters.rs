@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How often the leader looks, while there is more than one node.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// While changes are due. With two voters on the way from one to three the loss of either stops the group: not for long.
+const INTERVAL_CHANGING: Duration = Duration::from_millis(50);
 /// A node alone has nothing to choose; an entry about nodes wakes it.
 const INTERVAL_ALONE: Duration = Duration::from_secs(3600);
 
@@ -69,15 +71,19 @@ impl Metadata {
             loop {
                 let nodes = me.cluster.borrow().records();
                 let status = consensus.status();
-                if consensus.is_leader() {
-                    me.change_voters(&consensus, &status, &nodes);
-                }
-                me.wait_for_members(if nodes.len() > 1 { INTERVAL } else { INTERVAL_ALONE }).await;
+                let changing = consensus.is_leader() && me.change_voters(&consensus, &status, &nodes);
+                let interval = match (changing, nodes.len()) {
+                    (true, _) => INTERVAL_CHANGING,
+                    (false, 0..=1) => INTERVAL_ALONE,
+                    (false, _) => INTERVAL,
+                };
+                me.wait_for_members(interval).await;
             }
         });
     }
 
-    fn change_voters(&self, consensus: &Consensus, status: &Status, nodes: &[NodeRecord]) {
+    /// Whether a change is due.
+    fn change_voters(&self, consensus: &Consensus, status: &Status, nodes: &[NodeRecord]) -> bool {
         let now = self.shard.now();
         let gossip = self.gossip.borrow().clone();
         let is_lost = |node: &NodeId| {
@@ -85,10 +91,12 @@ impl Metadata {
             since.is_some_and(|since| now.since(since) >= self.options.voter_patience)
         };
         let lost = nodes.iter().map(|record| record.node).filter(is_lost).collect();
-        if let Some(change) = next_change(&status.members.voters, nodes, &lost, self.shard.node()) {
+        let change = next_change(&status.members.voters, nodes, &lost, self.shard.node());
+        if let Some(change) = change {
             // Refused while the last change is not committed: the next look tries again.
             let _ = consensus.step(|raft, now, out| raft.change_members(now, change, out));
         }
+        change.is_some()
     }
 }
 

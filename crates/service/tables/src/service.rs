@@ -13,6 +13,7 @@
 mod commands;
 pub mod config;
 mod holdings;
+mod neighbours;
 mod prepared;
 mod report;
 mod schema_change;
@@ -67,6 +68,8 @@ pub struct TablesService {
     engine: RefCell<Option<Engine>>,
     tablets: LocalTablets,
     coordinator: Rc<Coordinator>,
+    /// What clients were told of other nodes.
+    neighbours: RefCell<neighbours::Neighbours>,
     /// Made anew when the schema changes.
     context: RefCell<Rc<Context>>,
     connections: RefCell<BTreeMap<u64, Weak<Connection>>>,
@@ -117,6 +120,7 @@ impl TablesService {
                 engine: RefCell::new(None),
                 tablets,
                 coordinator,
+                neighbours: RefCell::default(),
                 context: RefCell::new(Rc::new(context)),
                 connections: RefCell::default(),
                 requests,
@@ -271,6 +275,7 @@ impl Service for TablesService {
                 engine.retire_old_logs().await.map_err(|error| error.to_string())?;
             }
             self.finish_batches().await?;
+            self.watch_neighbours();
             self.start_hints().await
         })
     }

@@ -68,9 +68,13 @@ impl TablesService {
         request: &QueryParameters,
     ) -> CqlResult<Answer> {
         let schema = self.schema();
-        let address = self.config.peer_address.to_string();
-        let ranges: Vec<(i64, Vec<String>)> =
-            end_tokens().into_iter().map(|token| (token, vec![address.clone()])).collect();
+        let ranges = match self.ring() {
+            none if none.is_empty() => {
+                let address = self.config.peer_address.to_string();
+                end_tokens().into_iter().map(|token| (token, vec![address.clone()])).collect()
+            }
+            ring => ring,
+        };
         let context =
             DescribeContext { schema: &schema, keyspace, cluster_name: &self.config.cluster_name, ranges: &ranges };
         let Description { columns, rows, paging_state } =

@@ -27,14 +27,17 @@ impl TablesService {
             rack: config.rack.as_str().into(),
             peer_address: config.peer_address,
             native_address: config.cql_address,
-            tokens: end_tokens(),
+            tokens: match self.own_tokens() {
+                none if none.is_empty() => end_tokens(),
+                tokens => tokens,
+            },
             generation: i32::try_from(self.boot.get()).unwrap_or(i32::MAX),
         };
         Some(SystemContext {
             schema: self.machine.schema(),
             cluster_name: config.cluster_name.as_str().into(),
             local,
-            peers: Vec::new(),
+            peers: self.peers(),
             settings: Rc::new(self.settings()),
             live,
         })

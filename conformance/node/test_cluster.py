@@ -1,0 +1,351 @@
+"""Several nodes as real processes on 127.x addresses: joining, one schema, quorums through the loss of a node, nodes that
+come and go while a driver works.
+
+The driver is DataStax's for Python; it retries nothing here, so what it reports is what the nodes answered.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import holon_node
+import pytest
+from cassandra import ConsistencyLevel, InvalidRequest, Unavailable
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy, WhiteListRoundRobinPolicy
+from cassandra.query import SimpleStatement
+
+QUORUM, ALL, ONE = ConsistencyLevel.QUORUM, ConsistencyLevel.ALL, ConsistencyLevel.ONE
+SMALL = ("--memory", "256MiB", "--shards", "2")
+
+
+def command(node, *words):
+    done = subprocess.run([node.program, words[0], "--data-dir", str(node.data_dir), *words[1:]], capture_output=True, text=True,
+                          timeout=60, check=False,
+                          env={name: value for name, value in os.environ.items() if not name.startswith("HOLON_")})
+    return done.returncode, done.stdout + done.stderr
+
+
+def token(node):
+    code, text = command(node, "token")
+    assert code == 0, text
+    return re.search(r"--token (\S+)", text).group(1)
+
+
+def status(node):
+    return command(node, "status")[1]
+
+
+def eventually(what, holds, limit_s=60):
+    deadline = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < deadline, f"never within {limit_s} s: {what}"
+        time.sleep(0.1)
+
+
+class Three:
+    """Nodes of one cluster, and sessions that talk to one of them each."""
+
+    def __init__(self, make_node, insecure=False):
+        self.make_node, self.insecure = make_node, insecure
+        self.nodes, self.clusters, self.sessions = [], [], {}
+
+    def add(self, *arguments, join=True, wait=True):
+        arguments = [*SMALL, "--rack", f"rack{len(self.nodes) + 1}", *arguments]
+        if self.insecure:
+            arguments.append("--insecure")
+        if self.nodes and join:
+            arguments += ["--join", f"{self.nodes[0].address}:7000"]
+            if not self.insecure:
+                arguments += ["--token", token(self.nodes[0])]
+        node = self.make_node(arguments=arguments)
+        self.nodes.append(node)
+        node.start(wait=wait)
+        return node
+
+    def form(self, count=3):
+        for _ in range(count):
+            self.add()
+        for node in self.nodes:
+            eventually("all are in the ring", lambda node=node: status(node).count(" up normal ") == count)
+        return self
+
+    def session(self, node):
+        """One that talks to this node only."""
+        if node.address not in self.sessions:
+            profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([node.address]), request_timeout=20,
+                                       retry_policy=FallthroughRetryPolicy())
+            cluster = Cluster([node.address], execution_profiles={EXEC_PROFILE_DEFAULT: profile}, protocol_version=5)
+            self.clusters.append(cluster)
+            self.sessions[node.address] = cluster.connect()
+        return self.sessions[node.address]
+
+    def reconnect(self, node):
+        """The session of a node that was started again."""
+        self.sessions.pop(node.address, None)
+        return self.session(node)
+
+    def any_session(self):
+        """One that talks to all, by token, as applications do."""
+        policy = TokenAwarePolicy(RoundRobinPolicy())
+        profile = ExecutionProfile(load_balancing_policy=policy, request_timeout=20, retry_policy=FallthroughRetryPolicy())
+        cluster = Cluster([node.address for node in self.nodes if node.running()],
+                          execution_profiles={EXEC_PROFILE_DEFAULT: profile}, protocol_version=5)
+        self.clusters.append(cluster)
+        return cluster, cluster.connect()
+
+    def close(self):
+        for cluster in self.clusters:
+            cluster.shutdown()
+
+
+@pytest.fixture
+def cluster(make_node):
+    made = []
+
+    def make(**options):
+        made.append(Three(make_node, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def run(session, text, level=QUORUM, parameters=None):
+    return session.execute(SimpleStatement(text, consistency_level=level), parameters)
+
+
+def table(three, factor=3):
+    session = three.session(three.nodes[0])
+    run(session, f"CREATE KEYSPACE k WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {factor}}}")
+    run(session, "CREATE TABLE k.t (k int PRIMARY KEY, v int)")
+    return session
+
+
+def test_three_nodes_are_one_computer(cluster):
+    three = cluster().form()
+    first, second, third = [three.session(node) for node in three.nodes]
+    run(first, "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}")
+    run(second, "CREATE TABLE k.t (k int PRIMARY KEY, v int)")
+    for key in range(60):
+        run((first, second, third)[key % 3], f"INSERT INTO k.t (k, v) VALUES ({key}, {key * 7})")
+    for key in range(60):
+        assert run((first, second, third)[(key + 1) % 3], f"SELECT v FROM k.t WHERE k = {key}").one().v == key * 7
+    for session in (first, second, third):
+        assert run(session, "SELECT count(*) FROM k.t", ALL).one().count == 60
+        assert run(session, "SELECT count(*) FROM k.t", ONE).one().count == 60
+        assert [row.v for row in run(session, "SELECT v FROM k.t WHERE k IN (3, 1, 2)")] == [7, 14, 21]
+    # DDL from any node, seen by all: truncation, too.
+    run(third, "TRUNCATE k.t")
+    assert run(first, "SELECT count(*) FROM k.t", ALL).one().count == 0
+    versions = {row.schema_version for session in (first, second, third)
+                for row in [*session.execute("SELECT schema_version FROM system.local"),
+                            *session.execute("SELECT schema_version FROM system.peers")]}
+    assert len(versions) == 1, versions
+
+
+def test_drivers_discover_the_nodes_and_route_by_token(cluster):
+    three = cluster().form()
+    table(three)
+    driver, session = three.any_session()
+    hosts = driver.metadata.all_hosts()
+    assert {host.address for host in hosts} == {node.address for node in three.nodes}
+    assert {(host.datacenter, host.rack) for host in hosts} == {("datacenter1", f"rack{n}") for n in (1, 2, 3)}
+    assert len({host.host_id for host in hosts}) == 3
+    tokens = driver.metadata.token_map.ring
+    assert len(tokens) == 64, len(tokens)
+    for key in (b"\x00\x00\x00\x01", b"\x00\x00\x10\x01"):
+        assert len(driver.metadata.get_replicas("k", key)) == 3
+    prepared = session.prepare("INSERT INTO k.t (k, v) VALUES (?, ?)")
+    prepared.consistency_level = QUORUM
+    for key in range(100):
+        session.execute(prepared, (key, key))
+    assert run(session, "SELECT count(*) FROM k.t").one().count == 100
+
+
+def test_two_changes_of_the_schema_at_once_are_one_truth(cluster):
+    three = cluster().form()
+    sessions = [three.session(node) for node in three.nodes]
+    run(sessions[0], "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}")
+    outcomes = []
+
+    def create(number):
+        try:
+            run(sessions[number], f"CREATE TABLE k.t (k int PRIMARY KEY, v{number} int)")
+            outcomes.append("made")
+        except Exception as error:  # noqa: BLE001: the kind is what is looked at
+            outcomes.append(type(error).__name__)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert sorted(outcomes) == ["AlreadyExists", "AlreadyExists", "made"], outcomes
+    seen = {tuple(row.column_name for row in session.execute(
+        "SELECT column_name FROM system_schema.columns WHERE keyspace_name = 'k' AND table_name = 't'")) for session in sessions}
+    assert len(seen) == 1, seen
+
+
+def test_the_loss_of_one_of_three_is_not_noticed_at_quorum(cluster):
+    three = cluster().form()
+    table(three)
+    first, second = three.session(three.nodes[0]), three.session(three.nodes[1])
+    failures, stop = [], threading.Event()
+    done = [0]
+
+    def load(session, offset):
+        key = offset
+        while not stop.is_set():
+            try:
+                run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})")
+                found = run(session, f"SELECT v FROM k.t WHERE k = {key}").one()
+                assert found is not None and found.v == key, (key, found)
+                done[0] += 1
+            except Exception as error:  # noqa: BLE001: each failure counts, whatever its kind
+                failures.append((key, repr(error)))
+            key += 2
+
+    threads = [threading.Thread(target=load, args=(session, offset)) for offset, session in enumerate((first, second))]
+    [thread.start() for thread in threads]
+    time.sleep(2)
+    before = done[0]
+    three.nodes[2].kill()
+    time.sleep(6)
+    stop.set()
+    [thread.join() for thread in threads]
+    assert not failures, (len(failures), failures[:3])
+    assert before > 100 and done[0] > 2 * before, (before, done[0])
+    eventually("the loss is known", lambda: " down " in status(three.nodes[0]))
+    with pytest.raises(Unavailable) as refused:
+        run(first, "INSERT INTO k.t (k, v) VALUES (1, 1)", ALL)
+    assert (refused.value.required_replicas, refused.value.alive_replicas) == (3, 2)
+    # It comes back and is brought up to date by hints: each row is there when only this node is asked.
+    keys = [row.k for row in run(first, "SELECT k FROM k.t")]
+    three.nodes[2].start()
+    third = three.session(three.nodes[2])
+
+    def all_there():
+        return sum(1 for _ in run(third, "SELECT k FROM k.t", ONE)) >= len(keys)
+
+    eventually("the third node has all rows", all_there)
+
+
+def test_the_schema_changes_without_the_leader(cluster):
+    three = cluster().form()
+    table(three)
+    eventually("three voters", lambda: all(len(re.search(r"voters ([0-9a-f ]+)", status(n)).group(1).split()) == 3 for n in three.nodes))
+    leader = re.search(r"leader ([0-9a-f]{8})", status(three.nodes[0])).group(1)
+    ids = [re.search(r"^node +([0-9a-f]{8})", status(node), re.M).group(1) for node in three.nodes]
+    lost = three.nodes[ids.index(leader)]
+    other = next(node for node in three.nodes if node is not lost)
+    lost.kill()
+    began = time.monotonic()
+    run(three.session(other), "CREATE TABLE k.u (k int PRIMARY KEY)")
+    print(f"a table was made {time.monotonic() - began:.1f} s after the leader was killed")
+    lost.start()
+    again = three.reconnect(lost)
+    eventually("all three are up", lambda: all(" down " not in status(node) for node in three.nodes))
+    run(again, "INSERT INTO k.u (k) VALUES (1)", ALL)
+
+
+def test_all_nodes_killed_at_once_come_back_with_everything(cluster):
+    three = cluster().form()
+    session = table(three)
+    for key in range(50):
+        run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})")
+    for node in three.nodes:
+        node.process.send_signal(signal.SIGKILL)
+    for node in three.nodes:
+        node.kill()
+    three.close()
+    three.sessions.clear()
+    for node in three.nodes:
+        node.start(wait=False)
+    for node in three.nodes:
+        node.wait_ready()
+    session = three.session(three.nodes[1])
+    eventually("a quorum answers", lambda: run(session, "SELECT count(*) FROM k.t").one().count == 50)
+    run(session, "CREATE TABLE k.u (k int PRIMARY KEY)")
+
+
+def test_a_node_joins_and_another_leaves_while_a_driver_works(cluster):
+    three = cluster().form()
+    session = table(three)
+    failures, stop, written = [], threading.Event(), []
+
+    def load():
+        key = 0
+        while not stop.is_set():
+            try:
+                run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})")
+                written.append(key)
+                back = written[key % len(written)]
+                found = run(session, f"SELECT v FROM k.t WHERE k = {back}").one()
+                assert found is not None and found.v == back, (back, found)
+            except Exception as error:  # noqa: BLE001: each failure counts, whatever its kind
+                failures.append((key, repr(error)))
+            key += 1
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        fourth = three.add()
+        eventually("the fourth is in the ring", lambda: status(three.nodes[0]).count(" up normal ") == 4, 120)
+        leaving = re.search(r"^node +([0-9a-f-]{36})", status(three.nodes[2]), re.M).group(1)
+        code, text = command(three.nodes[0], "cluster", "drain", leaving)
+        assert code == 0, text
+        eventually("the third has left", lambda: leaving[:8] not in status(three.nodes[0]), 120)
+        three.nodes[2].kill()
+        time.sleep(1)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, (len(failures), failures[:3])
+    assert len(written) > 200
+    for node in (three.nodes[0], three.nodes[1], fourth):
+        assert run(three.session(node), "SELECT count(*) FROM k.t", ALL).one().count == len(written)
+
+
+@pytest.mark.parametrize("wrong", ["token", "used", "none", "insecure"])
+def test_who_has_no_good_token_is_not_let_in(cluster, make_node, wrong):
+    three = cluster()
+    first = three.add()
+    good = token(first)
+    join = ["--join", f"{first.address}:7000"]
+    if wrong == "used":
+        make_node(arguments=[*SMALL, *join, "--token", good]).start()
+    arguments = {"token": ["--token", "holon1." + "A" * 76], "used": ["--token", good], "none": [], "insecure": ["--insecure"]}[wrong]
+    refused = make_node(arguments=[*SMALL, *join, *arguments]).start(wait=False)
+    if wrong == "insecure":
+        # A door that wants TLS does not answer what is not: it keeps trying until it gives up.
+        time.sleep(3)
+        assert refused.running() or refused.process.returncode != 0
+        assert "ready in" not in refused.said()
+    else:
+        assert refused.wait_end(90) != 0
+        assert "token" in refused.said() or "authority" in refused.said(), refused.said()
+    assert status(first).count(" up ") == (2 if wrong == "used" else 1)
+
+
+def test_without_tls_by_name_only(cluster):
+    three = cluster(insecure=True).form()
+    table(three)
+    run(three.session(three.nodes[2]), "INSERT INTO k.t (k, v) VALUES (1, 2)", ALL)
+    code, text = command(three.nodes[0], "token")
+    assert code != 0 and "--insecure" in text
+
+
+def test_what_more_than_one_replica_cannot_do_yet_is_said(cluster):
+    three = cluster().form()
+    session = table(three)
+    with pytest.raises(InvalidRequest, match="conditional updates cannot be done yet"):
+        run(session, "INSERT INTO k.t (k, v) VALUES (1, 1) IF NOT EXISTS")
+    run(session, "CREATE KEYSPACE one WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+    run(session, "CREATE TABLE one.t (k int PRIMARY KEY, v int)")
+    for key in range(20):
+        for node in three.nodes:
+            applied = run(three.session(node), f"INSERT INTO one.t (k, v) VALUES ({key}, 1) IF NOT EXISTS", ONE).one().applied
+            assert applied == (node is three.nodes[0])

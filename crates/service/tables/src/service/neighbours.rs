@@ -1,0 +1,121 @@
+//! The other nodes, as clients are told of them: in the system tables, and by events when one comes, goes, or seems dead.
+
+use super::TablesService;
+use crate::system::Node;
+use holon_base::NodeId;
+use holon_cql::response::{Event, StatusChange, TopologyChange};
+use holon_kernel::{Class, NodeRecord, Scope};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// The name under which each node tells the others where its door for CQL is.
+const DOOR: &str = "cql";
+
+/// Where clients reach each other node, and whether it seems alive.
+pub(super) type Neighbours = BTreeMap<NodeId, (SocketAddr, bool)>;
+
+fn door(record: &NodeRecord) -> Option<SocketAddr> {
+    record.facts.iter().find(|(name, _)| name == DOOR).and_then(|(_, address)| address.parse().ok())
+}
+
+fn node(record: &NodeRecord) -> Option<Node> {
+    Some(Node {
+        host_id: record.node.0,
+        data_center: record.data_center.clone(),
+        rack: record.rack.clone(),
+        peer_address: record.address,
+        native_address: door(record)?,
+        tokens: record.tokens.to_vec(),
+        generation: 1,
+    })
+}
+
+impl TablesService {
+    fn records(&self) -> Rc<[NodeRecord]> {
+        self.shard.map().map(|map| map.nodes()).unwrap_or_default()
+    }
+
+    /// The tokens of this node; none before it has any.
+    pub(super) fn own_tokens(&self) -> Vec<i64> {
+        let records = self.records();
+        let own = records.iter().find(|record| record.node == self.shard.node());
+        own.map(|record| record.tokens.to_vec()).unwrap_or_default()
+    }
+
+    /// The others that are in the ring: one that is still being filled is not shown, as in Cassandra.
+    pub(super) fn peers(&self) -> Vec<Node> {
+        let records = self.records();
+        let others = records.iter().filter(|record| record.node != self.shard.node() && !record.tokens.is_empty());
+        others.filter_map(node).collect()
+    }
+
+    /// The end token of each range of the ring, with the peer address of its first replica.
+    pub(super) fn ring(&self) -> Vec<(i64, Vec<String>)> {
+        let records = self.records();
+        let of_node = |record: &NodeRecord| {
+            let address = record.address.to_string();
+            record.tokens.iter().map(|token| (*token, vec![address.clone()])).collect::<Vec<_>>()
+        };
+        let mut ring: Vec<(i64, Vec<String>)> = records.iter().flat_map(of_node).collect();
+        ring.sort_unstable();
+        ring
+    }
+
+    /// Tells clients of changes, until the shard stops.
+    pub(super) fn watch_neighbours(&self) {
+        *self.neighbours.borrow_mut() = self.neighbours_now();
+        let Some(me) = self.me.upgrade() else { return };
+        self.shard.spawn(Scope::Node, Class::Background, async move {
+            while me.shard.liveness_changed().await.is_ok() {
+                me.tell_of_neighbours();
+            }
+        });
+        let (Some(me), Some(map)) = (self.me.upgrade(), self.shard.map()) else { return };
+        self.shard.spawn(Scope::Node, Class::Background, async move {
+            loop {
+                map.reached(map.epoch() + 1).await;
+                me.tell_of_neighbours();
+            }
+        });
+    }
+
+    fn neighbours_now(&self) -> Neighbours {
+        let peers = self.peers().into_iter();
+        peers
+            .map(|peer| (NodeId(peer.host_id), (peer.native_address, self.shard.is_alive(NodeId(peer.host_id)))))
+            .collect()
+    }
+
+    fn tell_of_neighbours(&self) {
+        let now = self.neighbours_now();
+        let before = self.neighbours.replace(now.clone());
+        if before == now {
+            return;
+        }
+        let mut events = Vec::new();
+        let status = |node, up| {
+            let change = if up { StatusChange::Up } else { StatusChange::Down };
+            Event::Status { change, node }
+        };
+        for (id, (address, up)) in &now {
+            match before.get(id) {
+                None => {
+                    events.push(Event::Topology { change: TopologyChange::NewNode, node: *address });
+                    events.push(status(*address, *up));
+                }
+                Some((_, was_up)) if was_up != up => events.push(status(*address, *up)),
+                Some(_) => {}
+            }
+        }
+        let gone = before.iter().filter(|(id, _)| !now.contains_key(id));
+        let removed = |(_, (address, _)): (&NodeId, &(SocketAddr, bool))| Event::Topology {
+            change: TopologyChange::RemovedNode,
+            node: *address,
+        };
+        events.extend(gone.map(removed));
+        for connection in self.connections() {
+            events.iter().for_each(|event| connection.event(event));
+        }
+    }
+}
