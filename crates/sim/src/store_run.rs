@@ -7,7 +7,7 @@ use crate::store_model::{COLUMNS, CellName, Effect, Model};
 use crate::store_service::{PREFIX_BYTES, Registry, STORE, StoreOptions, StoreService, TABLETS};
 use crate::world::{NodeEvent, World};
 use bytes::Bytes;
-use holon_base::{Instant, Random};
+use holon_base::{GroupId, Instant, Random, TabletId};
 use holon_kernel::{Class, Scope};
 use holon_store::*;
 use std::cell::RefCell;
@@ -33,6 +33,8 @@ struct Run {
     model: Rc<RefCell<Model>>,
     reports: Rc<RefCell<Vec<Report>>>,
     registry: Registry,
+    /// Of the tablets, once they are made: the entry that made them.
+    group: GroupId,
     in_flight: Rc<RefCell<usize>>,
     timestamp: i64,
     operations: u64,
@@ -77,6 +79,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         model: Rc::default(),
         reports: Rc::default(),
         registry,
+        group: GroupId(0),
         in_flight: Rc::default(),
         timestamp: 1,
         operations: 0,
@@ -178,17 +181,20 @@ impl Run {
         }
     }
 
+    fn tablet(&self, number: u32) -> TabletId {
+        TabletId::new(self.group, number)
+    }
+
     fn operate(&mut self, world: &World) {
         let Some(live) = world.up(NODE) else { return };
-        if live[0].metadata.groups().is_empty() {
-            return;
-        }
+        let Some(group) = live[0].metadata.groups().first().map(|group| group.id) else { return };
+        self.group = group;
         for _ in 0..self.random.below(6) {
             if *self.in_flight.borrow() >= TASKS_MAX {
                 return;
             }
             let number = self.random.below(u64::from(TABLETS)) as u32;
-            let tablet = StoreService::tablet(number);
+            let tablet = self.tablet(number);
             let shard = live[usize::from(tablet.shard(world.nodes[NODE].shards).0)].shard.clone();
             let service = self.registry.borrow().get(usize::from(shard.id().0)).cloned();
             let Some(engine) = service.and_then(|service| service.engine()) else { return };
@@ -213,7 +219,7 @@ impl Run {
         number: u32,
         seconds: i64,
     ) -> std::pin::Pin<Box<dyn Future<Output = Report>>> {
-        let tablet = StoreService::tablet(number);
+        let tablet = self.tablet(number);
         let model = self.model.clone();
         match self.random.below(200) {
             0..110 => {
@@ -343,13 +349,13 @@ impl Run {
             one_prefix,
             ..ScanOptions::new(seconds)
         };
-        let model = self.model.clone();
+        let (model, tablet) = (self.model.clone(), self.tablet(number));
         Box::pin(async move {
             let began = model.borrow_mut().read_begins();
             let mut found: Vec<(Vec<u8>, Option<Row>)> = Vec::new();
             let mut rest = Some(range);
             while let Some(range) = rest {
-                match engine.scan(StoreService::tablet(number), range, options).await {
+                match engine.scan(tablet, range, options).await {
                     Ok(page) => {
                         found.extend(page.rows.into_iter().map(|(key, row)| (key.to_vec(), Some(row))));
                         rest = page.rest;
@@ -461,7 +467,7 @@ impl Run {
     fn read_everything(&mut self, world: &mut World) {
         let shards = world.nodes[NODE].shards;
         for number in 0..TABLETS {
-            let tablet = StoreService::tablet(number);
+            let tablet = self.tablet(number);
             let Some(shard) = world.up(NODE).map(|live| live[usize::from(tablet.shard(shards).0)].shard.clone()) else {
                 return;
             };

@@ -1,7 +1,7 @@
 //! The storage engine as a service with nothing around it, so that the world can crash it.
 
 use bytes::Bytes;
-use holon_base::{GroupId, ServiceId, TabletId};
+use holon_base::{ServiceId, TabletId};
 use holon_kernel::metric::Metric;
 use holon_kernel::*;
 use holon_store::{CompactionOptions, Engine, EngineOptions, KeyPrefix, PurgePolicy, TabletOptions};
@@ -41,10 +41,6 @@ impl StoreService {
         registry.truncate(usize::from(shard.id().0)); // the last incarnation's
         registry.push(service.clone());
         shard.add_service(service);
-    }
-
-    pub fn tablet(number: u32) -> TabletId {
-        TabletId::new(GroupId(1), number)
     }
 
     pub fn engine(&self) -> Option<Engine> {
