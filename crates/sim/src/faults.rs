@@ -100,7 +100,7 @@ impl DiskFaults {
             read_error_per_million: some(10, 400),
             write_error_per_million: some(10, 400),
             sync_error_per_million: some(10, 400),
-            misdirect_per_million: some(10, 400),
+            misdirect_per_million: some(100, 4000),
             capacity_bytes: match some(1 << 20, 8 << 20) {
                 0 => usize::MAX,
                 bytes => bytes as usize,
