@@ -302,9 +302,10 @@ async fn shut_down(view: &Rc<NodeView>, signals: &mut Signals) -> ExitCode {
     tracing::info!("stopping");
     let orderly = async {
         // Requests under way need the other nodes' answers: their door goes with the process.
-        let doors = view.doors.borrow();
-        let closing: Vec<_> = doors.iter().filter(|door| door.name() != PEERS).map(holon_edge::Door::close).collect();
-        drop(doors);
+        let closing: Vec<_> = {
+            let doors = view.doors.borrow();
+            doors.iter().filter(|door| door.name() != PEERS).map(holon_edge::Door::close).collect()
+        };
         for closed in closing {
             closed.await;
         }

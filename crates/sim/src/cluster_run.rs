@@ -9,10 +9,9 @@ use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
 use holon_kernel::{Class, ClusterMap, Flow, Outbox, Scope, Session, SessionContext};
-use holon_metadata::{ChangeError, Metadata};
+use holon_metadata::Metadata;
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
 use holon_tables::workload::{ClusterWorkload, Workload};
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,8 +42,8 @@ struct Run {
     /// One or more for each node, in turn.
     clients: Vec<Option<Client>>,
     nodes: usize,
-    /// A node that an administrator asked to leave, and its answer.
-    drained: Option<(usize, Rc<RefCell<Option<Result<(), ChangeError>>>>)>,
+    /// A node that an administrator asked to leave. It may have been refused.
+    drained: Option<usize>,
     next_session: u64,
     sent: u64,
     /// When the network heals.
@@ -126,7 +125,7 @@ impl Run {
             }
         }
         self.receive(world);
-        if let Some((node, _)) = self.drained
+        if let Some(node) = self.drained
             && world.up(node).is_some()
             && self.has_left(world, node)
         {
@@ -198,24 +197,23 @@ impl Run {
         if live.shard.map().map_or(0, in_ring) <= FACTOR as usize {
             return;
         }
-        let (metadata, answer) = (live.metadata.clone(), Rc::new(RefCell::new(None)));
-        self.drained = Some((node, answer.clone()));
+        let metadata = live.metadata.clone();
+        self.drained = Some(node);
         live.shard.spawn(Scope::Node, Class::Foreground, async move {
-            let drained = metadata.drain(World::node_id(node)).await;
-            *answer.borrow_mut() = Some(drained);
+            let _ = metadata.drain(World::node_id(node)).await; // refused while another change is on its way
         });
         world.faults.fired(Fault::NodeDrained);
     }
 
     /// Whether the cluster has let a node go: it does not come back.
     fn has_left(&self, world: &World, node: usize) -> bool {
-        let Some((drained, _)) = &self.drained else { return false };
+        let Some(drained) = self.drained else { return false };
         let id = World::node_id(node);
         let goes_on = |other: usize| {
             let live = world.up(other)?.first()?;
             Some(live.shard.map()?.nodes().iter().any(|record| record.node == id))
         };
-        *drained == node && (0..self.nodes).filter(|other| *other != node).filter_map(goes_on).any(|knows| !knows)
+        drained == node && (0..self.nodes).filter(|other| *other != node).filter_map(goes_on).any(|knows| !knows)
     }
 
     /// One node from some or all others, one way or both.

@@ -194,14 +194,17 @@ fn pause(seed: u64, options: Options) -> Result<(), String> {
     own.map_or(Ok(()), |event| Err(format!("{nodes} nodes: the sleeper woke and declared {event:?}")))
 }
 
-fn all(name: &str, seeds: u64, options: &Options, run: fn(u64, Options) -> Result<(), String>) {
+fn all(name: &str, seeds: u64, options: &Options, run: Scenario) {
     let failed: Vec<_> = (0..seeds)
         .filter_map(|seed| run(seed, options.clone()).err().map(|what| format!("seed {seed}: {what}")))
         .collect();
     assert!(failed.is_empty(), "{name}: {} of {seeds} seeds failed\n{}", failed.len(), failed.join("\n"));
 }
 
-fn found(what: &str, seeds: u64, options: Options, runs: &[fn(u64, Options) -> Result<(), String>]) {
+/// One seed with these options.
+type Scenario = fn(u64, Options) -> Result<(), String>;
+
+fn found(what: &str, seeds: u64, options: Options, runs: &[Scenario]) {
     let first = (0..seeds).find_map(|seed| {
         let complaint = runs.iter().find_map(|run| run(seed, options.clone()).err())?;
         Some(format!("planted {what}: seed {seed}: {complaint}"))
@@ -210,6 +213,7 @@ fn found(what: &str, seeds: u64, options: Options, runs: &[fn(u64, Options) -> R
 }
 
 /// `HOLON_SEEDS=1000` for more.
+#[allow(clippy::disallowed_methods)] // how much is tried, not what
 fn seeds(usual: u64) -> u64 {
     std::env::var("HOLON_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

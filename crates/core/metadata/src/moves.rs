@@ -118,12 +118,13 @@ impl Metadata {
         let mut input = ByteReader::new(payload);
         let (index, tablet) = (input.u64().map_err(bad)?, TabletId(input.u64().map_err(bad)?));
         self.wait_applied(index).await;
-        let cluster = self.cluster.borrow();
-        let here = cluster.replicas(tablet).is_some_and(|replicas| replicas.holds(self.shard.node()));
-        let descriptor = cluster.descriptor(tablet);
-        drop(cluster);
         // It may have come back meanwhile.
-        if let Some(descriptor) = descriptor.filter(|_| !here) {
+        let gone = {
+            let cluster = self.cluster.borrow();
+            let here = cluster.replicas(tablet).is_some_and(|replicas| replicas.holds(self.shard.node()));
+            cluster.descriptor(tablet).filter(|_| !here)
+        };
+        if let Some(descriptor) = gone {
             self.remove_tablet(descriptor).await;
         }
         Ok(Bytes::new())

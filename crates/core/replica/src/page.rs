@@ -200,7 +200,7 @@ impl Chunks {
 }
 
 /// Rows by key to rows in the order of the request.
-fn in_order(rows: &mut Vec<(Bytes, Row)>, request: &ReadRequest) {
+fn in_order(rows: &mut [(Bytes, Row)], request: &ReadRequest) {
     if request.reverse {
         rows.reverse();
     }
