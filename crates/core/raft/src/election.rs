@@ -7,8 +7,8 @@
 //!      └───────────────────────┴───────────────────────────┴────────────────────────┘
 //!          a leader of this term, a higher term, a majority said no, a majority is silent (leader)
 //! ```
-//! A node that is no voter never campaigns, but votes when asked: the candidate may know of a membership that it does not
-//! (§4.2.2).
+//! A node that is no voter does not campaign (one whose removal is not committed still does), but votes when asked: the
+//! candidate may know of a membership that it does not (§4.2.2).
 
 use holon_base::{Instant, NodeId};
 use std::collections::BTreeMap;

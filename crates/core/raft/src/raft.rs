@@ -143,7 +143,7 @@ impl Raft {
                 let beats = others.then(|| leading.heartbeat_due.min(leading.quorum_check_due));
                 [transfer, beats].into_iter().flatten().min()
             }
-            _ => self.is_voter().then_some(self.election_due),
+            _ => self.may_campaign().then_some(self.election_due),
         }
     }
 
@@ -152,7 +152,7 @@ impl Raft {
         self.now = self.now.max(now);
         match &self.state {
             State::Leader(_) => self.tick_leader(out),
-            _ if self.is_voter() && self.now >= self.election_due => self.campaign(true, false),
+            _ if self.may_campaign() && self.now >= self.election_due => self.campaign(true, false),
             _ => {}
         }
         self.finish(out);
@@ -296,6 +296,16 @@ impl Raft {
 
     pub(crate) fn plants(&self) -> Plants {
         plants(&self.options)
+    }
+
+    /// A voter, or one that will be none when an entry is committed which is not yet: the others may need it until then
+    /// (§4.2.2). Its own vote does not count.
+    fn may_campaign(&self) -> bool {
+        let was_voter = || {
+            let (index, _) = self.log.members();
+            index > self.commit && self.log.members_at(self.commit).voters.contains(&self.me)
+        };
+        self.is_voter() || was_voter()
     }
 
     pub(crate) fn is_voter(&self) -> bool {
