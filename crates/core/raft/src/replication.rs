@@ -164,7 +164,7 @@ impl Raft {
 
     fn heartbeat_answered(&mut self, from: NodeId, round: u64) {
         let (now, retry) = (self.now, self.options.election_timeout);
-        let last = self.log.last().index;
+        let (base, last) = (self.log.base().index, self.log.last().index);
         let Some(progress) = self.heard(from) else { return };
         progress.round = progress.round.max(round);
         match &mut progress.flow {
@@ -174,10 +174,14 @@ impl Raft {
                 // Nothing came since the heartbeat before, so something may be lost: ask at the end of what was sent. It is
                 // refused if so.
                 let previous = progress.next - 1;
-                if progress.stalled_at.replace(progress.matched) == Some(progress.matched) {
-                    self.send_entries(from, previous, Vec::new());
+                if progress.stalled_at.replace(progress.matched) != Some(progress.matched) {
+                    return;
                 }
-                return;
+                if previous >= base {
+                    return self.send_entries(from, previous, Vec::new());
+                }
+                // Compacted away since it was sent: it needs the snapshot.
+                progress.probe(progress.matched + 1);
             }
             _ => {}
         }

@@ -6,7 +6,7 @@
 //! | a node votes for one candidate a term, crashes or not | §3.4, §3.8 | [`Checks::promised`] |
 //! | an acknowledged entry is durable | §3.8 | [`Checks::promised`] |
 //! | Leader Append-Only | fig. 3.2, §3.5 | [`Checks::roles`] |
-//! | Log Matching: index and term tell the entry and the one before it | fig. 3.2, §3.5 | [`Checks::appended`] |
+//! | Log Matching: index and term tell the entry and the one before it | fig. 3.2, §3.5 | [`Checks::held`] |
 //! | Leader Completeness, as seen: a new leader holds all that was committed before its term | fig. 3.2, §3.6.3 | [`Checks::roles`] |
 //! | Leader Completeness, as feared: nobody without a committed entry could win a majority of what is durable | §3.6 | [`electable`] |
 //! | State Machine Safety: all apply the same entry at an index, in order, each once | fig. 3.2, §3.6.3 | [`Checks::committed`] |
@@ -17,7 +17,7 @@
 //! | after healing, all members apply a new command | liveness | `World::demand_progress` |
 
 use holon_base::NodeId;
-use holon_raft::{Body, Entry, Members, Message, Payload, Raft, Read, Role, Save, Snapshot};
+use holon_raft::{Body, Entry, Members, Message, Payload, Raft, Read, Role, Snapshot};
 use std::collections::BTreeMap;
 
 use crate::disk::{Disk, Machine, fingerprint};
@@ -60,10 +60,6 @@ impl Checks {
         self.committed.last_key_value().map_or(0, |(index, _)| *index)
     }
 
-    pub fn highest_term(&self) -> u64 {
-        self.leaders.last_key_value().map_or(0, |(term, _)| *term)
-    }
-
     pub fn restarted(&mut self, node: NodeId) {
         self.before.remove(&node);
     }
@@ -100,15 +96,13 @@ impl Checks {
         Ok(before.is_some_and(|(.., commit)| status.commit > commit))
     }
 
-    /// A save cuts a leader's log nowhere, and no two logs hold different entries at one position.
-    pub fn appended(&mut self, node: NodeId, raft: &Raft, save: &Save) -> Checked {
-        for entry in &save.append {
-            let before = raft.entry(entry.index - 1).map(|entry| entry.term);
-            let Some(before) = before.or((entry.index == 1).then_some(0)) else { continue };
-            let found = (fingerprint(entry), before);
-            let known = *self.entries.entry((entry.index, entry.term)).or_insert(found);
-            ensure!(known == found, "log matching: {node} holds another entry at {:?}", entry.position());
-        }
+    /// No two logs hold different entries at one position. Called for what is durable, and for what is sent: an entry that
+    /// was neither when its node crashed never was.
+    pub fn held(&mut self, node: NodeId, before: Option<u64>, entry: &Entry) -> Checked {
+        let Some(before) = before.or((entry.index == 1).then_some(0)) else { return Ok(()) };
+        let found = (fingerprint(entry), before);
+        let known = *self.entries.entry((entry.index, entry.term)).or_insert(found);
+        ensure!(known == found, "log matching: {node} holds another entry at {:?}", entry.position());
         Ok(())
     }
 
@@ -118,6 +112,13 @@ impl Checks {
             Body::VoteReply { pre: false, granted: true } => {
                 let vote = *self.votes.entry((node, message.term)).or_insert(to);
                 ensure!(vote == to, "one vote a term: {node} voted for {vote} and {to} in term {}", message.term);
+            }
+            Body::Append { previous, entries, .. } => {
+                let mut before = previous.term;
+                for entry in entries {
+                    self.held(node, Some(before), entry)?;
+                    before = entry.term;
+                }
             }
             Body::Appended { matched } => {
                 let last = disk.last().index;

@@ -52,6 +52,13 @@ impl Disk {
             || self.entries.iter().rev().any(|entry| entry.index == index && entry.term == term)
     }
 
+    /// The term of the entry at `index`, if it is known.
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        let snapshot = self.snapshot.as_ref().filter(|snapshot| snapshot.index == index).map(|snapshot| snapshot.term);
+        let entry = self.entries.iter().rev().find(|entry| entry.index == index).map(|entry| entry.term);
+        entry.or(snapshot)
+    }
+
     pub fn members(&self) -> &Members {
         let latest = self.entries.iter().rev().find_map(|entry| match &entry.payload {
             Payload::Members(members) => Some(members),

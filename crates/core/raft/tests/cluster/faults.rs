@@ -9,6 +9,13 @@ use crate::world::{Event, MILLISECOND, World};
 
 /// A client's turn: commands and reads at whoever thinks it leads, the deposed included.
 pub fn client(world: &mut World) -> Checked {
+    client_asks(world)?;
+    let delay = world.random.range(2, 25) * MILLISECOND;
+    world.after(delay, Event::Client);
+    Ok(())
+}
+
+fn client_asks(world: &mut World) -> Checked {
     for leader in world.leaders() {
         if world.random.chance(2, 3) {
             let count = world.random.range(1, 5);
@@ -25,8 +32,6 @@ pub fn client(world: &mut World) -> Checked {
             world.step(leader, |raft, now, out| raft.read_index(now, token, out).ok())?;
         }
     }
-    let delay = world.random.range(2, 25) * MILLISECOND;
-    world.after(delay, Event::Client);
     Ok(())
 }
 
@@ -55,6 +60,36 @@ pub fn fault(world: &mut World) -> Checked {
         17 | 18 => compact(world)?,
         _ => learn(world)?,
     }
+    Ok(())
+}
+
+/// The schedule of figure 8 of the paper, by chance: leaders that have entries nobody else has are cut off, others lead, and
+/// the first come back.
+pub fn depose(world: &mut World) -> Checked {
+    let delay = match world.cut.is_empty() {
+        true => {
+            client_asks(world)?;
+            let ways = world.leaders();
+            isolate(world);
+            if world.random.chance(1, 2) {
+                // Whoever led before is heard again only by some.
+                let other = world.any_node();
+                world.cut.extend(ways.iter().map(|leader| (*leader, other)));
+            }
+            if world.random.chance(1, 3) {
+                ways.into_iter().for_each(|leader| world.crash(leader));
+            }
+            world.random.range(100, 260)
+        }
+        false => {
+            world.cut.clear();
+            world.random.range(5, 140)
+        }
+    };
+    if world.random.chance(1, 8) {
+        weather(world);
+    }
+    world.after(delay * MILLISECOND, Event::Fault);
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub struct World {
     pub cut: BTreeSet<(NodeId, NodeId)>,
     /// One in so many leaders crashes in the step in which it commits; 0: none.
     pub crash_at_commit: u64,
+    /// One in so many voters crashes in the step in which it gives its vote, and is back at once; 0: none.
+    pub crash_at_vote: u64,
     /// The last phase: no faults, no clients.
     pub healed: bool,
     pub tokens: u64,
@@ -81,6 +83,7 @@ impl World {
             },
             cut: BTreeSet::new(),
             crash_at_commit: 0,
+            crash_at_vote: 0,
             healed: false,
             tokens: 0,
             elections: 0,
@@ -146,9 +149,8 @@ impl World {
                 self.step(to, |raft, now, out| raft.receive(now, from, message, out))?;
             }
             Event::Durable { node, run, number } if self.nodes[&node].run == run => {
-                let state = self.nodes.get_mut(&node).ok_or("no such node")?;
-                while state.writes.front().is_some_and(|save| save.number <= number) {
-                    state.writes.pop_front().into_iter().for_each(|save| state.disk.write(save));
+                while let Some(save) = self.next_write(node, number) {
+                    self.write_down(node, save)?;
                 }
                 self.step(node, |raft, _, out| raft.saved(number, out))?;
             }
@@ -157,6 +159,23 @@ impl World {
             }
             Event::Restart { node } if self.nodes[&node].raft.is_none() => self.start(node)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn next_write(&mut self, node: NodeId, number: u64) -> Option<Save> {
+        let writes = &mut self.nodes.get_mut(&node)?.writes;
+        writes.pop_front_if(|save| save.number <= number)
+    }
+
+    /// A save is durable.
+    fn write_down(&mut self, id: NodeId, save: Save) -> Checked {
+        let disk = &mut self.nodes.get_mut(&id).ok_or("no such node")?.disk;
+        let appended = save.append.clone();
+        disk.write(save);
+        for entry in appended {
+            let before = disk.term_at(entry.index - 1);
+            self.checks.held(id, before, &entry)?;
         }
         Ok(())
     }
@@ -182,9 +201,6 @@ impl World {
         self.elections +=
             out.role_changes.iter().filter(|change| change.role == holon_raft::Role::Leader).count() as u64;
         let committed_more = self.checks.roles(id, raft)?;
-        for save in &out.saves {
-            self.checks.appended(id, raft, save)?;
-        }
         for (to, message) in &out.messages {
             self.checks.promised(id, &node.disk, *to, message)?;
         }
@@ -208,8 +224,16 @@ impl World {
             self.crash(id);
             return Ok(());
         }
+        let votes = out
+            .messages
+            .iter()
+            .any(|(_, message)| matches!(message.body, holon_raft::Body::VoteReply { granted: true, pre: false }));
         for (to, message) in out.messages {
             self.post(id, to, message);
+        }
+        if votes && !self.healed && self.crash_at_vote > 0 && self.random.chance(1, self.crash_at_vote) {
+            self.crash_for(id, 0, MILLISECOND);
+            return Ok(());
         }
         self.set_timer(id);
         Ok(())
@@ -269,12 +293,19 @@ impl World {
 
     /// Some of the writes under way make it to the disk, the others are lost; the state machine may be a durable one.
     pub fn crash(&mut self, id: NodeId) {
-        let (kept, durable_machine) = (self.random.below(4), self.random.chance(1, 2));
+        let (kept, down) = (self.random.below(4), self.random.below(400 * MILLISECOND));
+        self.crash_for(id, kept, down);
+    }
+
+    /// The first `kept` of the writes under way are durable.
+    fn crash_for(&mut self, id: NodeId, kept: u64, down: u64) {
+        let durable_machine = self.random.chance(1, 2);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if node.raft.take().is_none() {
             return;
         }
         self.crashes += 1;
+        // What is found after the restart is looked at as soon as it is used.
         for save in std::mem::take(&mut node.writes).into_iter().take(kept as usize) {
             node.disk.write(save);
         }
@@ -283,8 +314,7 @@ impl World {
             let snapshot = node.disk.snapshot.as_ref();
             node.machine = snapshot.and_then(|snapshot| Machine::decode(snapshot.data.clone())).unwrap_or_default();
         }
-        let delay = self.random.below(400 * MILLISECOND);
-        self.after(delay, Event::Restart { node: id });
+        self.after(down, Event::Restart { node: id });
     }
 
     pub fn pause(&mut self, id: NodeId, duration: u64) {
@@ -325,13 +355,18 @@ impl World {
         let [leader] = leaders[..] else { return Err(format!("progress: {leaders:?} lead after healing")) };
         let position = self.step(leader, |raft, now, out| raft.propose(now, Bytes::from_static(b"healed"), out))?;
         let Some(Ok(position)) = position else { return Err(format!("progress: {leader} refuses a command")) };
-        self.run(self.now + 1_000 * MILLISECOND, &mut |_, _| Ok(()))?;
+        // Entry by entry, if the options say so, a node that was away long takes long.
+        self.run(self.now + 10_000 * MILLISECOND, &mut |_, _| Ok(()))?;
         let members = self.nodes[&leader].raft.as_ref().map(|raft| raft.members().clone()).unwrap_or_default();
         let expected = self.nodes[&leader].machine;
         for id in members.all() {
             let machine = self.nodes[&id].machine;
             if machine != expected || machine.applied < position.index {
-                return Err(format!("progress: {id} has {machine:?}, {leader} {expected:?}, asked for {position:?}"));
+                let of = |node: NodeId| self.nodes[&node].raft.as_ref().map(Raft::status);
+                let (follower, leading) = (of(id), of(leader));
+                return Err(format!(
+                    "progress: {id} has {machine:?}, {leader} {expected:?}, asked for {position:?}\n{leading:?}\n{follower:?}"
+                ));
             }
         }
         Ok(())
