@@ -34,6 +34,8 @@ pub struct Checks {
     entries: BTreeMap<(u64, u64), (u64, u64)>,
     /// Index → term, fingerprint, digest of the state after it.
     committed: BTreeMap<u64, (u64, u64, u64)>,
+    /// Index → the term in which a leader committed it first, and the term of its entry.
+    committed_in: BTreeMap<u64, (u64, u64)>,
     /// The committed members, by index.
     pub members: BTreeMap<u64, Members>,
     /// What a node was at its last step: role, term, last index, commit.
@@ -84,13 +86,20 @@ impl Checks {
         let leader = *self.leaders.entry(status.term).or_insert(node);
         ensure!(leader == node, "election safety: {leader} and {node} both lead term {}", status.term);
         if before.is_none_or(|(role, term, ..)| role != Role::Leader || term != status.term) {
-            for (&index, &(term, ..)) in self.committed.range(status.first_index..) {
+            for (&index, &(committed_in, term)) in self.committed_in.range(status.first_index..) {
                 let held = raft.entry(index).map(|entry| entry.term);
                 ensure!(
-                    term >= status.term || held == Some(term),
+                    committed_in >= status.term || held == Some(term),
                     "leader completeness: {node} leads term {} without entry {index} of term {term}: {held:?}",
                     status.term
                 );
+            }
+        }
+        let commit_before = before.map_or(0, |(.., commit)| commit);
+        for index in commit_before + 1..=status.commit {
+            if let Some(entry) = raft.entry(index) {
+                let first = self.committed_in.entry(index).or_insert((status.term, entry.term));
+                first.0 = first.0.min(status.term);
             }
         }
         Ok(before.is_some_and(|(.., commit)| status.commit > commit))

@@ -165,7 +165,7 @@ impl World {
 
     fn next_write(&mut self, node: NodeId, number: u64) -> Option<Save> {
         let writes = &mut self.nodes.get_mut(&node)?.writes;
-        writes.pop_front_if(|save| save.number <= number)
+        if writes.front()?.number <= number { writes.pop_front() } else { None }
     }
 
     /// A save is durable.
