@@ -233,6 +233,28 @@ def test_the_loss_of_one_of_three_is_not_noticed_at_quorum(cluster):
     eventually("the third node has all rows", all_there)
 
 
+def test_repair_brings_back_what_a_replica_lost(cluster):
+    three = cluster().form()
+    session = table(three)
+    for key in range(200):
+        run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})", ALL)
+    # One replica loses what it has, as if its disk had been replaced by an old copy.
+    code, text = command(three.nodes[2], "tables", "snapshot", "before", "k", "t")
+    assert code == 0, text
+    for key in range(200, 400):
+        run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})", ALL)
+    code, text = command(three.nodes[2], "tables", "restore", "before", "k", "t")
+    assert code == 0, text
+    third = three.session(three.nodes[2])
+    assert run(third, "SELECT count(*) FROM k.t", ONE).one().count == 200
+    said = [command(node, "tables", "repair", "k") for node in three.nodes]
+    assert all(code == 0 for code, _ in said), said
+    assert sum(int(count) for _, text in said for count in re.findall(r"(\d+) rows compared", text)) == 400, said
+    assert run(third, "SELECT count(*) FROM k.t", ONE).one().count == 400
+    said = [command(node, "tables", "repair", "k") for node in three.nodes]
+    assert all(set(re.findall(r"(\d+) mutations", text)) <= {"0"} for _, text in said), said
+
+
 def test_the_schema_changes_without_the_leader(cluster):
     three = cluster().form()
     table(three)

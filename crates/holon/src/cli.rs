@@ -106,7 +106,7 @@ pub fn command() -> Command {
         .subcommand(to_a_node("status", "Shows what a running node does").arg(format))
         .subcommand(
             to_a_node("tables", "Works on the data of tables: flush, compact, snapshot, restore, verify and more")
-                .arg(words("flush | compact | verify | info | snapshots [KEYSPACE [TABLE]], snapshot | restore | drop-snapshot NAME [KEYSPACE [TABLE]]")),
+                .arg(words("flush | compact | verify | repair | info | snapshots [KEYSPACE [TABLE]], snapshot | restore | drop-snapshot NAME [KEYSPACE [TABLE]]")),
         )
         .subcommand(
             to_a_node("user", "Manages accounts; a password is read from the terminal or a pipe")

@@ -10,6 +10,7 @@
 //! | `snapshots [keyspace [table]]` | the names there are |
 //! | `drop-snapshot NAME [keyspace [table]]` | forget one |
 //! | `verify [keyspace [table]]` | read and check every byte |
+//! | `repair [keyspace [table]]` | compare the replicas of the tablets this node reads first, and make them equal |
 //! | `info [keyspace [table]]` | sizes |
 //! | `user create NAME PASSWORD`, `user password NAME PASSWORD`, `user drop NAME`, `user list` | accounts (`holon` reads the password from the terminal or a pipe) |
 
@@ -18,6 +19,7 @@ use crate::front::accounts::AccountChange;
 use crate::schema::Table;
 use holon_base::{Instant, TabletId};
 use holon_kernel::Shard;
+use holon_replica::fill::{self, FillProgress};
 use holon_store::{Engine, Progress, StoreError};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -29,7 +31,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Snapshot names become names of directories, bytes.
 const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 
-const USAGE: &str = "flush, compact, verify, info, snapshots [KEYSPACE [TABLE]]; snapshot, restore, drop-snapshot NAME \
+const USAGE: &str = "flush, compact, verify, repair, info, snapshots [KEYSPACE [TABLE]]; snapshot, restore, drop-snapshot NAME \
                      [KEYSPACE [TABLE]]; user create|password|drop NAME; user list";
 
 type Report = Rc<dyn Fn(String)>;
@@ -48,6 +50,7 @@ pub(super) async fn run(service: Rc<TablesService>, words: Vec<String>, progress
             check_snapshot_name(name)?;
             on_tablets(&service, command, Some(name), scope, progress).await
         }
+        "repair" => repair(&service, arguments, progress).await,
         "flush" | "compact" | "verify" | "info" | "snapshots" => {
             on_tablets(&service, command, None, arguments, progress).await
         }
@@ -84,7 +87,8 @@ fn choose(service: &TablesService, scope: &[&str]) -> Result<Vec<Chosen>, String
     });
     let chosen = wanted.map(|table| {
         let tablets = (0..table.tablets).map(|ordinal| TabletId::new(table.group, ordinal));
-        Chosen { table: table.clone(), tablets: tablets.filter(|tablet| tablet.shard(shards) == me).collect() }
+        let here = |tablet: &TabletId| tablet.shard(shards) == me && service.tablets.get(*tablet).is_some();
+        Chosen { table: table.clone(), tablets: tablets.filter(here).collect() }
     });
     Ok(chosen.collect())
 }
@@ -111,6 +115,41 @@ async fn with_snapshot(engine: &Engine, all: Vec<Chosen>, name: &str, whole: boo
         return Err(format!("there is no snapshot {name}; see `holon tables snapshots`"));
     }
     Ok(found)
+}
+
+/// Each tablet is compared by the first of its replicas, so a command on each node repairs everything once.
+async fn repair(service: &TablesService, scope: &[&str], progress: Report) -> Result<String, String> {
+    let shard = &service.shard;
+    let mut lines = Vec::new();
+    for chosen in choose(service, scope)? {
+        let table = format!("{}.{}", chosen.table.keyspace, chosen.table.name);
+        let is_first = |tablet: &TabletId| shard.replicas(*tablet).readers.first() == Some(&shard.node());
+        let (tablets, mut rows) = (chosen.tablets.iter().copied().filter(is_first), 0);
+        let (repairs, mut compared, told) = (&service.coordinator.counters.repairs, 0, Cell::new(shard.now()));
+        let before = repairs.get();
+        for tablet in tablets {
+            let purgeable = shard.wall().seconds() - i64::from(chosen.table.options.gc_grace_seconds);
+            let done = Cell::new(0);
+            let tell = |so_far: FillProgress| {
+                done.set(so_far.rows);
+                if shard.now().since(told.get()) >= PROGRESS_INTERVAL {
+                    told.set(shard.now());
+                    progress(format!("repair {table}: {} rows compared", rows + so_far.rows));
+                }
+            };
+            let repaired = fill::repair(&service.coordinator, shard, tablet, purgeable, tell).await;
+            repaired.map_err(|error| format!("repair {table}, tablet {tablet}: {error}; try again when all are up"))?;
+            rows += done.get();
+            compared += 1;
+        }
+        if compared > 0 {
+            let fixed = repairs.get() - before;
+            lines.push(format!(
+                "{table}: {compared} tablets, {rows} rows compared, {fixed} mutations to replicas that lacked them"
+            ));
+        }
+    }
+    if lines.is_empty() { Ok("nothing here".to_string()) } else { Ok(lines.join("\n")) }
 }
 
 async fn on_tablets(
