@@ -137,6 +137,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("trust_short_reads", "cluster"),
     ("ignore_digests", "cluster"),
     ("forget_batches", "cluster"),
+    ("accept_old_maps", "cluster"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

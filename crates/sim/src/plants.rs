@@ -1,10 +1,12 @@
 //! Bugs put in on purpose, of all crates that have some, by name.
 
+use holon_kernel::plant as kernel;
 use holon_replica::plant as replica;
 use holon_store::plant as store;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plants {
+    kernel: kernel::Plants,
     store: store::Plants,
     replica: replica::Plants,
 }
@@ -18,8 +20,10 @@ impl Plants {
         let mut plants = Plants::default();
         let mut of_store = Vec::new();
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if !plants.replica.put(name) {
-                of_store.push(name);
+            match name {
+                "accept_old_maps" => plants.kernel.accept_old_maps = true,
+                name if plants.replica.put(name) => {}
+                name => of_store.push(name),
             }
         }
         plants.store = store::Plants::parse(&of_store.join(","))?;
@@ -28,6 +32,7 @@ impl Plants {
 
     /// From now on, on this thread, these and no others.
     pub fn set(self) {
+        kernel::set(self.kernel);
         store::set(self.store);
         replica::set(self.replica);
     }

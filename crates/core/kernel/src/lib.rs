@@ -24,6 +24,7 @@ pub mod limits;
 pub mod metric;
 pub mod outbox;
 pub mod permit;
+pub mod plant;
 pub mod service;
 mod shard;
 pub mod testing;
