@@ -334,6 +334,8 @@ impl ClusterState {
             (ChangeKind::SetReplication { .. }, false) => ("the new replication factor is reached".to_string(), None),
             (ChangeKind::Split { slots }, false) => (format!("the ring has {slots} slots"), None),
             (ChangeKind::Relocate { node, .. }, false) => (format!("node {node} stands elsewhere"), None),
+            // Left to itself it would be taken in again.
+            (ChangeKind::Join { node, .. }, true) => (format!("the join of node {node} is undone"), Some(*node)),
             (_, true) => ("the change of topology is undone".to_string(), None),
         };
         if let Some(gone) = gone {

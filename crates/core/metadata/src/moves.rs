@@ -63,8 +63,14 @@ impl Metadata {
         let (node, index) = (self.shard.node(), self.applied());
         let report = match work {
             Work::Stream { tablet, sources, enough, instead_of } => {
+                let since = || self.cluster.borrow().replicas(*tablet).map(|replicas| replicas.since);
+                let begun = since();
                 let payload = encode_fill(index, *tablet, sources, *enough, *instead_of);
                 self.ask_tablets_shard(*tablet, FILL, payload).await?;
+                if since() != begun {
+                    // Undone meanwhile, and perhaps begun anew: what was copied was for a move that is no more.
+                    return Err("its move was undone".to_string());
+                }
                 Entry::Streamed { tablet: *tablet, node }
             }
             Work::Switch { tablet } => {
