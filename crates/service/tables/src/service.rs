@@ -246,6 +246,7 @@ impl Service for TablesService {
 
     fn remove_tablet(self: Rc<Self>, tablet: TabletId) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
+            self.finish_batches_of(tablet).await?;
             self.tablets.remove(tablet);
             let Some(engine) = self.engine() else { return Ok(()) };
             engine.drop_tablet(tablet).await.map_err(|error| error.to_string())

@@ -8,7 +8,7 @@ use holon_base::{GroupId, TabletId};
 use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
 use holon_replica::fill::{self, FillError};
 use holon_replica::hints;
-use holon_store::{EngineOptions, PurgePolicy, TabletOptions};
+use holon_store::{Engine, EngineOptions, PurgePolicy, TabletOptions};
 use std::rc::Rc;
 
 impl TablesService {
@@ -53,11 +53,15 @@ impl TablesService {
     pub(super) async fn open_table_tablet(&self, descriptor: TabletDescriptor) -> Result<Rc<dyn Tablet>, String> {
         let engine = self.engine().ok_or("the engine is not open")?;
         engine.create_tablet(descriptor.id).await.map_err(|error| error.to_string())?;
-        let (me, group) = (self.me.clone(), descriptor.group);
-        let table = Rc::new(move || me.upgrade()?.table_of(group));
-        let tablet = TableTablet::new(descriptor.id, self.shard.clone(), engine, self.coordinator.clone(), table);
+        let tablet = self.tablet_over(engine, descriptor.id);
         self.tablets.insert(tablet.clone());
         Ok(tablet)
+    }
+
+    fn tablet_over(&self, engine: Engine, id: TabletId) -> Rc<TableTablet> {
+        let (me, group) = (self.me.clone(), GroupId(id.0 / TabletId::PER_ENTRY_MAX));
+        let table = Rc::new(move || me.upgrade()?.table_of(group));
+        TableTablet::new(id, self.shard.clone(), engine, self.coordinator.clone(), table)
     }
 
     /// Copies what other nodes have of a tablet.
@@ -76,7 +80,26 @@ impl TablesService {
         if filled.is_err() && !fill.sources.is_empty() {
             filled = fill::fill(&self.shard, &engine, id, &fill.sources, enough, |_| ()).await;
         }
-        filled.map_err(|error| error.to_string())
+        filled.map_err(|error| error.to_string())?;
+        if let Some(tablet) = self.tablets.get(id) {
+            // Batches that began there and are not seen through have come with the rows.
+            batch_log::finish_later(&tablet);
+        }
+        Ok(())
+    }
+
+    /// A tablet is about to go. Batches of which only this replica knows must be seen through before: a part of them may have
+    /// been seen, and repaired to others without the rest.
+    pub(super) async fn finish_batches_of(&self, id: TabletId) -> Result<(), String> {
+        // After a restart it is not open any more, but its data is there.
+        let left = || self.engine().filter(|engine| engine.tablets().contains(&id));
+        let tablet = self.tablets.get(id).or_else(|| left().map(|engine| self.tablet_over(engine, id)));
+        let Some(tablet) = tablet else { return Ok(()) };
+        let dropped = self.shard.map().is_none_or(|map| map.replicas(id).is_none());
+        match batch_log::replay(&tablet).await {
+            Err(error) if !dropped => Err(format!("batches that began in it are not finished yet: {error}")),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn table_of_tablet(&self, tablet: TabletId) -> Option<Rc<Table>> {
