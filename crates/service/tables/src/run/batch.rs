@@ -146,8 +146,12 @@ async fn logged(
     let at = mutations.iter().position(|(tablet, _)| sender.context.tablets.get(*tablet).is_some()).unwrap_or(0);
     let mut others = mutations;
     let (first, own) = others.remove(at);
-    let parts: Vec<batch_log::Part> =
+    let mut parts: Vec<batch_log::Part> =
         others.iter().map(|(tablet, mutation)| (*tablet, mutation.bytes().clone())).collect();
+    if !sender.context.coordinator.is_alone(first) {
+        // Perhaps one replica alone gets the log: whoever sees the batch through brings this part to the others, too.
+        parts.push((first, own.bytes().clone()));
+    }
     let (key, row) = batch_log::entry(id, &parts, timestamp);
     let mut builder = MutationBuilder::new();
     for (key, patch) in own.rows().map_err(|error| CqlError::Invalid(error.to_string()))? {

@@ -1,6 +1,8 @@
 //! Batches over several tablets happen whole: the first tablet's part is one mutation with a row that holds all other
-//! parts, so the batch has happened as soon as that mutation is in the log. The other parts follow; then the row is
-//! removed. What a crash leaves behind is replayed at start, before any door opens; replaying twice changes nothing.
+//! parts (and this one again, if the tablet has several replicas, of which perhaps one alone got it), so the batch has
+//! happened as soon as that mutation is in the log. The other parts follow; then the row is removed. What a crash leaves
+//! behind is replayed at start, before any door opens, or soon after where other nodes are needed for it; replaying
+//! twice changes nothing.
 //!
 //! The rows lie behind all rows of data ([`row_key::ROWS_END`]) in the first tablet. What holds: once acknowledged,
 //! or once the first mutation survived a crash, every part of the batch will be seen; before that, none. In between a
