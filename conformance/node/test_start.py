@@ -155,6 +155,9 @@ def test_files_of_another_node(make_node):
     for node in (one, other):
         node.terminate()
     shutil.copy(pathlib.Path(one.data_dir) / "node", pathlib.Path(other.data_dir) / "node")
+    refused(other, "the certificate is not for node")
+    # With its certificates, too, it is the log that is not its own.
+    shutil.copytree(pathlib.Path(one.data_dir) / "cluster", pathlib.Path(other.data_dir) / "cluster", dirs_exist_ok=True)
     refused(other, "another node")
 
 
