@@ -112,7 +112,10 @@ impl Move {
     }
 }
 
-/// An entry of the metadata log about placement. A report made twice, or too late, changes nothing.
+/// An entry of the metadata log about placement.
+///
+/// Reports name the entry that began the phase they answer ([`Work::since`]): a proposal may be committed long after it
+/// was made, when the tablet is in the same phase of another move. A report made twice, or too late, changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     CreateGroup {
@@ -127,16 +130,19 @@ pub enum Entry {
     Streamed {
         tablet: TabletId,
         node: NodeId,
+        since: u64,
     },
     /// `node` has applied [`Phase::ReadNew`] of `tablet` and refuses what was routed by an older map.
     Switched {
         tablet: TabletId,
         node: NodeId,
+        since: u64,
     },
     /// `node` has removed its data of `tablet`.
     Cleaned {
         tablet: TabletId,
         node: NodeId,
+        since: u64,
     },
     /// Back to where the change began.
     Cancel,
@@ -183,14 +189,41 @@ pub struct Effects {
     pub lost: Vec<TabletId>,
 }
 
-/// What a node has to do now. It asks again after a restart, and may do things twice.
+/// What a node has to do now, then propose [`Work::report`]. It asks again after a restart, and may do things twice.
+///
+/// `since` is the entry that began the phase. What was done for an earlier one does not count: the copy may have been
+/// removed in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Fetch the tablet, then propose [`Entry::Streamed`]: all of it from `instead_of`, or from `enough` of `sources`,
-    /// merged. A source answers only after it has applied this phase. No sources: the data is lost, begin empty.
-    Stream { tablet: TabletId, sources: Vec<NodeId>, enough: usize, instead_of: Option<NodeId> },
-    /// Propose [`Entry::Switched`].
-    Switch { tablet: TabletId },
-    /// Remove the data of the tablet, then propose [`Entry::Cleaned`].
-    Clean { tablet: TabletId },
+    /// Fetch the tablet: all of it from `instead_of`, or from `enough` of `sources`, merged. A source answers only after
+    /// it has applied this phase. No sources: the data is lost, begin empty.
+    Stream { tablet: TabletId, since: u64, sources: Vec<NodeId>, enough: usize, instead_of: Option<NodeId> },
+    /// Nothing but to have applied the phase.
+    Switch { tablet: TabletId, since: u64 },
+    /// Remove the data of the tablet.
+    Clean { tablet: TabletId, since: u64 },
+}
+
+impl Work {
+    pub fn tablet(&self) -> TabletId {
+        match self {
+            Work::Stream { tablet, .. } | Work::Switch { tablet, .. } | Work::Clean { tablet, .. } => *tablet,
+        }
+    }
+
+    /// The entry that began the phase which asks for it.
+    pub fn since(&self) -> u64 {
+        match self {
+            Work::Stream { since, .. } | Work::Switch { since, .. } | Work::Clean { since, .. } => *since,
+        }
+    }
+
+    /// What `node` proposes when it has done it.
+    pub fn report(&self, node: NodeId) -> Entry {
+        match *self {
+            Work::Stream { tablet, since, .. } => Entry::Streamed { tablet, node, since },
+            Work::Switch { tablet, since } => Entry::Switched { tablet, node, since },
+            Work::Clean { tablet, since } => Entry::Cleaned { tablet, node, since },
+        }
+    }
 }

@@ -17,10 +17,11 @@ impl Entry {
     pub fn encode(&self) -> Bytes {
         let mut output = ByteWriter::new();
         output.put_u8(ENTRY_VERSION);
-        let report = |output: &mut ByteWriter, kind: u8, tablet: &TabletId, node: &NodeId| {
+        let report = |output: &mut ByteWriter, kind: u8, tablet: &TabletId, node: &NodeId, since: &u64| {
             output.put_u8(kind);
             output.put_u64(tablet.0);
             output.put_u128(node.0);
+            output.put_varint(*since);
         };
         match self {
             Entry::CreateGroup { group, placement } => {
@@ -36,9 +37,9 @@ impl Entry {
                 output.put_u8(2);
                 kind.write(&mut output);
             }
-            Entry::Streamed { tablet, node } => report(&mut output, 3, tablet, node),
-            Entry::Switched { tablet, node } => report(&mut output, 4, tablet, node),
-            Entry::Cleaned { tablet, node } => report(&mut output, 5, tablet, node),
+            Entry::Streamed { tablet, node, since } => report(&mut output, 3, tablet, node, since),
+            Entry::Switched { tablet, node, since } => report(&mut output, 4, tablet, node, since),
+            Entry::Cleaned { tablet, node, since } => report(&mut output, 5, tablet, node, since),
             Entry::Cancel => output.put_u8(6),
             Entry::Forget { node } => {
                 output.put_u8(7);
@@ -58,9 +59,14 @@ impl Entry {
             0 => Entry::CreateGroup { group: GroupId(input.varint()?), placement: GroupPlacement::read(&mut input)? },
             1 => Entry::RemoveGroup { group: GroupId(input.varint()?) },
             2 => Entry::Start(ChangeKind::read(&mut input)?),
-            3 => Entry::Streamed { tablet: TabletId(input.u64()?), node: NodeId(input.u128()?) },
-            4 => Entry::Switched { tablet: TabletId(input.u64()?), node: NodeId(input.u128()?) },
-            5 => Entry::Cleaned { tablet: TabletId(input.u64()?), node: NodeId(input.u128()?) },
+            kind @ 3..6 => {
+                let (tablet, node, since) = (TabletId(input.u64()?), NodeId(input.u128()?), input.varint()?);
+                match kind {
+                    3 => Entry::Streamed { tablet, node, since },
+                    4 => Entry::Switched { tablet, node, since },
+                    _ => Entry::Cleaned { tablet, node, since },
+                }
+            }
             6 => Entry::Cancel,
             7 => Entry::Forget { node: NodeId(input.u128()?) },
             _ => return Err(DecodeError::Value("kind of entry")),

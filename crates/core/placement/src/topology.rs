@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Nodes report by proposing entries. Whoever is killed at any moment applies the log again and asks for its work
-//! again; reports made twice change nothing. One change at a time; within it, few tablets at a time for each node.
+//! again; reports made twice, or for a phase that is over, change nothing. One change at a time; within it, few tablets at a time for each node.
 //!
 //! What it is not: it moves no bytes and knows no time. It does not decide that a node is dead; an operator does.
 //!
@@ -130,8 +130,7 @@ impl Topology {
             (None, Some(planned)) => (planned.from.clone(), Vec::new()),
             (None, None) => (self.settled(group, placement, ordinal), Vec::new()),
         };
-        let since = self.since.get(&tablet).copied().unwrap_or(0);
-        Some(TabletReplicas { readers, joint, since })
+        Some(TabletReplicas { readers, joint, since: self.since_of(tablet) })
     }
 
     /// Where a tablet is that waits for nothing: at the end of the change on its way.
@@ -152,14 +151,18 @@ impl Topology {
     pub fn next_work(&self, node: NodeId) -> Vec<Work> {
         let mut work = Vec::new();
         for (tablet, moving) in self.active.iter().filter(|(_, moving)| !moving.reported.contains(&node)) {
-            let tablet = *tablet;
+            let (tablet, since) = (*tablet, self.since_of(*tablet));
             match moving.phase {
                 Phase::Streaming if moving.filled().any(|filled| filled == node) => {
                     work.push(self.stream(tablet, moving, node));
                 }
-                Phase::ReadNew if moving.from.contains(&node) => work.push(Work::Switch { tablet }),
-                Phase::Clean if moving.leaving().any(|leaving| leaving == node) => work.push(Work::Clean { tablet }),
-                Phase::Undo if moving.coming().any(|coming| coming == node) => work.push(Work::Clean { tablet }),
+                Phase::ReadNew if moving.from.contains(&node) => work.push(Work::Switch { tablet, since }),
+                Phase::Clean if moving.leaving().any(|leaving| leaving == node) => {
+                    work.push(Work::Clean { tablet, since });
+                }
+                Phase::Undo if moving.coming().any(|coming| coming == node) => {
+                    work.push(Work::Clean { tablet, since });
+                }
                 _ => {}
             }
         }
@@ -174,7 +177,12 @@ impl Topology {
         let same_size = moving.from.len() == moving.to.len();
         let pair = moving.coming().zip(moving.leaving()).find(|(coming, _)| same_size && *coming == node);
         let instead_of = pair.map(|(_, leaving)| leaving).filter(|leaving| !self.is_dead(*leaving));
-        Work::Stream { tablet, sources, enough, instead_of }
+        Work::Stream { tablet, since: self.since_of(tablet), sources, enough, instead_of }
+    }
+
+    /// The entry that changed the tablet's replicas, or began its phase, last.
+    fn since_of(&self, tablet: TabletId) -> u64 {
+        self.since.get(&tablet).copied().unwrap_or(0)
     }
 
     pub(crate) fn is_dead(&self, node: NodeId) -> bool {
@@ -193,9 +201,11 @@ impl Topology {
             Entry::CreateGroup { group, placement } => self.create_group(*group, placement, &mut effects)?,
             Entry::RemoveGroup { group } => self.remove_group(*group)?,
             Entry::Start(kind) => self.start(kind, &mut effects)?,
-            Entry::Streamed { tablet, node } => self.report(*tablet, *node, &[Phase::Streaming]),
-            Entry::Switched { tablet, node } => self.report(*tablet, *node, &[Phase::ReadNew]),
-            Entry::Cleaned { tablet, node } => self.report(*tablet, *node, &[Phase::Clean, Phase::Undo]),
+            Entry::Streamed { tablet, node, since } => self.report(*tablet, *node, *since, &[Phase::Streaming]),
+            Entry::Switched { tablet, node, since } => self.report(*tablet, *node, *since, &[Phase::ReadNew]),
+            Entry::Cleaned { tablet, node, since } => {
+                self.report(*tablet, *node, *since, &[Phase::Clean, Phase::Undo]);
+            }
             Entry::Cancel => self.cancel(&mut effects)?,
             Entry::Forget { node } => {
                 let state = self.members.get_mut(node).ok_or(Refused::NoMember(*node))?;
@@ -302,9 +312,12 @@ impl Topology {
         self.planned = planned;
     }
 
-    fn report(&mut self, tablet: TabletId, node: NodeId, phases: &[Phase]) {
+    /// Counts only if it was made for this phase of this move: `since` began it.
+    fn report(&mut self, tablet: TabletId, node: NodeId, since: u64, phases: &[Phase]) {
+        let made_for_this = self.since_of(tablet) == since;
         if let Some(moving) = self.active.get_mut(&tablet)
             && phases.contains(&moving.phase)
+            && made_for_this
         {
             moving.reported.insert(node);
         }

@@ -40,9 +40,9 @@ fn entries(info: NodeInfo) -> Vec<Entry> {
             placement: GroupPlacement { replication: Replication::Everywhere, tablets: 1 },
         },
         Entry::Start(ChangeKind::Join { node: node(77), info }),
-        Entry::Streamed { tablet: TabletId::new(GroupId(8), 0), node: node(77) },
-        Entry::Switched { tablet: TabletId::new(GroupId(8), 0), node: node(1) },
-        Entry::Cleaned { tablet: TabletId::new(GroupId(8), 0), node: node(2) },
+        Entry::Streamed { tablet: TabletId::new(GroupId(8), 0), node: node(77), since: 3 },
+        Entry::Switched { tablet: TabletId::new(GroupId(8), 0), node: node(1), since: 300 },
+        Entry::Cleaned { tablet: TabletId::new(GroupId(8), 0), node: node(2), since: u64::MAX },
         Entry::Forget { node: node(3) },
         Entry::Cancel,
     ]
