@@ -32,13 +32,27 @@ impl TabletId {
         TabletId(group.0 * Self::PER_ENTRY_MAX + u64::from(ordinal))
     }
 
+    /// Marks a tablet of the engine that no map knows: what the replica keeps beside the tablet for itself.
+    const SHADOW: u64 = 1 << 63;
+
+    /// The tablet of the engine in which a replica keeps the log of this tablet's consensus group: on the same shard.
+    pub fn shadow(self) -> TabletId {
+        TabletId(self.0 | TabletId::SHADOW)
+    }
+
+    /// The tablet whose shadow this is.
+    pub fn of_shadow(self) -> Option<TabletId> {
+        (self.0 & TabletId::SHADOW != 0).then_some(TabletId(self.0 & !TabletId::SHADOW))
+    }
+
     /// The shard that holds this tablet on a node of `shards` cores. A pure function of both, so that a restart with
     /// another number of cores needs no migration.
     pub fn shard(self, shards: u16) -> ShardId {
         // The ordinals of one group are spread round-robin: two tablets of a table share a core only when there are more
         // tablets than cores. The group only rotates where the round starts.
-        let group = (self.0 / Self::PER_ENTRY_MAX).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        ShardId(((group + self.0 % Self::PER_ENTRY_MAX) % u64::from(shards)) as u16)
+        let id = self.0 & !TabletId::SHADOW;
+        let group = (id / Self::PER_ENTRY_MAX).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        ShardId(((group + id % Self::PER_ENTRY_MAX) % u64::from(shards)) as u16)
     }
 }
 

@@ -35,6 +35,15 @@ impl Replicas {
     }
 }
 
+/// Who began the consensus group of a tablet. Which members it has now, its own log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Founders {
+    pub members: Rc<[NodeId]>,
+    /// Those of them that still have what they promised as members: one that gave the tablet away has forgotten it, and
+    /// must not begin again as if it never had.
+    pub present: Rc<[NodeId]>,
+}
+
 /// A member of the cluster, as the metadata log has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRecord {
@@ -58,6 +67,13 @@ pub trait ClusterMap {
 
     /// `None`: there is no such tablet.
     fn replicas(&self, tablet: TabletId) -> Option<Replicas>;
+
+    /// `None`: the tablet has no consensus group (yet), or there is no such tablet.
+    fn founders(&self, tablet: TabletId) -> Option<Founders>;
+
+    /// Has a consensus group begun for a tablet, with its readers as first members: an entry of the log. False if that
+    /// is not known to be done.
+    fn found(&self, tablet: TabletId) -> LocalFuture<bool>;
 
     /// All members, by id; this node among them.
     fn nodes(&self) -> Rc<[NodeRecord]>;

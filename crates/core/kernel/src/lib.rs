@@ -32,7 +32,7 @@ mod ticket;
 mod timer;
 
 pub use budget::Slice;
-pub use cluster::{ClusterMap, NodeRecord, Replicas};
+pub use cluster::{ClusterMap, Founders, NodeRecord, Replicas};
 pub use disk::{
     Disk, DiskBuffer, DiskError, DiskErrorKind, DiskOperation, DiskOutput, DiskResult, FileId, OpenOptions, OperationId,
 };

@@ -6,6 +6,7 @@
 //!                count (name:text value:text)*
 //!           | 2: a node is gone for good: node:u128
 //!           | 3: an entry of placement: its bytes
+//!           | 4: a tablet is to have a consensus group, with its readers as first members: tablet:u64
 //! ```
 //!
 //! A node is a member when the log has its record; it holds tablets when a change of topology has brought it into the
@@ -13,7 +14,7 @@
 
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, ServiceId, ShortInput, TabletId};
-use holon_kernel::{MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
+use holon_kernel::{Founders, MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
 use holon_placement::{
     Change, ChangeKind, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology,
 };
@@ -24,6 +25,7 @@ const VERSION: u8 = 1;
 const NODE: u8 = 1;
 const REMOVE_NODE: u8 = 2;
 const PLACEMENT: u8 = 3;
+const FOUND: u8 = 4;
 
 /// Commands that are remembered, so that one which was proposed twice takes effect once. A proposer gives up long before
 /// so many others have followed.
@@ -37,6 +39,8 @@ pub struct Group {
     pub replication: Replication,
     /// By ordinal.
     pub tablets: Vec<Replicas>,
+    /// Of those tablets that have a consensus group, by ordinal.
+    pub founders: BTreeMap<u32, Founders>,
 }
 
 impl Group {
@@ -64,6 +68,7 @@ pub(crate) enum ClusterCommand {
     Node(NodeRecord),
     RemoveNode(NodeId),
     Placement(Entry),
+    Found(TabletId),
 }
 
 impl ClusterCommand {
@@ -83,6 +88,10 @@ impl ClusterCommand {
                 out.put_u8(PLACEMENT);
                 out.put_slice(&entry.encode());
             }
+            ClusterCommand::Found(tablet) => {
+                out.put_u8(FOUND);
+                out.put_u64(tablet.0);
+            }
         }
         out.freeze()
     }
@@ -100,6 +109,7 @@ impl ClusterCommand {
                 let entry = Entry::decode(input.rest()).map_err(|_| ShortInput { offset })?;
                 return Ok(ClusterCommand::Placement(entry));
             }
+            FOUND => ClusterCommand::Found(TabletId(input.u64()?)),
             _ => return Err(ShortInput { offset: 1 }),
         };
         input.end()?;
@@ -194,6 +204,28 @@ impl ClusterState {
         group.tablets.get((tablet.0 % TabletId::PER_ENTRY_MAX) as usize).cloned()
     }
 
+    pub(crate) fn founders(&self, tablet: TabletId) -> Option<Founders> {
+        let group = self.groups.get(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX))?;
+        group.founders.get(&((tablet.0 % TabletId::PER_ENTRY_MAX) as u32)).cloned()
+    }
+
+    /// The readers of this moment begin the tablet's consensus group, unless others have before.
+    fn found(&mut self, tablet: TabletId) {
+        let Some(group) = self.groups.get_mut(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX)) else { return };
+        let ordinal = tablet.0 % TabletId::PER_ENTRY_MAX;
+        let Some(replicas) = group.tablets.get(ordinal as usize) else { return };
+        let members = replicas.readers.clone();
+        group.founders.entry(ordinal as u32).or_insert_with(|| Founders { present: members.clone(), members });
+    }
+
+    /// A node no longer has what it promised as a member of the tablet's consensus group.
+    fn forgot(&mut self, tablet: TabletId, node: NodeId) {
+        let Some(group) = self.groups.get_mut(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX)) else { return };
+        if let Some(founders) = group.founders.get_mut(&((tablet.0 % TabletId::PER_ENTRY_MAX) as u32)) {
+            founders.present = founders.present.iter().copied().filter(|present| *present != node).collect();
+        }
+    }
+
     pub(crate) fn descriptor(&self, tablet: TabletId) -> Option<TabletDescriptor> {
         let group = self.groups.get(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX))?;
         let ordinal = (tablet.0 % TabletId::PER_ENTRY_MAX) as usize;
@@ -238,7 +270,13 @@ impl ClusterState {
             ClusterCommand::RemoveNode(node) => {
                 changes.nodes = self.nodes.remove(&node).is_some();
             }
-            ClusterCommand::Placement(entry) => self.place(index, &entry, me, &mut changes)?,
+            ClusterCommand::Placement(entry) => {
+                self.place(index, &entry, me, &mut changes)?;
+                if let Entry::Cleaned { tablet, node, .. } = entry {
+                    self.forgot(tablet, node);
+                }
+            }
+            ClusterCommand::Found(tablet) => self.found(tablet),
         }
         self.publish(&changes);
         Ok(changes)
@@ -266,8 +304,8 @@ impl ClusterState {
         }
         if let Some(made) = &effect.create_tablets {
             let id = GroupId(index);
-            let tablets = vec![Replicas::default(); made.count as usize];
-            self.groups.insert(id, Group { id, service, replication: made.replication.clone(), tablets });
+            let (tablets, founders) = (vec![Replicas::default(); made.count as usize], BTreeMap::new());
+            self.groups.insert(id, Group { id, service, replication: made.replication.clone(), tablets, founders });
             self.create(index, id, me, &mut changes);
         }
         for (id, replication) in &effect.set_replication {

@@ -1,8 +1,9 @@
 //! The cluster's map as the kernel asks for it: the state of this shard's machine.
 
-use crate::service::Metadata;
+use crate::cluster::ClusterCommand;
+use crate::service::{METADATA_SERVICE, Metadata};
 use holon_base::{NodeId, TabletId};
-use holon_kernel::{ClusterMap, LocalFuture, NodeRecord, Replicas};
+use holon_kernel::{ClusterMap, Founders, LocalFuture, NodeRecord, Replicas};
 use std::rc::Rc;
 
 impl ClusterMap for Metadata {
@@ -12,6 +13,15 @@ impl ClusterMap for Metadata {
 
     fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
         self.cluster.borrow().replicas(tablet)
+    }
+
+    fn founders(&self, tablet: TabletId) -> Option<Founders> {
+        self.cluster.borrow().founders(tablet)
+    }
+
+    fn found(&self, tablet: TabletId) -> LocalFuture<bool> {
+        let (me, command) = (self.me(), ClusterCommand::Found(tablet).encode());
+        Box::pin(async move { me.propose(METADATA_SERVICE, command).await.is_ok() })
     }
 
     fn nodes(&self) -> Rc<[NodeRecord]> {

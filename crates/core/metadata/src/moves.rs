@@ -14,7 +14,7 @@ use crate::service::{CLEAN, FILL, METADATA_SERVICE, Metadata};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ShortInput, TabletId};
 use holon_kernel::{Address, CallError, Class, Fill, Scope, Target};
-use holon_placement::{Entry, Work};
+use holon_placement::Work;
 use std::collections::BTreeSet;
 
 /// What is under way: the tablet, and which kind of work.
@@ -23,8 +23,8 @@ pub(crate) type UnderWay = BTreeSet<(TabletId, u8)>;
 fn kind(work: &Work) -> (TabletId, u8) {
     match work {
         Work::Stream { tablet, .. } => (*tablet, 0),
-        Work::Switch { tablet } => (*tablet, 1),
-        Work::Clean { tablet } => (*tablet, 2),
+        Work::Switch { tablet, .. } => (*tablet, 1),
+        Work::Clean { tablet, .. } => (*tablet, 2),
     }
 }
 
@@ -61,31 +61,24 @@ impl Metadata {
 
     async fn carry_out(&self, work: &Work) -> Result<(), String> {
         let (node, index) = (self.shard.node(), self.applied());
-        let report = match work {
-            Work::Stream { tablet, sources, enough, instead_of } => {
-                let since = || self.cluster.borrow().replicas(*tablet).map(|replicas| replicas.since);
-                let begun = since();
+        match work {
+            Work::Stream { tablet, sources, enough, instead_of, .. } => {
                 let payload = encode_fill(index, *tablet, sources, *enough, *instead_of);
                 self.ask_tablets_shard(*tablet, FILL, payload).await?;
-                if since() != begun {
-                    // Undone meanwhile, and perhaps begun anew: what was copied was for a move that is no more.
-                    return Err("its move was undone".to_string());
-                }
-                Entry::Streamed { tablet: *tablet, node }
             }
-            Work::Switch { tablet } => {
+            Work::Switch { .. } => {
                 // Each shard refuses from here on what was routed by an older map.
                 self.settle_at(index).await.map_err(|error| error.to_string())?;
-                Entry::Switched { tablet: *tablet, node }
             }
-            Work::Clean { tablet } => {
+            Work::Clean { tablet, .. } => {
                 let mut payload = ByteWriter::new();
                 payload.put_u64(index);
                 payload.put_u64(tablet.0);
                 self.ask_tablets_shard(*tablet, CLEAN, payload.freeze()).await?;
-                Entry::Cleaned { tablet: *tablet, node }
             }
-        };
+        }
+        // For a phase that is over meanwhile it counts for nothing.
+        let report = work.report(node);
         let command = ClusterCommand::Placement(report).encode();
         // Refused: it was reported before. Not answered: it is looked at anew.
         let proposed = self.commit(METADATA_SERVICE, command).await;

@@ -158,6 +158,39 @@ impl Raft {
         self.finish(out);
     }
 
+    /// Time stood still for this machine: it was not ticked, because nobody needed a leader. From now on silence counts as
+    /// silence again, and a leader tells at once that it lives.
+    pub fn resume(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        let (now, timeout) = (self.now, self.options.election_timeout);
+        match &mut self.state {
+            State::Leader(leading) => {
+                leading.heartbeat_due = now;
+                leading.quorum_check_due = now + timeout;
+            }
+            _ => self.wait_for_leader(),
+        }
+    }
+
+    /// Asks the others at once whether they would elect this member, without waiting for the leader's silence: nobody who
+    /// has heard of a leader lately would (§4.2.3, §9.6), so it disturbs none. Nothing happens on a leader, or on who is no voter.
+    pub fn campaign_now(&mut self, now: Instant, out: &mut Output) {
+        self.now = self.now.max(now);
+        if !self.is_leader() && self.may_campaign() {
+            self.campaign(true, false);
+        }
+        self.finish(out);
+    }
+
+    /// When the leader was last heard; `None` if not since the start.
+    pub fn leader_heard(&self) -> Option<Instant> {
+        self.leader_heard
+    }
+
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
     /// A message of the machine of the same group on `from`.
     pub fn receive(&mut self, now: Instant, from: NodeId, message: Message, out: &mut Output) {
         self.now = self.now.max(now);

@@ -105,18 +105,10 @@ impl Coordinator {
         self.hints.borrow().clone()
     }
 
-    /// The node of the tablet's only replica, if it has no more and does not move.
-    pub fn sole_replica(&self, tablet: TabletId) -> Option<NodeId> {
-        let replicas = self.shard.replicas(tablet);
-        match &*replicas.readers {
-            [only] if replicas.joint.is_empty() => Some(*only),
-            _ => None,
-        }
-    }
-
     /// Whether the tablet has one replica, which is on this node: nobody else needs to be asked.
     pub fn is_alone(&self, tablet: TabletId) -> bool {
-        self.sole_replica(tablet) == Some(self.shard.node())
+        let replicas = self.shard.replicas(tablet);
+        replicas.joint.is_empty() && matches!(&*replicas.readers, [only] if *only == self.shard.node())
     }
 
     /// Whether this node holds the tablet whole: it may answer reads that need one replica.

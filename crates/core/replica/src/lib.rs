@@ -17,8 +17,9 @@
 //! misses (repair before the answer). A write that was not acknowledged may be seen by some reads and not by
 //! others until one of them, a hint or a repair has brought it to a majority.
 //!
-//! Absent: transactions; they need agreement on an order, not merging.
+//! Writes that depend on what was read are not merged but agreed upon, by a consensus group a tablet: [`consensus`].
 
+pub mod consensus;
 pub mod coordinator;
 pub mod fill;
 mod gather;
@@ -31,6 +32,7 @@ pub mod page;
 pub mod plant;
 pub mod serve;
 
+pub use consensus::Groups;
 pub use coordinator::{Coordinator, ReplicaError, Speculation};
 pub use hints::HintStore;
 pub use level::{Level, Quota};

@@ -45,3 +45,43 @@ pub const HINT_PAGE_ROWS: usize = 64;
 /// Hints are sent at this rate at most, bytes a second and shard, so that a node that comes back is not met by a flood:
 /// Cassandra's `hinted_handoff_throttle` is 1 MiB/s a thread.
 pub const HINT_BYTES_PER_SECOND: u64 = 4 << 20;
+
+/// A member of a consensus group waits between once and twice this for a leader, then campaigns; a leader goes on so long without a
+/// majority. The stall after the loss of a leader is about this, and what it takes to notice.
+pub const GROUP_ELECTION: Duration = Duration::from_millis(500);
+
+/// How often a leader of a group that is awake tells that it lives.
+pub const GROUP_HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// A group that nobody asked for so long goes to sleep: no heartbeats, no elections.
+pub const GROUP_AWAKE: Duration = Duration::from_secs(10);
+
+/// Groups are looked at this often at most.
+pub const GROUP_TICK: Duration = Duration::from_millis(10);
+
+/// Decisions in a group's log before those that the replicas have are forgotten.
+pub const GROUP_LOG_ENTRIES: u64 = 64;
+
+/// Bytes of Raft messages in one envelope; a longer message goes alone.
+pub const GROUP_BATCH_BYTES: usize = 256 << 10;
+
+/// A member that is asked for its leader and has none waits so long for an election, then says so.
+pub const GROUP_LEAD_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// Who has asked all members without finding a leader waits so long before the next round.
+pub const GROUP_ASK_PAUSE: Duration = Duration::from_millis(50);
+
+/// A leader whose answer takes longer is looked around: others are asked whether they lead. Longer than a transaction takes.
+pub const GROUP_SCOUT_PATIENCE: Duration = Duration::from_millis(250);
+
+/// A node that owed an answer is asked last for so long.
+pub const GROUP_DOUBT: Duration = Duration::from_secs(3);
+
+/// How long a replica that gives its tablet away waits for the group to let it go, before it says that it has to wait.
+pub const GROUP_LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A decision is brought to the replicas, try by try, of this length …
+pub const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// … with this between them.
+pub const APPLY_PAUSE: Duration = Duration::from_millis(100);

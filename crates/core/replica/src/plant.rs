@@ -17,6 +17,12 @@ pub struct Plants {
     pub ignore_digests: bool,
     /// A batch whose coordinator is gone stays as it is.
     pub forget_batches: bool,
+    /// A new leader of a consensus group decides at once, whatever was decided before it.
+    pub forget_decisions: bool,
+    /// A leader decides on what it has read, though others may have led since.
+    pub decide_in_any_term: bool,
+    /// A member of a consensus group forgets its votes when its node starts again.
+    pub forget_votes: bool,
 }
 
 const NONE: Plants = Plants {
@@ -25,6 +31,9 @@ const NONE: Plants = Plants {
     trust_short_reads: false,
     ignore_digests: false,
     forget_batches: false,
+    forget_decisions: false,
+    decide_in_any_term: false,
+    forget_votes: false,
 };
 
 #[cfg(feature = "plant")]
@@ -58,6 +67,9 @@ impl Plants {
             "trust_short_reads" => self.trust_short_reads = true,
             "ignore_digests" => self.ignore_digests = true,
             "forget_batches" => self.forget_batches = true,
+            "forget_decisions" => self.forget_decisions = true,
+            "decide_in_any_term" => self.decide_in_any_term = true,
+            "forget_votes" => self.forget_votes = true,
             _ => return false,
         }
         true

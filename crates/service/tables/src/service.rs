@@ -44,7 +44,7 @@ use holon_kernel::{
     Tablet, TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
-use holon_replica::{Coordinator, HintStore};
+use holon_replica::{Coordinator, Groups, HintStore};
 use holon_store::{Engine, Progress};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -68,6 +68,7 @@ pub struct TablesService {
     engine: RefCell<Option<Engine>>,
     tablets: LocalTablets,
     coordinator: Rc<Coordinator>,
+    groups: Rc<Groups>,
     /// What clients were told of other nodes.
     neighbours: RefCell<neighbours::Neighbours>,
     /// Made anew when the schema changes.
@@ -91,6 +92,7 @@ impl TablesService {
         let machine = SchemaMachine::new(system::keyspaces());
         let (accounts, tablets) = (Accounts::new(&shard), LocalTablets::default());
         let coordinator = Coordinator::new(&shard, config.data_center.as_str().into());
+        let groups = Groups::new(&shard, TABLES_SERVICE, &coordinator);
         let requests = shard.pool("requests", config.request_bytes / 2);
         let answers = shard.pool("answers", config.request_bytes / 2);
         Rc::new_cyclic(|me: &Weak<TablesService>| {
@@ -100,6 +102,7 @@ impl TablesService {
                 schema: machine.schema(),
                 tablets: tablets.clone(),
                 coordinator: coordinator.clone(),
+                groups: groups.clone(),
                 virtual_rows: Rc::new(move |keyspace, table| {
                     let (service, keyspace, table) = (rows_of.upgrade(), keyspace.to_string(), table.to_string());
                     Box::pin(async move {
@@ -120,6 +123,7 @@ impl TablesService {
                 engine: RefCell::new(None),
                 tablets,
                 coordinator,
+                groups,
                 neighbours: RefCell::default(),
                 context: RefCell::new(Rc::new(context)),
                 connections: RefCell::default(),
@@ -247,6 +251,7 @@ impl Service for TablesService {
     fn remove_tablet(self: Rc<Self>, tablet: TabletId) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
             self.finish_batches_of(tablet).await?;
+            self.leave_group_of(tablet).await?;
             self.tablets.remove(tablet);
             let Some(engine) = self.engine() else { return Ok(()) };
             engine.drop_tablet(tablet).await.map_err(|error| error.to_string())
@@ -275,6 +280,7 @@ impl Service for TablesService {
                 let engine = self.engine().ok_or("the engine is not open")?;
                 engine.retire_old_logs().await.map_err(|error| error.to_string())?;
             }
+            self.start_groups()?;
             self.finish_batches().await?;
             self.watch_neighbours();
             self.start_hints().await
@@ -284,6 +290,7 @@ impl Service for TablesService {
     fn stop(self: Rc<Self>) -> LocalFuture<()> {
         Box::pin(async move {
             self.coordinator.set_hints(None);
+            self.groups.stop();
             let engine = self.engine.borrow_mut().take();
             if let Some(engine) = engine
                 && let Err(error) = engine.close().await
@@ -297,9 +304,10 @@ impl Service for TablesService {
         Box::new(CqlSession::new(self, context))
     }
 
-    fn message(self: Rc<Self>, _: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async move {
             match verb {
+                verb if Groups::takes(verb) => self.groups.answer(from, verb, payload).await,
                 truncate::TRUNCATE => self.truncate_here(payload).await,
                 virtual_rows::VIRTUAL_ROWS => self.answer_virtual_rows(payload),
                 _ => self.prepared_message(verb, payload),

@@ -50,6 +50,13 @@ enum Ended {
     Error(ReplicaError),
 }
 
+/// What was found.
+enum Found {
+    /// By one replica.
+    Page(ReadAnswer),
+    Merged(Merged),
+}
+
 impl Coordinator {
     /// Reads one page at a level. The answer holds what is live, and no notes of deletions; it may be short, or empty, and still
     /// have a rest. `notes` hears what each replica noted.
@@ -63,10 +70,34 @@ impl Coordinator {
         speculation: Speculation,
         notes: &dyn Fn(NodeId, Bytes),
     ) -> Result<ReadAnswer, ReplicaError> {
+        match self.read_replicas(demand, request, speculation, notes).await? {
+            Found::Page(page) => Ok(page),
+            Found::Merged(merged) => Ok(merged.visible(request)),
+        }
+    }
+
+    /// As [`Coordinator::read`], with the deletions: `request` has to ask for them.
+    ///
+    /// # Errors
+    /// Too few replicas.
+    pub async fn read_whole(&self, demand: &Demand<'_>, request: &ReadRequest) -> Result<Merged, ReplicaError> {
+        match self.read_replicas(demand, request, Speculation::Percentile(0.99), &|_, _| ()).await? {
+            Found::Page(page) => Ok(page::merge(request, std::iter::once(&page))),
+            Found::Merged(merged) => Ok(merged),
+        }
+    }
+
+    async fn read_replicas(
+        &self,
+        demand: &Demand<'_>,
+        request: &ReadRequest,
+        speculation: Speculation,
+        notes: &dyn Fn(NodeId, Bytes),
+    ) -> Result<Found, ReplicaError> {
         loop {
             let mut attempt = self.attempt(demand, request, speculation)?;
             match attempt.run(notes).await {
-                Ok(answer) => return Ok(answer),
+                Ok(found) => return Ok(found),
                 Err(Ended::Outdated) if self.wait_for_map(demand.deadline).await => {}
                 Err(Ended::Outdated) => return Err(attempt.short(false)),
                 Err(Ended::Error(error)) => return Err(error),
@@ -93,7 +124,7 @@ impl Coordinator {
         Ok(Attempt {
             coordinator: self,
             demand,
-            request: ReadRequest { full: !alone, per_partition_max, ..request.clone() },
+            request: ReadRequest { full: !alone || request.full, per_partition_max, ..request.clone() },
             speculation,
             quota,
             candidates,
@@ -112,17 +143,18 @@ impl Coordinator {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, notes: &dyn Fn(NodeId, Bytes)) -> Result<ReadAnswer, Ended> {
+    async fn run(&mut self, notes: &dyn Fn(NodeId, Bytes)) -> Result<Found, Ended> {
         for (at, node) in self.quota.choose(&self.candidates).into_iter().enumerate() {
             if at == 0 { self.ask_page(node) } else { self.ask_digest(node) }
         }
         self.collect(false, notes).await?;
         if self.quota.needed() <= 1 {
-            return self.pages.pop_first().map(|(_, page)| page).ok_or_else(|| Ended::Error(self.short(false)));
+            let page = self.pages.pop_first().map(|(_, page)| Found::Page(page));
+            return page.ok_or_else(|| Ended::Error(self.short(false)));
         }
         if self.all_equal() || plant::get().ignore_digests {
             let merged = page::merge(&self.request, self.pages.values().take(1));
-            return Ok(merged.visible(&self.request));
+            return Ok(Found::Merged(merged));
         }
         count(&self.coordinator.counters.digests_differed);
         let others: Vec<NodeId> = std::mem::take(&mut self.digests).into_keys().collect();
@@ -132,7 +164,7 @@ impl Attempt<'_> {
         if !plant::get().skip_read_repair {
             self.repair(&merged).await?;
         }
-        Ok(merged.visible(&self.request))
+        Ok(Found::Merged(merged))
     }
 
     fn all_equal(&self) -> bool {

@@ -21,7 +21,7 @@ mod keys;
 mod memory;
 mod page;
 mod read;
-mod replicas;
+pub mod replicas;
 mod rows;
 mod send;
 mod write;
@@ -60,6 +60,8 @@ pub struct Context {
     pub tablets: crate::tablet::LocalTablets,
     /// The way to tablets with several replicas, or with one on another node.
     pub coordinator: Rc<holon_replica::Coordinator>,
+    /// Who decides on writes that depend on what was read.
+    pub groups: Rc<holon_replica::Groups>,
     /// The rows of a virtual table (keyspace, table), computed at each read.
     pub virtual_rows: VirtualRowsOf,
     /// The data centre of this node: what LOCAL_… counts.

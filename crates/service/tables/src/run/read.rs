@@ -471,11 +471,9 @@ impl Read<'_> {
     async fn ask_replicas(&self, tablet: TabletId, request: ReadRequest, deadline: Instant) -> CqlResult<ReadAnswer> {
         let (context, table) = (self.context, &self.plan.table);
         let (consistency, tracing) = (self.parameters.consistency, &self.parameters.tracing);
-        let level = match replicas::level(consistency) {
-            Some(level) => level,
-            None if context.coordinator.sole_replica(tablet).is_some() => Level::Count(1),
-            None => return Err(replicas::not_yet_replicated("reads at a serial level")),
-        };
+        // What was decided is at a majority of all replicas before it is answered, and what such a read has shown, no later
+        // one misses: this is all that a serial level asks for.
+        let level = replicas::level(consistency).unwrap_or(Level::Quorum);
         let shard = &context.shard;
         // Of one replica any will do: that of this shard needs no detour over bytes.
         if matches!(level, Level::Count(1) | Level::LocalCount(1))

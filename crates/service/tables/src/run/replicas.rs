@@ -103,13 +103,6 @@ pub fn read_error(error: ReplicaError, table: &Table, consistency: Consistency) 
     }
 }
 
-/// Operations that read before they write, and reads that have to see them in order.
-pub fn not_yet_replicated(what: &str) -> CqlError {
-    CqlError::Invalid(format!(
-        "{what} cannot be done yet on tables with more than one replica: use a keyspace with replication factor 1"
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,12 +5,14 @@ use super::{Context, Parameters, replicas};
 use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::schema::Table;
-use crate::tablet::{Step, Transaction, TransactionAnswer, request};
+use crate::tablet::{Hand, Step, Transacted, Transaction, TransactionAnswer, request};
 use crate::trace::several;
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
+use holon_cql::Consistency;
 use holon_cql::response::WriteType;
 use holon_kernel::{CallError, Verb, join_all};
+use holon_replica::consensus::AskError;
 use holon_replica::coordinator::Demand;
 use holon_replica::{Level, WriteRequest};
 use holon_store::{Mutation, MutationBuilder};
@@ -90,52 +92,75 @@ impl<'a> Sender<'a> {
         written.map_err(|error| replicas::write_error(error, self.table, consistency, self.write_type))
     }
 
+    /// Has the leader of the tablet's group carry out a transaction.
     pub async fn transact(&self, tablet: TabletId, transaction: Transaction) -> CqlResult<TransactionAnswer> {
-        let Some(node) = self.context.coordinator.sole_replica(tablet) else {
-            return Err(self.cannot_transact(tablet));
-        };
-        let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
+        let tracing = &self.parameters.tracing;
         tracing.note(|| {
-            let (rows, to) = (several(transaction.steps.len(), "row"), tablet.shard(shard.shards()).0);
-            format!("Reading and writing {rows} of tablet {tablet} on shard {to}, with the partition locked")
+            let rows = several(transaction.steps.len(), "row");
+            format!(
+                "Reading and writing {rows} of tablet {tablet}, with the partition locked by the leader of its group"
+            )
         });
-        let local = self.context.tablets.get(tablet).filter(|_| node == shard.node());
-        let mut answer = match local {
-            Some(local) => {
-                let work = local.transact(transaction);
-                shard.timeout(self.deadline, work).await.unwrap_or(Err(CallError::Timeout))
-            }
-            None => {
-                let payload = request::encode_transaction(&transaction);
-                let answer = shard.call_replica(node, tablet, Verb::APPLY, payload, self.deadline).await;
-                answer.and_then(|bytes| {
-                    TransactionAnswer::decode(bytes)
-                        .map_err(|short| CqlError::server(format!("a tablet answered unreadably: {short}")).into_call())
-                })
-            }
+        let outcome = match self.transact_here(tablet, &transaction).await {
+            Some(outcome) => outcome.map(|transacted| (transacted.answer, None)).map_err(|error| self.failure(error)),
+            None => self.ask_leader(tablet, &transaction).await,
         };
-        if answer.is_ok() && self.context.coordinator.sole_replica(tablet) != Some(node) {
-            // It began to move meanwhile: the copy may be without what was written.
-            answer = Err(CallError::Gone);
-        }
-        tracing.note(|| match &answer {
-            Ok(TransactionAnswer { applied: true, .. }) => "Written".to_string(),
+        tracing.note(|| match &outcome {
+            Ok((TransactionAnswer { applied: true, .. }, _)) => "Written".to_string(),
             Ok(_) => "The conditions do not hold: nothing was written".to_string(),
-            Err(error) => format!("The tablet refused: {error}"),
+            Err(error) => format!("No success: {error}"),
         });
-        answer.map_err(|error| self.failure(error))
+        let (answer, written) = outcome?;
+        if let Some(mutation) = written {
+            // A majority of all has it; the level asks for others.
+            let mutation = Mutation::decode(mutation).map_err(|error| CqlError::server(error.to_string()))?;
+            self.write_replicas(tablet, mutation).await?;
+        }
+        Ok(answer)
     }
 
-    fn cannot_transact(&self, tablet: TabletId) -> CqlError {
-        let replicas = self.context.shard.replicas(tablet);
-        if replicas.readers.len() == 1 {
-            return CqlError::overloaded("the tablet is moving to another node; nothing was written, try again later");
+    /// If nobody else needs to be asked: without the way over bytes.
+    async fn transact_here(
+        &self,
+        tablet: TabletId,
+        transaction: &Transaction,
+    ) -> Option<Result<Transacted, CallError>> {
+        let local = self.context.tablets.get(tablet)?;
+        let alone = self.context.groups.alone(tablet)?;
+        let work = local.transact(transaction.clone(), Hand::Alone(alone), self.deadline);
+        Some(self.context.shard.timeout(self.deadline, work).await.unwrap_or(Err(CallError::Timeout)))
+    }
+
+    async fn ask_leader(
+        &self,
+        tablet: TabletId,
+        transaction: &Transaction,
+    ) -> CqlResult<(TransactionAnswer, Option<Bytes>)> {
+        let payload = request::encode_transaction(transaction, self.asks_for_more_than_a_majority());
+        match self.context.groups.ask(tablet, payload, self.deadline).await {
+            Ok(bytes) => request::decode_transacted(bytes)
+                .map_err(|short| CqlError::server(format!("a tablet answered unreadably: {short}"))),
+            // Nothing was done. The protocol has no better word: too few replicas that agree on a leader.
+            Err(AskError::NoLeader) => Err(CqlError::Unavailable {
+                consistency: self.parameters.serial_consistency.unwrap_or(Consistency::Serial),
+                required: self.required,
+                alive: self.required.saturating_sub(1),
+            }),
+            Err(AskError::Call(error)) => Err(self.failure(error)),
         }
-        replicas::not_yet_replicated(match self.write_type {
-            WriteType::Counter => "counter updates",
-            WriteType::Cas => "conditional updates",
-            _ => "updates of list elements by index or value",
-        })
+    }
+
+    /// A decision is at a majority of the replicas when it is answered; whether the level asks for more, or others.
+    fn asks_for_more_than_a_majority(&self) -> bool {
+        let several_centers = || {
+            let nodes = self.context.shard.map().map(|map| map.nodes()).unwrap_or_default();
+            nodes.windows(2).any(|pair| pair[0].data_center != pair[1].data_center)
+        };
+        match replicas::level(self.parameters.consistency) {
+            Some(Level::Any | Level::Count(1) | Level::LocalCount(1) | Level::Quorum) | None => false,
+            Some(Level::LocalQuorum | Level::EachQuorum) => several_centers(),
+            Some(_) => true,
+        }
     }
 
     /// What is not known to have failed may have happened: that is a timeout, never a refusal.

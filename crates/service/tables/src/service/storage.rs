@@ -2,12 +2,14 @@
 
 use super::TablesService;
 use crate::schema::{Durability, Table};
-use crate::tablet::{TableTablet, TabletTable, batch_log, storage_options};
+use crate::tablet::{self, TableTablet, TabletTable, batch_log, storage_options};
 use crate::types::row_key;
-use holon_base::{GroupId, TabletId};
-use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
+use bytes::Bytes;
+use holon_base::{GroupId, Instant, TabletId};
+use holon_kernel::{CallError, Fill, LocalFuture, Tablet, TabletDescriptor};
+use holon_replica::consensus::Leadership;
 use holon_replica::fill::{self, FillError};
-use holon_replica::hints;
+use holon_replica::{consensus, hints};
 use holon_store::{Engine, EngineOptions, PurgePolicy, TabletOptions};
 use std::rc::Rc;
 
@@ -29,6 +31,9 @@ impl TablesService {
     pub(super) fn tablet_options(&self, tablet: TabletId) -> TabletOptions {
         if hints::is_hint_tablet(tablet) {
             return hints::tablet_options();
+        }
+        if tablet.of_shadow().is_some() {
+            return consensus::tablet_options();
         }
         let (me, group) = (self.me.clone(), GroupId(tablet.0 / TabletId::PER_ENTRY_MAX));
         let purge = move |now_seconds: i64| {
@@ -100,6 +105,30 @@ impl TablesService {
             Err(error) if !dropped => Err(format!("batches that began in it are not finished yet: {error}")),
             _ => Ok(()),
         }
+    }
+
+    /// Members of consensus groups may vote and lead from now on.
+    pub(super) fn start_groups(&self) -> Result<(), String> {
+        let engine = self.engine().ok_or("the engine is not open")?;
+        let (tablets, coordinator) = (self.tablets.clone(), self.coordinator.clone());
+        let serve = move |leadership: Leadership, request: Bytes, deadline: Instant| {
+            let (tablets, coordinator) = (tablets.clone(), coordinator.clone());
+            let work: LocalFuture<Result<Bytes, CallError>> = Box::pin(async move {
+                tablet::transact_as_leader(&tablets, &coordinator, leadership, request, deadline).await
+            });
+            work
+        };
+        self.groups.start(&engine, Rc::new(serve));
+        Ok(())
+    }
+
+    /// A tablet is about to go. What its replica promised to the tablet's group must not be forgotten while it counts.
+    pub(super) async fn leave_group_of(&self, tablet: TabletId) -> Result<(), String> {
+        let is_there = self.shard.map().is_some_and(|map| map.replicas(tablet).is_some());
+        if is_there {
+            self.groups.leave(tablet).await?;
+        }
+        self.groups.remove(tablet).await.map_err(|error| error.to_string())
     }
 
     pub(super) fn table_of_tablet(&self, tablet: TabletId) -> Option<Rc<Table>> {

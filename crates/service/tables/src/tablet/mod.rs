@@ -17,15 +17,16 @@ pub mod storage_options;
 mod transact;
 
 pub use crate::run::condition::{Condition, ConditionTest, contains};
-pub use transact::{ReadOperation, Step, StepCondition, Transaction, TransactionAnswer};
+pub use transact::{Hand, ReadOperation, Step, StepCondition, Transacted, Transaction, TransactionAnswer};
 
 use crate::error::CqlError;
 use crate::schema::Table;
 use crate::trace::{Tracing, several};
 use crate::types::row_key;
 use bytes::Bytes;
-use holon_base::{Map, TabletId};
+use holon_base::{Instant, Map, TabletId};
 use holon_kernel::{CallError, LocalFuture, Shard, Tablet};
+use holon_replica::consensus::Leadership;
 use holon_replica::{Coordinator, ReadAnswer, ReadRequest, serve};
 use holon_store::{Durability, Engine, KeyRange, Mutation, Row, StoreError};
 use locks::Locks;
@@ -222,15 +223,26 @@ impl TableTablet {
 
     /// Reads, tests, and writes if the tests hold, with no other transaction of the partition between. Goes on when the
     /// caller goes away.
-    pub async fn transact(self: &Rc<Self>, transaction: Transaction) -> Result<TransactionAnswer, CallError> {
+    pub async fn transact(
+        self: &Rc<Self>,
+        transaction: Transaction,
+        hand: Hand,
+        deadline: Instant,
+    ) -> Result<Transacted, CallError> {
         let (completer, answer) = self.shard.ticket();
         let tablet = self.clone();
-        let scope = holon_kernel::Scope::Tablet(self.id);
+        // Not of the tablet's: when that is removed while a decision is on its way to the replicas, the lock must be held on.
+        let scope = holon_kernel::Scope::Node;
         self.shard.spawn(scope, holon_kernel::Class::Foreground, async move {
             let prefix = transaction.partition_prefix();
             let guard = tablet.locks.acquire(&tablet.shard, prefix).await;
-            let result = transact::run(&tablet, transaction).await;
+            let result = if tablet.shard.now() < deadline {
+                transact::run(&tablet, transaction, &hand, deadline).await
+            } else {
+                Err(CallError::Timeout) // nobody waits any more
+            };
             drop(guard);
+            drop(hand);
             completer.complete(result);
         });
         answer.await.unwrap_or(Err(CallError::Gone))
@@ -261,7 +273,6 @@ impl TableTablet {
                 }
                 Ok(request::encode_events(&tracing.into_events()))
             }
-            request::Apply::Transact(transaction) => self.transact(transaction).await.map(|answer| answer.encode()),
             request::Apply::FinishBatches => {
                 batch_log::finish_later(&self);
                 Ok(Bytes::new())
@@ -274,6 +285,27 @@ impl TableTablet {
         let digest = serve::read_digest(&self.engine, self.id, request).await.map_err(refusal)?;
         Ok(Bytes::copy_from_slice(&digest.to_be_bytes()))
     }
+}
+
+/// A transaction, as bytes, has come to the leader of its tablet's group.
+///
+/// # Errors
+/// What the transaction fails with; [`CallError::NotHere`]: nothing was done, somebody else leads.
+pub async fn transact_as_leader(
+    tablets: &LocalTablets,
+    coordinator: &Coordinator,
+    leadership: Leadership,
+    payload: Bytes,
+    deadline: Instant,
+) -> Result<Bytes, CallError> {
+    let (transaction, show) = request::decode_transaction(payload).map_err(malformed)?;
+    let tablet = tablets.get(leadership.tablet()).ok_or(CallError::NotHere)?;
+    let hand = match leadership.alone(coordinator) {
+        Some(alone) => Hand::Alone(alone),
+        None => Hand::Leader(leadership),
+    };
+    let transacted = tablet.transact(transaction, hand, deadline).await?;
+    Ok(request::encode_transacted(&transacted, show))
 }
 
 trait ExtendFront {

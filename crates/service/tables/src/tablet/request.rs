@@ -2,32 +2,61 @@
 //! [`holon_replica::message`]. Version 1.
 //!
 //! ```text
-//! apply  = version kind:u8 (1: transaction | 2: finish the batches that began here)
+//! apply  = version kind:u8 (2: finish the batches that began here)
+//! ask    = version show:u8 transaction      (of the leader of the tablet's group)
+//! answer = written:prefixed transaction's answer
 //! ```
+//!
+//! `written`: the mutation, if `show` is set and there is one.
 //!
 //! The notes of an answer are events of [`crate::trace`]: none unless the request is traced.
 
-use super::transact::Transaction;
+use super::transact::{Transacted, Transaction, TransactionAnswer};
 use crate::trace::{self, Event};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
-use holon_replica::message::{KIND_WRITE, KIND_WRITE_NOTED, decode_apply as decode_kind, put_version};
+use holon_replica::message::{KIND_WRITE, KIND_WRITE_NOTED, check_version, decode_apply as decode_kind, put_version};
 
-const KIND_TRANSACT: u8 = 1;
 const KIND_FINISH_BATCHES: u8 = 2;
 
 pub enum Apply {
     Write { mutation: Bytes, traced: bool },
-    Transact(Transaction),
     FinishBatches,
 }
 
-pub fn encode_transaction(transaction: &Transaction) -> Bytes {
+pub fn encode_transaction(transaction: &Transaction, show: bool) -> Bytes {
     let mut out = ByteWriter::new();
     put_version(&mut out);
-    out.put_u8(KIND_TRANSACT);
+    out.put_u8(show.into());
     transaction.encode(&mut out);
     out.freeze()
+}
+
+/// # Errors
+/// Another version, or bytes that are cut.
+pub fn decode_transaction(bytes: Bytes) -> Result<(Transaction, bool), ShortInput> {
+    let mut input = ByteReader::new(bytes);
+    check_version(&mut input)?;
+    let show = input.u8()? == 1;
+    Ok((Transaction::decode(&mut input)?, show))
+}
+
+pub fn encode_transacted(transacted: &Transacted, show: bool) -> Bytes {
+    let written = transacted.mutation.as_ref().filter(|_| show).map(|mutation| mutation.bytes().clone());
+    let mut out = ByteWriter::new();
+    out.put_prefixed(&written.unwrap_or_default());
+    out.put_slice(&transacted.answer.encode());
+    out.freeze()
+}
+
+/// The answer, and the mutation if there is one.
+///
+/// # Errors
+/// Another version, or bytes that are cut.
+pub fn decode_transacted(bytes: Bytes) -> Result<(TransactionAnswer, Option<Bytes>), ShortInput> {
+    let mut input = ByteReader::new(bytes);
+    let written = Some(input.prefixed()?).filter(|written| !written.is_empty());
+    Ok((TransactionAnswer::decode(input.rest())?, written))
 }
 
 pub fn encode_finish_batches() -> Bytes {
@@ -42,7 +71,6 @@ pub fn decode_apply(bytes: Bytes) -> Result<Apply, ShortInput> {
     match kind {
         KIND_WRITE => Ok(Apply::Write { mutation: input.rest(), traced: false }),
         KIND_WRITE_NOTED => Ok(Apply::Write { mutation: input.rest(), traced: true }),
-        KIND_TRANSACT => Transaction::decode(&mut input).map(Apply::Transact),
         KIND_FINISH_BATCHES => Ok(Apply::FinishBatches),
         _ => Err(ShortInput { offset: 1 }),
     }
@@ -63,7 +91,7 @@ pub fn decode_events(bytes: Bytes) -> Vec<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tablet::{Condition, ConditionTest, ReadOperation, Step, StepCondition, TransactionAnswer};
+    use crate::tablet::{Condition, ConditionTest, ReadOperation, Step, StepCondition};
     use holon_store::{Cell, CellEntry, Deletion, Expiry, RangeTombstone, RowPatch};
 
     fn patch() -> RowPatch {
@@ -97,16 +125,13 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_arrives_and_what_is_cut_is_refused() {
         let sent = transaction();
-        let bytes = encode_transaction(&sent);
-        match decode_apply(bytes.clone()) {
-            Ok(Apply::Transact(arrived)) => assert_eq!(arrived, sent),
-            _ => panic!("a transaction arrives as something else"),
-        }
+        let bytes = encode_transaction(&sent, true);
+        assert_eq!(decode_transaction(bytes.clone()), Ok((sent, true)));
         let row = (Bytes::from_static(b"k"), Some(patch()));
         let outcome = TransactionAnswer { applied: true, rows: vec![row, (Bytes::new(), None)] };
         assert_eq!(TransactionAnswer::decode(outcome.encode()).as_ref(), Ok(&outcome));
         for cut in 0..bytes.len() {
-            assert!(decode_apply(bytes.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(decode_transaction(bytes.slice(..cut)).is_err(), "cut at {cut}");
         }
         for cut in 0..outcome.encode().len() {
             assert!(TransactionAnswer::decode(outcome.encode().slice(..cut)).is_err(), "cut at {cut}");

@@ -1,24 +1,35 @@
 //! Transactions: read, test, write, on rows of one partition.
 //!
 //! A condition holds of what is read under the partition's lock, and the write is stamped under it, later than
-//! everything that was read: what is applied is therefore seen by the next transaction, in the order of the locks.
+//! everything that was read: what is applied is therefore seen by the next transaction, in the order of the locks. One node
+//! at a time has the locks: the leader of the tablet's group ([`holon_replica::consensus`]).
 
-use super::{TableTablet, refusal};
+use super::{TableTablet, TabletTable, refusal};
 use crate::error::CqlError;
+use crate::limits::WRITE_TIMEOUT;
 use crate::run::condition::Condition;
+use crate::run::replicas::read_error;
 use crate::schema::Table;
 use crate::types::row_key;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, ShortInput};
+use holon_base::{ByteReader, ByteWriter, Instant, ShortInput};
+use holon_cql::Consistency;
 use holon_kernel::CallError;
+use holon_replica::consensus::{Alone, Leadership, Undecided};
+use holon_replica::coordinator::{Demand, Speculation};
+use holon_replica::{Level, ReadRequest, ReplicaError};
 use holon_store::{
-    Cell, CellEntry, CellKind, Deletion, Expiry, KeyRange, MutationBuilder, RangeTombstone, Row, RowPatch, ScanOptions,
-    decode_row, row_bytes,
+    Cell, CellEntry, CellKind, Deletion, Expiry, KeyRange, Mutation, MutationBuilder, RangeTombstone, Row, RowPatch,
+    ScanOptions, decode_row, row_bytes,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Rows that are read at once to find the first that is there.
 const FIRST_ROW_PAGE: usize = 4;
+
+/// Between two tries to bring a write to where its tablet has moved.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is to happen if all conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -282,16 +293,56 @@ struct Found {
     key: Option<Bytes>,
 }
 
+/// Who runs a transaction, with the partition locked.
+pub enum Hand {
+    /// The only replica, of a group with no other member.
+    Alone(Alone),
+    /// The leader of the tablet's group.
+    Leader(Leadership),
+}
+
+impl Hand {
+    fn latest_timestamp(&self) -> i64 {
+        match self {
+            Hand::Alone(alone) => alone.latest_timestamp(),
+            Hand::Leader(leadership) => leadership.latest_timestamp(),
+        }
+    }
+}
+
+/// What a transaction came to.
+#[derive(Debug)]
+pub struct Transacted {
+    pub answer: TransactionAnswer,
+    /// What was written, if anything.
+    pub mutation: Option<Mutation>,
+}
+
+/// A transaction under way.
+struct Run<'a> {
+    tablet: &'a TableTablet,
+    table: &'a TabletTable,
+    hand: &'a Hand,
+    now_seconds: i64,
+    deadline: Instant,
+}
+
 /// Runs a transaction; the caller holds the lock of the partition.
-pub(super) async fn run(tablet: &TableTablet, mut transaction: Transaction) -> Result<TransactionAnswer, CallError> {
+pub(super) async fn run(
+    tablet: &TableTablet,
+    mut transaction: Transaction,
+    hand: &Hand,
+    deadline: Instant,
+) -> Result<Transacted, CallError> {
     let table = tablet.now()?;
+    let run = Run { tablet, table: &table, hand, now_seconds: transaction.now_seconds, deadline };
     let mut found = Vec::with_capacity(transaction.steps.len());
-    let mut latest = i64::MIN;
+    let mut latest = hand.latest_timestamp();
     for step in &transaction.steps {
         let needed = step.condition != StepCondition::None || !step.operations.is_empty();
         let one = match &step.condition {
-            StepCondition::FirstRow => first_row(tablet, &table.table, &step.key, transaction.now_seconds).await?,
-            _ if needed => read(tablet, &table.table, &step.key, transaction.now_seconds).await?,
+            StepCondition::FirstRow => run.first_row(&step.key).await?,
+            _ if needed => run.read(&step.key).await?,
             _ => Found::none(),
         };
         latest = latest.max(one.latest);
@@ -309,9 +360,11 @@ pub(super) async fn run(tablet: &TableTablet, mut transaction: Transaction) -> R
             rows.push((step.key.clone(), found.row.clone()));
         }
     }
+    let answer = TransactionAnswer { applied, rows };
     if !applied {
-        return Ok(TransactionAnswer { applied, rows });
+        return Ok(Transacted { answer, mutation: None });
     }
+    let own_timestamp = transaction.timestamp.is_none();
     let timestamp = match transaction.timestamp {
         Some(timestamp) => timestamp,
         None => {
@@ -320,30 +373,13 @@ pub(super) async fn run(tablet: &TableTablet, mut transaction: Transaction) -> R
             timestamp
         }
     };
-    let mut builder = MutationBuilder::new();
-    for (step, found) in transaction.steps.iter_mut().zip(found) {
-        for operation in std::mem::take(&mut step.operations) {
-            let context = OperationContext {
-                table: &table.table,
-                timestamp,
-                latest: found.latest,
-                now_seconds: transaction.now_seconds,
-                expiry: transaction.expiry,
-            };
-            context.apply(operation, found.row.as_ref(), &mut step.patch).map_err(CqlError::into_call)?;
-        }
-        if !step.patch.is_empty() {
-            builder.row(&step.key, &step.patch);
-        }
+    let (mutation, latest) = run.mutation(transaction, found, timestamp)?;
+    if mutation.is_empty() {
+        return Ok(Transacted { answer, mutation: None });
     }
-    for range in transaction.ranges {
-        builder.delete_range(range);
-    }
-    let mutation = builder.finish().map_err(refusal)?;
-    if !mutation.is_empty() {
-        tablet.engine.write(tablet.id, mutation, table.durability).await.map_err(refusal)?;
-    }
-    Ok(TransactionAnswer { applied, rows })
+    // One that a client chose says nothing about what others may be.
+    run.write(&mutation, if own_timestamp { latest } else { i64::MIN }).await?;
+    Ok(Transacted { answer, mutation: Some(mutation) })
 }
 
 impl Found {
@@ -352,38 +388,144 @@ impl Found {
     }
 }
 
-async fn read(tablet: &TableTablet, table: &Table, key: &Bytes, now_seconds: i64) -> Result<Found, CallError> {
-    // With tombstones: a write has to be stamped later than what was deleted, or it would be deleted with it.
-    let options = ScanOptions { keep_tombstones: true, one_prefix: true, ..ScanOptions::new(now_seconds) };
-    let range = KeyRange::one(key.clone());
-    let page = tablet.engine.scan(tablet.id, range, options).await.map_err(refusal)?;
-    let covering = page.ranges.iter().filter(|range| range.start <= *key && *key < range.end);
-    let deletion = covering.map(|range| range.deletion).max();
-    let mut latest = deletion.map_or(i64::MIN, |deletion| deletion.timestamp);
-    let mut row = None;
-    for (found, stored) in page.rows {
-        if found != *key {
-            continue;
+impl Run<'_> {
+    /// What is to be written, and the latest timestamp in it.
+    fn mutation(
+        &self,
+        transaction: Transaction,
+        found: Vec<Found>,
+        timestamp: i64,
+    ) -> Result<(Mutation, i64), CallError> {
+        let mut builder = MutationBuilder::new();
+        let mut latest = timestamp;
+        for (mut step, found) in transaction.steps.into_iter().zip(found) {
+            for operation in std::mem::take(&mut step.operations) {
+                let context = OperationContext {
+                    table: &self.table.table,
+                    timestamp,
+                    latest: found.latest,
+                    now_seconds: self.now_seconds,
+                    expiry: transaction.expiry,
+                };
+                context.apply(operation, found.row.as_ref(), &mut step.patch).map_err(CqlError::into_call)?;
+            }
+            if !step.patch.is_empty() {
+                latest = latest.max(latest_of(&step.patch));
+                builder.row(&step.key, &step.patch);
+            }
         }
-        latest = latest.max(latest_of(&stored));
-        row = stored.visible(deletion, now_seconds).filter(|row| table.shows(row));
+        for range in transaction.ranges {
+            builder.delete_range(range);
+        }
+        Ok((builder.finish().map_err(refusal)?, latest))
     }
-    Ok(Found { row, latest, key: None })
-}
 
-/// The first row that is there.
-async fn first_row(tablet: &TableTablet, table: &Table, start: &Bytes, now_seconds: i64) -> Result<Found, CallError> {
-    let mut range = KeyRange::prefix(start.to_vec());
-    loop {
-        let options = ScanOptions { rows_max: FIRST_ROW_PAGE, one_prefix: true, ..ScanOptions::new(now_seconds) };
-        let page = tablet.engine.scan(tablet.id, range.clone(), options).await.map_err(refusal)?;
-        if let Some((key, row)) = page.rows.into_iter().find(|(_, row)| table.shows(row)) {
-            return Ok(Found { row: Some(row), latest: i64::MIN, key: Some(key) });
+    async fn write(&self, mutation: &Mutation, latest: i64) -> Result<(), CallError> {
+        let tablet = self.tablet;
+        match self.hand {
+            Hand::Alone(alone) => {
+                alone.stamped(latest);
+                let written = tablet.engine.write(tablet.id, mutation.clone(), self.table.durability).await;
+                written.map_err(refusal)?;
+                // It began to move meanwhile: whoever copies it may have read it before.
+                while !tablet.coordinator.is_alone(tablet.id) {
+                    let deadline = tablet.shard.now() + WRITE_TIMEOUT;
+                    let demand = Demand { tablet: tablet.id, level: Level::Quorum, replication: None, deadline };
+                    let bytes = mutation.bytes().clone();
+                    match tablet.coordinator.write(&demand, bytes, false, &|_, _| ()).await {
+                        Ok(()) | Err(ReplicaError::NoTablet) => break,
+                        // Until it is there nobody else may decide on the partition.
+                        Err(_) => tablet.shard.sleep(RETRY_PAUSE).await,
+                    }
+                }
+                Ok(())
+            }
+            Hand::Leader(leadership) => {
+                let decided = leadership.decide(latest, mutation.bytes().clone()).await;
+                decided.map_err(|undecided| match undecided {
+                    Undecided::Never => CallError::NotHere,
+                    Undecided::Perhaps => CallError::Timeout,
+                })
+            }
         }
-        match page.rest {
-            Some(rest) => range = rest,
-            None => return Ok(Found::none()),
+    }
+
+    async fn read(&self, key: &Bytes) -> Result<Found, CallError> {
+        // With tombstones: a write has to be stamped later than what was deleted, or it would be deleted with it.
+        let (rows, ranges) = self.rows_with_tombstones(key).await?;
+        let covering = ranges.iter().filter(|range| range.start <= *key && *key < range.end);
+        let deletion = covering.map(|range| range.deletion).max();
+        let mut latest = deletion.map_or(i64::MIN, |deletion| deletion.timestamp);
+        let mut row = None;
+        for (found, stored) in rows {
+            if found != *key {
+                continue;
+            }
+            latest = latest.max(latest_of(&stored));
+            row = stored.visible(deletion, self.now_seconds).filter(|row| self.table.table.shows(row));
         }
+        Ok(Found { row, latest, key: None })
+    }
+
+    async fn rows_with_tombstones(&self, key: &Bytes) -> Result<(Vec<(Bytes, Row)>, Vec<RangeTombstone>), CallError> {
+        let (tablet, range) = (self.tablet, KeyRange::one(key.clone()));
+        if let Hand::Alone(_) = self.hand {
+            let options = ScanOptions { keep_tombstones: true, one_prefix: true, ..ScanOptions::new(self.now_seconds) };
+            let page = tablet.engine.scan(tablet.id, range, options).await.map_err(refusal)?;
+            return Ok((page.rows, page.ranges));
+        }
+        let request = ReadRequest { full: true, ..self.request(range, 1) };
+        let merged = tablet.coordinator.read_whole(&self.demand(), &request).await;
+        let merged = merged.map_err(|error| self.read_failure(error))?;
+        let ranges = merged.deleted.iter().collect();
+        Ok((merged.rows.into_iter().collect(), ranges))
+    }
+
+    /// The first row that is there.
+    async fn first_row(&self, start: &Bytes) -> Result<Found, CallError> {
+        let tablet = self.tablet;
+        let mut range = KeyRange::prefix(start.to_vec());
+        loop {
+            let (rows, rest) = if let Hand::Alone(_) = self.hand {
+                let options =
+                    ScanOptions { rows_max: FIRST_ROW_PAGE, one_prefix: true, ..ScanOptions::new(self.now_seconds) };
+                let page = tablet.engine.scan(tablet.id, range.clone(), options).await.map_err(refusal)?;
+                (page.rows, page.rest)
+            } else {
+                let request = self.request(range.clone(), FIRST_ROW_PAGE as u32);
+                let speculation = Speculation::Percentile(0.99);
+                let page = tablet.coordinator.read(&self.demand(), &request, speculation, &|_, _| ()).await;
+                let page = page.map_err(|error| self.read_failure(error))?;
+                (page.rows, page.rest.into_iter().next())
+            };
+            if let Some((key, row)) = rows.into_iter().find(|(_, row)| self.table.table.shows(row)) {
+                return Ok(Found { row: Some(row), latest: i64::MIN, key: Some(key) });
+            }
+            match rest {
+                Some(rest) => range = rest,
+                None => return Ok(Found::none()),
+            }
+        }
+    }
+
+    fn demand(&self) -> Demand<'static> {
+        Demand { tablet: self.tablet.id, level: Level::Quorum, replication: None, deadline: self.deadline }
+    }
+
+    fn request(&self, range: KeyRange, rows_max: u32) -> ReadRequest {
+        let grace = i64::from(self.table.table.options.gc_grace_seconds);
+        ReadRequest {
+            one_partition: true,
+            rows_max,
+            full: false,
+            purgeable_seconds: self.now_seconds.saturating_sub(grace),
+            ..ReadRequest::all_of(vec![range], self.now_seconds)
+        }
+    }
+
+    /// Nothing was written.
+    fn read_failure(&self, error: ReplicaError) -> CallError {
+        read_error(error, &self.table.table, Consistency::Serial).into_call()
     }
 }
 

@@ -4,16 +4,17 @@
 #![allow(dead_code)] // each test binary uses its part
 
 use bytes::Bytes;
-use holon_base::{GroupId, TabletId};
+use holon_base::{GroupId, Instant, TabletId};
 use holon_cql::notation::{Reader, Writer};
 use holon_cql::request::BatchKind;
 use holon_cql::response::ResultResponse;
 use holon_cql::{BoundValue, Consistency, CqlType, EncodedRows, Rows, Version};
 use holon_cql_language::ast::Statement;
 use holon_cql_language::parse_statement;
-use holon_kernel::Shard;
 use holon_kernel::testing::{MemoryDisk, TestShard};
-use holon_replica::Coordinator;
+use holon_kernel::{CallError, LocalFuture, Shard};
+use holon_replica::consensus::Leadership;
+use holon_replica::{Coordinator, Groups};
 use holon_store::{Durability, Engine, EngineOptions, PurgePolicy, TabletOptions};
 use holon_tables::ddl::{self, Ddl, DdlContext};
 use holon_tables::error::CqlError;
@@ -21,8 +22,9 @@ use holon_tables::plan::{Plan, plan};
 use holon_tables::run::{self, BatchItem, Context, Outcome, Parameters};
 use holon_tables::schema::SchemaMachine;
 use holon_tables::schema::codec::encode_change;
+use holon_tables::service::TABLES_SERVICE;
 use holon_tables::system;
-use holon_tables::tablet::{LocalTablets, TableTablet, TabletTable, batch_log};
+use holon_tables::tablet::{LocalTablets, TableTablet, TabletTable, batch_log, transact_as_leader};
 use holon_tables::types::{json, row_key};
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,6 +39,7 @@ pub struct World {
     machine: Rc<SchemaMachine>,
     entries: Vec<Bytes>,
     tablets: LocalTablets,
+    groups: Rc<Groups>,
     all: Vec<TabletId>,
     keyspace: Option<String>,
     /// Whether coordinators reach tablets directly, or as those of other shards do, by bytes.
@@ -62,17 +65,33 @@ fn coordinator(shard: &Rc<Shard>) -> Rc<Coordinator> {
     Coordinator::new(shard, "datacenter1".into())
 }
 
+fn groups(shard: &Rc<Shard>, engine: &Engine, tablets: &LocalTablets) -> Rc<Groups> {
+    let coordinator = coordinator(shard);
+    let groups = Groups::new(shard, TABLES_SERVICE, &coordinator);
+    let tablets = tablets.clone();
+    let serve = move |leadership: Leadership, request: Bytes, deadline: Instant| {
+        let (tablets, coordinator) = (tablets.clone(), coordinator.clone());
+        let work: LocalFuture<Result<Bytes, CallError>> =
+            Box::pin(async move { transact_as_leader(&tablets, &coordinator, leadership, request, deadline).await });
+        work
+    };
+    groups.start(engine, Rc::new(serve));
+    groups
+}
+
 impl World {
     pub fn new(local: bool) -> World {
         let disk = MemoryDisk::new();
         let (test, engine) = open(&disk, 1);
+        let tablets = LocalTablets::default();
         World {
+            groups: groups(&test.shard, &engine, &tablets),
             test,
             disk,
             engine,
             machine: Rc::new(SchemaMachine::new(system::keyspaces())),
             entries: Vec::new(),
-            tablets: LocalTablets::default(),
+            tablets,
             all: Vec::new(),
             keyspace: None,
             local,
@@ -89,6 +108,7 @@ impl World {
         self.disk = disk;
         self.tablets = LocalTablets::default();
         let (test, engine) = open(&self.disk, self.boot);
+        self.groups = groups(&test.shard, &engine, &self.tablets);
         self.test = test;
         self.engine = engine;
         // The clock goes on while nobody runs.
@@ -145,6 +165,7 @@ impl World {
                 };
                 Box::pin(std::future::ready(rows))
             }),
+            groups: self.groups.clone(),
             coordinator: coordinator(&self.test.shard),
             data_center: "datacenter1".into(),
         }

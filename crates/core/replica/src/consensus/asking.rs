@@ -1,0 +1,300 @@
+//! Finding a group's leader, from any node.
+//!
+//! ```text
+//! ask    = version:u8 (1) tablet:u64 epoch:varint remaining:varint (milliseconds) doubted:u128 (0: nobody)
+//!          transaction:u8 request (the service's; if there is one)
+//! answer = 0 answer (the service's) | 1 leader:u128 | 2 (not known here, or not any more; nothing was done)
+//! ```
+//!
+//! A request goes to one node at a time, and to another only when the one before has done nothing with it: a transaction is never
+//! made twice unnoticed. While an answer is late, others are asked who leads, so that later requests need not wait too.
+
+use super::{ASK, Elsewhere, Groups};
+use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_SCOUT_PATIENCE};
+use bytes::Bytes;
+use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ShortInput, TabletId};
+use holon_kernel::{CallError, Class, Scope, Target};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const VERSION: u8 = 1;
+const ANSWER: u8 = 0;
+const LEADER: u8 = 1;
+const UNKNOWN: u8 = 2;
+
+/// What this shard believes of groups, as one who asks them.
+#[derive(Default)]
+pub(crate) struct Asking {
+    leaders: RefCell<BTreeMap<TabletId, NodeId>>,
+    /// Nodes that owe an answer, until when they are thought of as slow.
+    doubted: RefCell<BTreeMap<NodeId, Instant>>,
+    scouting: RefCell<BTreeSet<TabletId>>,
+}
+
+/// Why a transaction has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskError {
+    /// Nothing was done: no leader was found in time.
+    NoLeader,
+    Call(CallError),
+}
+
+struct Ask {
+    tablet: TabletId,
+    epoch: u64,
+    remaining: Duration,
+    doubted: Option<NodeId>,
+    request: Option<Bytes>,
+}
+
+impl Ask {
+    fn encode(&self) -> Bytes {
+        let request = self.request.as_ref();
+        let mut out = ByteWriter::with_capacity(64 + request.map_or(0, Bytes::len));
+        out.put_u8(VERSION);
+        out.put_u64(self.tablet.0);
+        out.put_varint(self.epoch);
+        out.put_varint(self.remaining.as_millis() as u64);
+        out.put_u128(self.doubted.map_or(0, |node| node.0));
+        out.put_u8(request.is_some().into());
+        request.iter().for_each(|request| out.put_slice(request));
+        out.freeze()
+    }
+
+    fn decode(bytes: Bytes) -> Result<Ask, ShortInput> {
+        let mut input = ByteReader::new(bytes);
+        if input.u8()? != VERSION {
+            return Err(ShortInput { offset: 0 });
+        }
+        let tablet = TabletId(input.u64()?);
+        let (epoch, remaining) = (input.varint()?, Duration::from_millis(input.varint()?));
+        let doubted = Some(NodeId(input.u128()?)).filter(|node| node.0 != 0);
+        let request = if input.u8()? == 1 { Some(input.rest()) } else { None };
+        Ok(Ask { tablet, epoch, remaining, doubted, request })
+    }
+}
+
+enum Reply {
+    Answer(Bytes),
+    Leader(NodeId),
+    Unknown,
+}
+
+fn decode_reply(bytes: Bytes) -> Reply {
+    let mut input = ByteReader::new(bytes);
+    match input.u8() {
+        Ok(ANSWER) => Reply::Answer(input.rest()),
+        Ok(LEADER) => input.u128().map_or(Reply::Unknown, |node| Reply::Leader(NodeId(node))),
+        _ => Reply::Unknown,
+    }
+}
+
+fn leader_reply(node: NodeId) -> Bytes {
+    let mut out = ByteWriter::with_capacity(17);
+    out.put_u8(LEADER);
+    out.put_u128(node.0);
+    out.freeze()
+}
+
+impl Groups {
+    /// Has the leader of a tablet's group carry out a request; begins the group if it is the first.
+    ///
+    /// # Errors
+    /// Unless it is [`AskError::NoLeader`], [`CallError::Overloaded`] or [`CallError::NotHere`], the request may have been
+    /// carried out.
+    pub async fn ask(&self, tablet: TabletId, request: Bytes, deadline: Instant) -> Result<Bytes, AskError> {
+        let Some(map) = self.shard.map() else { return self.serve_here(tablet, request, deadline).await };
+        if map.founders(tablet).is_none() {
+            if map.replicas(tablet).is_none() {
+                return Err(AskError::Call(CallError::NotHere));
+            }
+            // Whether it was done, the map tells; and somebody else may have done it.
+            let _ = self.shard.timeout(deadline, map.found(tablet)).await;
+            if map.founders(tablet).is_none() {
+                return Err(AskError::NoLeader);
+            }
+        }
+        let (mut hint, mut tried) = (self.believed_leader(tablet), 0);
+        while self.shard.now() < deadline {
+            let node = match hint.take() {
+                Some(node) => node,
+                None => {
+                    let candidates = self.candidates(tablet);
+                    if candidates.is_empty() {
+                        return Err(AskError::NoLeader);
+                    }
+                    if tried > 0 && tried % candidates.len() == 0 {
+                        self.shard.sleep(GROUP_ASK_PAUSE).await;
+                    }
+                    tried += 1;
+                    candidates[(tried - 1) % candidates.len()]
+                }
+            };
+            match self.ask_node(node, tablet, Some(request.clone()), deadline).await {
+                Ok(Reply::Answer(answer)) => {
+                    self.asking.leaders.borrow_mut().insert(tablet, node);
+                    self.asking.doubted.borrow_mut().remove(&node);
+                    return Ok(answer);
+                }
+                Ok(Reply::Leader(leader)) if self.shard.is_alive(leader) => hint = Some(leader).filter(|_| tried < 64),
+                Ok(_) | Err(CallError::NotHere) => self.forget_leader(tablet, node),
+                Err(error) => {
+                    if matches!(error, CallError::Gone | CallError::Timeout) {
+                        self.doubt(node);
+                        self.forget_leader(tablet, node);
+                    }
+                    return Err(AskError::Call(error));
+                }
+            }
+            // Leaders that point at each other do not keep a core busy.
+            if hint.is_some() {
+                tried += 1;
+                self.shard.yield_now().await;
+            }
+        }
+        Err(AskError::NoLeader)
+    }
+
+    async fn serve_here(&self, tablet: TabletId, request: Bytes, deadline: Instant) -> Result<Bytes, AskError> {
+        let serve = self.serve.borrow().clone();
+        match (self.led_here(tablet), serve) {
+            (Some(leadership), Some(serve)) => serve(leadership, request, deadline).await.map_err(AskError::Call),
+            _ => Err(AskError::NoLeader),
+        }
+    }
+
+    fn believed_leader(&self, tablet: TabletId) -> Option<NodeId> {
+        let leader = self.asking.leaders.borrow().get(&tablet).copied()?;
+        (self.shard.is_alive(leader) && !self.is_doubted(leader)).then_some(leader)
+    }
+
+    fn forget_leader(&self, tablet: TabletId, node: NodeId) {
+        let mut leaders = self.asking.leaders.borrow_mut();
+        if leaders.get(&tablet) == Some(&node) {
+            leaders.remove(&tablet);
+        }
+    }
+
+    fn doubt(&self, node: NodeId) {
+        if node != self.shard.node() {
+            self.asking.doubted.borrow_mut().insert(node, self.shard.now() + GROUP_DOUBT);
+        }
+    }
+
+    fn is_doubted(&self, node: NodeId) -> bool {
+        self.asking.doubted.borrow().get(&node).is_some_and(|until| self.shard.now() < *until)
+    }
+
+    /// Who may lead or know who does: this node first, those that owe an answer last.
+    fn candidates(&self, tablet: TabletId) -> Vec<NodeId> {
+        let replicas = self.shard.replicas(tablet);
+        let own = self.shard.node();
+        let mut nodes: Vec<NodeId> = replicas.writers().filter(|node| self.shard.is_alive(*node)).collect();
+        nodes.sort_by_key(|node| (self.is_doubted(*node), *node != own));
+        nodes
+    }
+
+    async fn ask_node(
+        &self,
+        node: NodeId,
+        tablet: TabletId,
+        request: Option<Bytes>,
+        deadline: Instant,
+    ) -> Result<Reply, CallError> {
+        let doubted = self.shard.replicas(tablet).writers().find(|replica| self.is_doubted(*replica));
+        let is_transaction = request.is_some();
+        let ask = Ask {
+            tablet,
+            epoch: self.shard.map().map_or(0, |map| map.epoch()),
+            remaining: deadline.since(self.shard.now()),
+            doubted: doubted.filter(|doubted| *doubted != node),
+            request,
+        };
+        let to = self.address_of(node, tablet);
+        let call = self.shard.call(to, Target::Service(self.service), ASK, ask.encode(), deadline);
+        let mut call = Box::pin(call);
+        if is_transaction && node != self.shard.node() {
+            let patience = deadline.min(self.shard.now() + GROUP_SCOUT_PATIENCE);
+            match self.shard.timeout(patience, call.as_mut()).await {
+                Ok(answer) => return answer.map(decode_reply),
+                Err(_) => self.scout(tablet, node),
+            }
+        }
+        call.await.map(decode_reply)
+    }
+
+    /// Finds out who leads while a node owes an answer.
+    fn scout(&self, tablet: TabletId, suspect: NodeId) {
+        self.doubt(suspect);
+        let Some(me) = self.me.upgrade() else { return };
+        if !self.asking.scouting.borrow_mut().insert(tablet) {
+            return;
+        }
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            let deadline = me.shard.now() + GROUP_DOUBT;
+            'found: while me.shard.now() < deadline {
+                for node in me.candidates(tablet).into_iter().filter(|node| *node != suspect) {
+                    if let Ok(Reply::Leader(leader)) = me.ask_node(node, tablet, None, deadline).await {
+                        me.asking.leaders.borrow_mut().insert(tablet, leader);
+                        // Others hear it: it is slow for another reason.
+                        me.asking.doubted.borrow_mut().remove(&leader);
+                        break 'found;
+                    }
+                }
+                me.shard.sleep(GROUP_ASK_PAUSE).await;
+            }
+            me.asking.scouting.borrow_mut().remove(&tablet);
+        });
+    }
+
+    pub(super) async fn answer_ask(&self, payload: Bytes) -> Result<Bytes, CallError> {
+        let bad = |short: ShortInput| CallError::Failed(Bytes::from(short.to_string()));
+        let Ask { tablet, epoch, remaining, doubted, request } = Ask::decode(payload).map_err(bad)?;
+        let deadline = self.shard.now() + remaining;
+        if let Some(map) = self.shard.map().filter(|map| map.epoch() < epoch) {
+            // At the deadline nobody waits any more.
+            let _ = self.shard.timeout(deadline, map.reached(epoch)).await;
+        }
+        let unknown = Bytes::from_static(&[UNKNOWN]);
+        let leadership = match self.lead(tablet, doubted, deadline).await {
+            Ok(leadership) => leadership,
+            Err(Elsewhere::Leader(leader)) => return Ok(leader_reply(leader)),
+            Err(Elsewhere::Unknown) => return Ok(unknown),
+        };
+        let Some(request) = request else { return Ok(leader_reply(self.shard.node())) };
+        let Some(serve) = self.serve.borrow().clone() else { return Ok(unknown) };
+        match serve(leadership, request, deadline).await {
+            Ok(answer) => {
+                let mut out = ByteWriter::with_capacity(answer.len() + 1);
+                out.put_u8(ANSWER);
+                out.put_slice(&answer);
+                Ok(out.freeze())
+            }
+            Err(CallError::NotHere) => Ok(unknown),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_arrives_and_what_is_cut_is_refused() {
+        for request in [None, Some(Bytes::from_static(b"transaction"))] {
+            let (tablet, doubted) = (TabletId(7), Some(NodeId(9)));
+            let ask = Ask { tablet, epoch: 300, remaining: Duration::from_millis(1500), doubted, request };
+            let bytes = ask.encode();
+            let read = Ask::decode(bytes.clone()).expect("of this version");
+            assert_eq!((read.tablet, read.epoch, read.remaining, read.doubted), (tablet, 300, ask.remaining, doubted));
+            assert_eq!(read.request, ask.request);
+            for cut in 0..28 {
+                assert!(Ask::decode(bytes.slice(..cut)).is_err(), "cut at {cut}");
+            }
+        }
+        assert!(matches!(decode_reply(leader_reply(NodeId(5))), Reply::Leader(NodeId(5))));
+        assert!(matches!(decode_reply(Bytes::new()), Reply::Unknown));
+    }
+}
