@@ -343,5 +343,10 @@ impl Run {
             }
             self.turn(world, false);
         }
+        if self.errors.is_empty()
+            && let Err(violation) = self.workload.check_transactions()
+        {
+            self.errors.push(violation);
+        }
     }
 }

@@ -77,6 +77,9 @@ pub const GROUP_SCOUT_PATIENCE: Duration = Duration::from_millis(250);
 /// A node that owed an answer is asked last for so long.
 pub const GROUP_DOUBT: Duration = Duration::from_secs(3);
 
+/// So long a copy of a transaction that was begun is known as one: longer than any network holds a message back.
+pub const GROUP_REQUEST_MEMORY: Duration = Duration::from_secs(10);
+
 /// How long a replica that gives its tablet away waits for the group to let it go, before it says that it has to wait.
 pub const GROUP_LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -21,6 +21,10 @@ pub struct Plants {
     pub forget_decisions: bool,
     /// A leader decides on what it has read, though others may have led since.
     pub decide_in_any_term: bool,
+    /// A transaction that comes twice is made twice.
+    pub transact_twice: bool,
+    /// The leader of a consensus group reads its own replica only.
+    pub read_locally: bool,
     /// A member of a consensus group forgets its votes when its node starts again.
     pub forget_votes: bool,
 }
@@ -33,6 +37,8 @@ const NONE: Plants = Plants {
     forget_batches: false,
     forget_decisions: false,
     decide_in_any_term: false,
+    transact_twice: false,
+    read_locally: false,
     forget_votes: false,
 };
 
@@ -69,6 +75,8 @@ impl Plants {
             "forget_batches" => self.forget_batches = true,
             "forget_decisions" => self.forget_decisions = true,
             "decide_in_any_term" => self.decide_in_any_term = true,
+            "transact_twice" => self.transact_twice = true,
+            "read_locally" => self.read_locally = true,
             "forget_votes" => self.forget_votes = true,
             _ => return false,
         }

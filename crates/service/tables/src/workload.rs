@@ -19,11 +19,13 @@ mod check;
 pub mod client;
 mod cluster_workload;
 mod history;
+pub mod linearizability;
 mod operation;
 mod register;
 mod scratch;
 mod shape;
 mod table_workload;
+pub mod transactions;
 
 use bytes::Bytes;
 use holon_base::{Random, Wall};

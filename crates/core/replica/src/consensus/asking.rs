@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! ask    = version:u8 (1) tablet:u64 epoch:varint remaining:varint (milliseconds) doubted:u128 (0: nobody)
-//!          transaction:u8 request (the service's; if there is one)
+//!          transaction:u8 [start:u64 number:u64 request (the service's)]
 //! answer = 0 answer (the service's) | 1 leader:u128 | 2 (not known here, or not any more; nothing was done)
 //! ```
 //!
 //! A request goes to one node at a time, and to another only when the one before has done nothing with it: a transaction is never
-//! made twice unnoticed. While an answer is late, others are asked who leads, so that later requests need not wait too.
+//! made twice unnoticed. `start` (drawn at each start of the asking shard) and `number` tell one from another: a node that has begun
+//! with a transaction takes no second copy of it, should the network have made one. While an answer is late, others are asked who leads, so that later requests need not wait too.
 
 use super::{ASK, Elsewhere, Groups};
-use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_SCOUT_PATIENCE};
+use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_REQUEST_MEMORY, GROUP_SCOUT_PATIENCE};
+use crate::plant;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ShortInput, TabletId};
 use holon_kernel::{CallError, Class, Scope, Target};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 const VERSION: u8 = 1;
@@ -30,6 +32,11 @@ pub(crate) struct Asking {
     /// Nodes that owe an answer, until when they are thought of as slow.
     doubted: RefCell<BTreeMap<NodeId, Instant>>,
     scouting: RefCell<BTreeSet<TabletId>>,
+    /// Drawn at the first question.
+    start: Cell<Option<u64>>,
+    /// Transactions that were begun here, and when they are forgotten.
+    begun: RefCell<BTreeMap<(u64, u64), Instant>>,
+    forgotten: RefCell<VecDeque<(Instant, (u64, u64))>>,
 }
 
 /// Why a transaction has no answer.
@@ -45,20 +52,30 @@ struct Ask {
     epoch: u64,
     remaining: Duration,
     doubted: Option<NodeId>,
-    request: Option<Bytes>,
+    request: Option<Request>,
+}
+
+/// A transaction and what tells it from others.
+struct Request {
+    id: (u64, u64),
+    bytes: Bytes,
 }
 
 impl Ask {
     fn encode(&self) -> Bytes {
         let request = self.request.as_ref();
-        let mut out = ByteWriter::with_capacity(64 + request.map_or(0, Bytes::len));
+        let mut out = ByteWriter::with_capacity(80 + request.map_or(0, |request| request.bytes.len()));
         out.put_u8(VERSION);
         out.put_u64(self.tablet.0);
         out.put_varint(self.epoch);
         out.put_varint(self.remaining.as_millis() as u64);
         out.put_u128(self.doubted.map_or(0, |node| node.0));
         out.put_u8(request.is_some().into());
-        request.iter().for_each(|request| out.put_slice(request));
+        if let Some(request) = request {
+            out.put_u64(request.id.0);
+            out.put_u64(request.id.1);
+            out.put_slice(&request.bytes);
+        }
         out.freeze()
     }
 
@@ -70,7 +87,10 @@ impl Ask {
         let tablet = TabletId(input.u64()?);
         let (epoch, remaining) = (input.varint()?, Duration::from_millis(input.varint()?));
         let doubted = Some(NodeId(input.u128()?)).filter(|node| node.0 != 0);
-        let request = if input.u8()? == 1 { Some(input.rest()) } else { None };
+        let request = match input.u8()? {
+            1 => Some(Request { id: (input.u64()?, input.u64()?), bytes: input.rest() }),
+            _ => None,
+        };
         Ok(Ask { tablet, epoch, remaining, doubted, request })
     }
 }
@@ -204,6 +224,7 @@ impl Groups {
     ) -> Result<Reply, CallError> {
         let doubted = self.shard.replicas(tablet).writers().find(|replica| self.is_doubted(*replica));
         let is_transaction = request.is_some();
+        let request = request.map(|bytes| Request { id: self.next_id(), bytes });
         let ask = Ask {
             tablet,
             epoch: self.shard.map().map_or(0, |map| map.epoch()),
@@ -222,6 +243,27 @@ impl Groups {
             }
         }
         call.await.map(decode_reply)
+    }
+
+    fn next_id(&self) -> (u64, u64) {
+        let start = self.asking.start.get().unwrap_or_else(|| self.shard.random_u64());
+        self.asking.start.set(Some(start));
+        (start, self.shard.unique_id())
+    }
+
+    /// Whether a transaction comes for the first time.
+    fn is_new(&self, id: (u64, u64)) -> bool {
+        let now = self.shard.now();
+        let (mut begun, mut forgotten) = (self.asking.begun.borrow_mut(), self.asking.forgotten.borrow_mut());
+        while forgotten.front().is_some_and(|(when, _)| *when <= now) {
+            let _ = forgotten.pop_front().map(|(_, id)| begun.remove(&id));
+        }
+        let when = now + GROUP_REQUEST_MEMORY;
+        let is_new = begun.insert(id, when).is_none();
+        if is_new {
+            forgotten.push_back((when, id));
+        }
+        is_new || plant::get().transact_twice
     }
 
     /// Finds out who leads while a node owes an answer.
@@ -264,7 +306,11 @@ impl Groups {
         };
         let Some(request) = request else { return Ok(leader_reply(self.shard.node())) };
         let Some(serve) = self.serve.borrow().clone() else { return Ok(unknown) };
-        match serve(leadership, request, deadline).await {
+        if !self.is_new(request.id) {
+            // Whatever is said here, the other copy's answer must be the one that counts.
+            std::future::pending::<()>().await;
+        }
+        match serve(leadership, request.bytes, deadline).await {
             Ok(answer) => {
                 let mut out = ByteWriter::with_capacity(answer.len() + 1);
                 out.put_u8(ANSWER);
@@ -283,15 +329,16 @@ mod tests {
 
     #[test]
     fn what_is_asked_arrives_and_what_is_cut_is_refused() {
-        for request in [None, Some(Bytes::from_static(b"transaction"))] {
+        for bytes in [None, Some(Bytes::from_static(b"transaction"))] {
+            let request = bytes.clone().map(|bytes| Request { id: (5, 6), bytes });
             let (tablet, doubted) = (TabletId(7), Some(NodeId(9)));
             let ask = Ask { tablet, epoch: 300, remaining: Duration::from_millis(1500), doubted, request };
-            let bytes = ask.encode();
-            let read = Ask::decode(bytes.clone()).expect("of this version");
+            let sent = ask.encode();
+            let read = Ask::decode(sent.clone()).expect("of this version");
             assert_eq!((read.tablet, read.epoch, read.remaining, read.doubted), (tablet, 300, ask.remaining, doubted));
-            assert_eq!(read.request, ask.request);
+            assert_eq!(read.request.map(|request| (request.id, request.bytes)), bytes.map(|bytes| ((5, 6), bytes)));
             for cut in 0..28 {
-                assert!(Ask::decode(bytes.slice(..cut)).is_err(), "cut at {cut}");
+                assert!(Ask::decode(sent.slice(..cut)).is_err(), "cut at {cut}");
             }
         }
         assert!(matches!(decode_reply(leader_reply(NodeId(5))), Reply::Leader(NodeId(5))));

@@ -4,7 +4,7 @@
 //! ```text
 //! key "h"            column 0: the hard state (term, vote, commit index)
 //! key "s"            column 0: the snapshot
-//! key "e" index:u64  column 0: an entry
+//! key "e" index      column 0: an entry (index: 8 bytes, the highest first)
 //! ```
 //!
 //! Timestamps of the rows are a counter of the ledger's own: what is saved later wins.
@@ -71,7 +71,7 @@ pub fn tablet_options() -> TabletOptions {
 fn entry_key(index: u64) -> Bytes {
     let mut key = ByteWriter::with_capacity(9);
     key.put_u8(b'e');
-    key.put_u64(index);
+    key.put_slice(&index.to_be_bytes()); // keys are in the order of their bytes
     key.freeze()
 }
 
@@ -183,6 +183,13 @@ fn take(stored: &mut Stored, key: &[u8], value: Bytes, tablet: TabletId) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_in_the_order_of_entries() {
+        let indexes = [0, 1, 255, 256, 257, 65_535, 65_536, u64::MAX];
+        assert!(indexes.windows(2).all(|pair| entry_key(pair[0]) < entry_key(pair[1])));
+        assert!(entry_key(u64::MAX) < entries_end());
+    }
 
     #[test]
     fn a_decision_arrives_as_it_was_sent() {

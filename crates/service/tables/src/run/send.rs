@@ -114,7 +114,9 @@ impl<'a> Sender<'a> {
         if let Some(mutation) = written {
             // A majority of all has it; the level asks for others.
             let mutation = Mutation::decode(mutation).map_err(|error| CqlError::server(error.to_string()))?;
-            self.write_replicas(tablet, mutation).await?;
+            let written = self.write_replicas(tablet, mutation).await;
+            // Whatever kept it from the others: it is decided.
+            written.map_err(|_| self.failure(CallError::Timeout))?;
         }
         Ok(answer)
     }

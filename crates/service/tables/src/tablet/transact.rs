@@ -17,7 +17,7 @@ use holon_cql::Consistency;
 use holon_kernel::CallError;
 use holon_replica::consensus::{Alone, Leadership, Undecided};
 use holon_replica::coordinator::{Demand, Speculation};
-use holon_replica::{Level, ReadRequest, ReplicaError};
+use holon_replica::{Level, ReadRequest, ReplicaError, plant};
 use holon_store::{
     Cell, CellEntry, CellKind, Deletion, Expiry, KeyRange, Mutation, MutationBuilder, RangeTombstone, Row, RowPatch,
     ScanOptions, decode_row, row_bytes,
@@ -509,7 +509,8 @@ impl Run<'_> {
     }
 
     fn demand(&self) -> Demand<'static> {
-        Demand { tablet: self.tablet.id, level: Level::Quorum, replication: None, deadline: self.deadline }
+        let level = if plant::get().read_locally { Level::Count(1) } else { Level::Quorum };
+        Demand { tablet: self.tablet.id, level, replication: None, deadline: self.deadline }
     }
 
     fn request(&self, range: KeyRange, rows_max: u32) -> ReadRequest {

@@ -8,17 +8,21 @@
 //!   (*read your quorum writes*); and what such a read has shown, no later one goes behind (*monotonic*).
 //! - A read at any level shows nothing that was not written; what was refused with "nothing was done" was not.
 //! - At the end, when all faults are over: every row reads the same at every level and through every node.
+//! - Conditional statements are linearizable, counters count ([`super::transactions`]).
 //! - Both parts of a logged batch are there at the end, or neither; both, if it was acknowledged.
 
+mod batches;
+
 use super::client::Client;
+use super::transactions::{self, Pending, Transactions};
 use super::{Violation, Workload};
 use crate::workload::operation::{Named, NamedRow, describe};
 use bytes::Bytes;
 use holon_base::{Random, Wall};
-use holon_cql::request::{Batch as BatchMessage, BatchKind, BatchQuery, BatchStatement, Query, QueryParameters};
+use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const KEYSPACE: &str = "holon_cluster";
 const PARTITIONS: i32 = 8;
@@ -59,6 +63,7 @@ impl Register {
 enum Operation {
     Startup,
     Setup(usize),
+    Transaction(Pending),
     Write {
         keys: Vec<Key>,
         timestamp: i64,
@@ -122,15 +127,19 @@ pub struct ClusterWorkload {
     stage: Stage,
     factor: u32,
     settled: BTreeMap<Key, Option<(i64, i64)>>,
+    transactions: Transactions,
     figures: BTreeMap<&'static str, u64>,
 }
 
-fn setup(factor: u32) -> [String; 3] {
+fn setup(factor: u32) -> [String; 5] {
     let replication = format!("{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}");
+    let [registers, counters] = transactions::setup(KEYSPACE);
     [
         format!("CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = {replication}"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.t (k int, c int, v bigint, PRIMARY KEY (k, c))"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.b (id int PRIMARY KEY, v bigint)"),
+        registers,
+        counters,
     ]
 }
 
@@ -164,6 +173,7 @@ impl ClusterWorkload {
             stage: Stage::Working,
             factor,
             settled: BTreeMap::new(),
+            transactions: Transactions::default(),
             figures: BTreeMap::new(),
         }
     }
@@ -295,6 +305,10 @@ impl ClusterWorkload {
                     row.floor = row.floor.max(timestamp);
                 }
             }
+            Operation::Transaction(pending) => {
+                self.count("transactions answered");
+                return self.transactions.answered(pending, &result);
+            }
             Operation::Batch { number } => self.batches[number] = true,
             Operation::ReadBatches { mut pages } => {
                 let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
@@ -409,6 +423,13 @@ impl ClusterWorkload {
                     self.rows.entry(key).or_default().attempted.remove(&timestamp);
                 }
             }
+            // A transaction that could not read, or found no leader, has written nothing.
+            Operation::Transaction(pending) => {
+                self.count("transactions refused");
+                let not_done = not_done || matches!(error.code(), ErrorCode::ReadTimeout | ErrorCode::ReadFailure);
+                self.transactions.failed(pending, not_done);
+                self.again(number, Operation::Transaction(pending));
+            }
             other => self.again(number, other),
         }
         Ok(())
@@ -416,6 +437,11 @@ impl ClusterWorkload {
 
     /// What has to be read at the end is read again.
     fn again(&mut self, number: usize, operation: Operation) {
+        if let Operation::Transaction(pending) = operation
+            && self.stage != Stage::Working
+        {
+            return self.transactions.read_again(pending);
+        }
         if self.stage != Stage::Working
             && let Operation::Read { keys, pages, .. } = operation
             && let Some((k, _)) = keys.first()
@@ -437,43 +463,20 @@ impl ClusterWorkload {
         }
     }
 
+    /// At the very end: whether the transactions were linearizable.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check_transactions(&mut self) -> Result<(), String> {
+        let undecided = self.transactions.check()?;
+        self.figures.insert("longest history of a register", self.transactions.most_calls() as u64);
+        self.figures.insert("all registers decided", u64::from(undecided == 0));
+        Ok(())
+    }
+
     /// From now on nothing new is begun.
     pub fn pause(&mut self) {
         self.stage = Stage::Paused;
-    }
-
-    /// Writes two new rows of two partitions, which nothing else writes.
-    fn batch(&mut self, consistency: Consistency, timestamp: i64) -> (Operation, Request) {
-        let number = self.batches.len();
-        self.batches.push(false);
-        self.count("batches");
-        let insert = |id: usize| format!("INSERT INTO {KEYSPACE}.b (id, v) VALUES ({id}, {number})");
-        let made = BatchMessage {
-            queries: [2 * number, 2 * number + 1]
-                .map(|id| BatchQuery { statement: BatchStatement::Text(insert(id)), values: Vec::new() })
-                .to_vec(),
-            kind: BatchKind::Logged,
-            consistency,
-            serial_consistency: None,
-            timestamp_us: Some(timestamp),
-            keyspace: None,
-            now_in_seconds: None,
-        };
-        (Operation::Batch { number }, Request::Batch(made))
-    }
-
-    /// Both parts or neither, and both if it was acknowledged.
-    fn compare_batches(&mut self, ids: &BTreeSet<i64>) -> Result<(), String> {
-        self.count("batches compared");
-        self.batches_compared = true;
-        for (number, acknowledged) in self.batches.iter().enumerate() {
-            let parts = [2 * number, 2 * number + 1].map(|id| ids.contains(&(id as i64)));
-            if parts[0] != parts[1] || (*acknowledged && !parts[0]) {
-                let what = if *acknowledged { "was acknowledged" } else { "was not acknowledged" };
-                return Err(format!("batch {number} {what}, and of its two parts are there: {parts:?}"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -514,6 +517,10 @@ impl Workload for ClusterWorkload {
         } else if self.stage == Stage::Paused {
             return None;
         } else if self.stage != Stage::Working {
+            // The end begins with connection 0; the others may help.
+            if let Some((pending, request, _)) = self.transactions.read_back(KEYSPACE) {
+                return self.send(connection, Operation::Transaction(pending), request);
+            }
             let Some((consistency, k)) = self.connections[connection].left.pop() else {
                 if connection != 0 || self.stage != Stage::Comparing || self.batches_compared {
                     return None;
@@ -524,6 +531,10 @@ impl Workload for ClusterWorkload {
                 return self.send(connection, Operation::ReadBatches { pages }, request);
             };
             self.read_of(Some(k), "", consistency, None, |_| true)
+        } else if random.chance(1, 5) {
+            let (pending, request, kind) = self.transactions.next(KEYSPACE, random);
+            self.count(kind);
+            (Operation::Transaction(pending), request)
         } else if random.chance(1, 2) {
             self.write(random, wall)
         } else {
@@ -555,7 +566,12 @@ impl Workload for ClusterWorkload {
         state.is_ready = false;
         let lost = state.next.take().map(|(operation, _)| operation);
         let lost: Vec<Operation> = lost.into_iter().chain(state.doing.take().map(|(operation, _)| operation)).collect();
-        lost.into_iter().for_each(|operation| self.again(connection, operation));
+        for operation in lost {
+            if let Operation::Transaction(pending) = operation {
+                self.transactions.failed(pending, false);
+            }
+            self.again(connection, operation);
+        }
     }
 
     /// Of one node out of several: what it had in flight may still take effect on others.
@@ -569,6 +585,7 @@ impl Workload for ClusterWorkload {
             let levels = [Consistency::All, Consistency::Quorum];
             let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
             self.connections[0].left = left.collect();
+            self.transactions.finish();
         }
     }
 
@@ -576,7 +593,7 @@ impl Workload for ClusterWorkload {
         let idle = |connection: &Connection| {
             connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
         };
-        self.batches_compared && self.connections.iter().all(idle)
+        self.batches_compared && self.transactions.is_read_back() && self.connections.iter().all(idle)
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {

@@ -17,8 +17,8 @@ pub enum Change {
 }
 
 impl Change {
-    /// The value after it, if its condition holds.
-    fn apply(self, found: Option<i32>) -> Option<Option<i32>> {
+    /// The value after it, if its condition holds; the outer `None` if it does not.
+    pub fn apply(self, found: Option<i32>) -> Option<Option<i32>> {
         match self {
             Change::Insert { value } => found.is_none().then_some(Some(value)),
             Change::Update { expected, value } => (found == Some(expected)).then_some(Some(value)),
