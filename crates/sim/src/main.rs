@@ -123,6 +123,13 @@ const WORLDS: &[WorldKind] = &[
             "write timeouts",
             "read timeouts",
             "restarts",
+            "conditional statements",
+            "serial reads",
+            "counters counted",
+            "counters read",
+            "transactions answered",
+            "transactions refused",
+            "all registers decided",
         ],
     },
 ];
@@ -138,6 +145,11 @@ const PLANTED: &[(&str, &str)] = &[
     ("ignore_digests", "cluster"),
     ("forget_batches", "cluster"),
     ("accept_old_maps", "cluster"),
+    ("transact_twice", "cluster"),
+    ("read_locally", "cluster"),
+    ("forget_decisions", "cluster"),
+    ("decide_in_any_term", "cluster"),
+    ("forget_votes", "cluster"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

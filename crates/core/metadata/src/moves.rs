@@ -48,11 +48,11 @@ impl Metadata {
             let me = self.me();
             self.shard.spawn(Scope::Node, Class::Foreground, async move {
                 let done = me.carry_out(&work).await;
-                me.under_way.borrow_mut().remove(&kind);
                 if let Err(reason) = done {
                     me.tell(format!("tablet {} is not moved yet ({reason}); trying again", kind.0));
                     me.shard.sleep(WORK_PAUSE).await;
                 }
+                me.under_way.borrow_mut().remove(&kind);
                 // Whatever was left out, or came back, is looked at anew.
                 me.moves_changed();
             });

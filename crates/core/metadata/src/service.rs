@@ -215,6 +215,11 @@ impl Metadata {
         self.consensus.borrow().clone()
     }
 
+    /// Shard 0: every shard of the node opens tablets as entries create them, so that entries may come.
+    fn takes_part(&self) -> bool {
+        self.gossip.borrow().is_some()
+    }
+
     /// Shard 0: the log has been read.
     pub(crate) fn load(&self, consensus: Rc<Consensus>) {
         *self.consensus.borrow_mut() = Some(consensus);
@@ -325,12 +330,12 @@ impl Metadata {
                 committed.await.ok().flatten().map(encode_committed).ok_or(CallError::Timeout)
             }
             OFFER => {
-                let consensus = self.consensus().ok_or(CallError::NotHere)?;
+                let consensus = self.consensus().filter(|_| self.takes_part()).ok_or(CallError::NotHere)?;
                 let offered = consensus.step(|raft, now, out| raft.propose(now, input.rest(), out));
                 offered.map(|_| Bytes::new()).map_err(|_| CallError::NotHere)
             }
             RAFT => {
-                if let Some(consensus) = self.consensus().filter(|_| self.running.get()) {
+                if let Some(consensus) = self.consensus().filter(|_| self.takes_part()) {
                     consensus.receive(from.node, input.rest());
                 }
                 Ok(Bytes::new())
