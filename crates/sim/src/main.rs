@@ -147,9 +147,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("accept_old_maps", "cluster"),
     ("transact_twice", "cluster"),
     ("read_locally", "cluster"),
-    ("forget_decisions", "cluster"),
-    ("decide_in_any_term", "cluster"),
-    ("forget_votes", "cluster"),
+    ("answer_when_decided", "cluster"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

@@ -125,13 +125,14 @@ impl Quota {
         self.parts.iter().all(|part| part.nodes.iter().filter(|node| is(**node)).count() >= part.needed)
     }
 
-    /// Which to ask first, out of candidates in order of preference: just enough.
-    pub fn choose(&self, candidates: &[NodeId]) -> Vec<NodeId> {
-        let mut chosen = Vec::with_capacity(self.needed());
+    /// Adds to those who are asked as many candidates, in order of preference, as it takes for just enough.
+    pub fn choose(&self, candidates: &[NodeId], chosen: &mut Vec<NodeId>) {
         for part in &self.parts {
-            chosen.extend(candidates.iter().copied().filter(|node| part.nodes.contains(node)).take(part.needed));
+            let already = chosen.iter().filter(|node| part.nodes.contains(node)).count();
+            let others = candidates.iter().copied().filter(|node| part.nodes.contains(node) && !chosen.contains(node));
+            let more: Vec<NodeId> = others.take(part.needed.saturating_sub(already)).collect();
+            chosen.extend(more);
         }
-        chosen
     }
 
     /// Whether a node's answer counts.
@@ -207,8 +208,14 @@ mod tests {
         let local = Quota::new(Level::LocalQuorum, &set, Some(&both), &TwoPlaces);
         assert!(!met(&local, &[1, 11, 12, 13]) && met(&local, &[1, 3]));
         assert!(!local.counts(NodeId(11)));
-        assert_eq!(local.choose(&nodes(&[11, 3, 12, 2, 1])), nodes(&[3, 2]));
-        assert_eq!(each.choose(&nodes(&[11, 3, 12, 2, 1])), nodes(&[3, 2, 11, 12]));
+        let choose = |quota: &Quota, chosen: &[u128]| {
+            let mut chosen = nodes(chosen);
+            quota.choose(&nodes(&[11, 3, 12, 2, 1]), &mut chosen);
+            chosen
+        };
+        assert_eq!(choose(&local, &[]), nodes(&[3, 2]));
+        assert_eq!(choose(&local, &[2]), nodes(&[2, 3]));
+        assert_eq!(choose(&each, &[]), nodes(&[3, 2, 11, 12]));
     }
 
     /// Any two majorities meet, whatever of promise and reality is larger.

@@ -17,16 +17,12 @@ pub struct Plants {
     pub ignore_digests: bool,
     /// A batch whose coordinator is gone stays as it is.
     pub forget_batches: bool,
-    /// A new leader of a consensus group decides at once, whatever was decided before it.
-    pub forget_decisions: bool,
-    /// A leader decides on what it has read, though others may have led since.
-    pub decide_in_any_term: bool,
+    /// A transaction is answered when it is decided, before the replicas have it.
+    pub answer_when_decided: bool,
     /// A transaction that comes twice is made twice.
     pub transact_twice: bool,
     /// The leader of a consensus group reads its own replica only.
     pub read_locally: bool,
-    /// A member of a consensus group forgets its votes when its node starts again.
-    pub forget_votes: bool,
 }
 
 const NONE: Plants = Plants {
@@ -35,11 +31,9 @@ const NONE: Plants = Plants {
     trust_short_reads: false,
     ignore_digests: false,
     forget_batches: false,
-    forget_decisions: false,
-    decide_in_any_term: false,
+    answer_when_decided: false,
     transact_twice: false,
     read_locally: false,
-    forget_votes: false,
 };
 
 #[cfg(feature = "plant")]

@@ -15,7 +15,6 @@
 //! decision = version:u8 (1) applied:varint timestamp:svarint mutation
 //! ```
 
-use crate::plant;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId};
 use holon_kernel::Shard;
@@ -148,7 +147,6 @@ impl Ledger {
             builder.row(key, &row);
         };
         let hard = saves.iter().rev().find_map(|save| save.hard);
-        let hard = hard.filter(|_| !plant::get().forget_votes);
         hard.iter().for_each(|hard| put(HARD, hard.encode()));
         let snapshot = saves.iter().rev().find_map(|save| save.snapshot.as_ref());
         snapshot.iter().for_each(|snapshot| put(SNAPSHOT, snapshot.encode()));

@@ -1,9 +1,13 @@
 //! Reads: data from the nearest replica, digests from as many others as the level asks for; where they differ, all pages,
 //! merged, and written back before the answer.
+//!
+//! While a tablet moves, a level is met in both sets of replicas, as for writes: what a read has shown, the replicas that will
+//! be read know too (`placement::quorum` tells why the copy alone does not do). Levels of one replica promise nothing of
+//! the kind and ask one that has all the data.
 
 use super::{Coordinator, Demand, ReplicaError, Speculation, count};
 use crate::gather::Gather;
-use crate::level::Quota;
+use crate::level::{Level, Quota};
 use crate::message::{ReadAnswer, ReadRequest, WriteRequest};
 use crate::page::{self, Merged};
 use crate::plant;
@@ -27,7 +31,10 @@ struct Attempt<'a> {
     demand: &'a Demand<'a>,
     request: ReadRequest,
     speculation: Speculation,
-    quota: Quota,
+    /// What each set of replicas has to give.
+    quotas: Vec<Quota>,
+    /// One replica is enough, and what it says is said.
+    is_alone: bool,
     /// Nearest first, alive when the attempt began.
     candidates: Vec<NodeId>,
     gather: Gather<Answered>,
@@ -113,12 +120,18 @@ impl Coordinator {
     ) -> Result<Attempt<'a>, ReplicaError> {
         let replicas = self.shard.replicas(demand.tablet);
         self.check_there(demand.tablet)?;
-        let quota = self.quotas(&replicas, demand).swap_remove(0);
-        self.check_alive(std::slice::from_ref(&quota))?;
-        let candidates = self.by_distance(&replicas.readers);
-        let is_asked = |node: &NodeId| self.shard.is_alive(*node) && quota.counts(*node);
-        let candidates = candidates.into_iter().filter(is_asked).collect();
-        let alone = quota.needed() <= 1;
+        let mut quotas = self.quotas(&replicas, demand);
+        if matches!(demand.level, Level::Count(1) | Level::LocalCount(1)) {
+            quotas.truncate(1); // nothing is promised that would need the others
+        }
+        self.check_alive(&quotas)?;
+        let readers = self.by_distance(&replicas.readers);
+        let coming: Vec<NodeId> = replicas.writers().filter(|node| !replicas.readers.contains(node)).collect();
+        let candidates = readers.into_iter().chain(self.by_distance(&coming));
+        let counts = |node: NodeId| quotas.iter().any(|quota| quota.counts(node));
+        let is_asked = |node: &NodeId| self.shard.is_alive(*node) && counts(*node);
+        let candidates = candidates.filter(is_asked).collect();
+        let alone = matches!(quotas.as_slice(), [only] if only.needed() <= 1);
         // Partitions are cut short by whoever sees the rows of all replicas.
         let per_partition_max = request.per_partition_max.filter(|_| alone);
         Ok(Attempt {
@@ -126,7 +139,8 @@ impl Coordinator {
             demand,
             request: ReadRequest { full: !alone || request.full, per_partition_max, ..request.clone() },
             speculation,
-            quota,
+            quotas,
+            is_alone: alone,
             candidates,
             gather: Gather::new(&self.shard),
             asked: BTreeSet::new(),
@@ -144,11 +158,13 @@ impl Coordinator {
 
 impl Attempt<'_> {
     async fn run(&mut self, notes: &dyn Fn(NodeId, Bytes)) -> Result<Found, Ended> {
-        for (at, node) in self.quota.choose(&self.candidates).into_iter().enumerate() {
+        let mut chosen = Vec::new();
+        self.quotas.iter().for_each(|quota| quota.choose(&self.candidates, &mut chosen));
+        for (at, node) in chosen.into_iter().enumerate() {
             if at == 0 { self.ask_page(node) } else { self.ask_digest(node) }
         }
         self.collect(false, notes).await?;
-        if self.quota.needed() <= 1 {
+        if self.is_alone {
             let page = self.pages.pop_first().map(|(_, page)| Found::Page(page));
             return page.ok_or_else(|| Ended::Error(self.short(false)));
         }
@@ -208,7 +224,7 @@ impl Attempt<'_> {
     fn is_met(&self, pages_only: bool) -> bool {
         let answered =
             |node: NodeId| self.pages.contains_key(&node) || (!pages_only && self.digests.contains_key(&node));
-        !self.pages.is_empty() && self.quota.is_met(answered)
+        !self.pages.is_empty() && self.quotas.iter().all(|quota| quota.is_met(answered))
     }
 
     /// Until enough have answered; a slow or failing one is replaced by another.
@@ -304,9 +320,8 @@ impl Attempt<'_> {
 
     /// What a client is told when too few have answered.
     fn short(&self, timed_out: bool) -> ReplicaError {
-        let required = self.quota.needed();
         let answered = |node: NodeId| self.pages.contains_key(&node) || self.digests.contains_key(&node);
-        let received = self.quota.count(answered);
+        let (received, required) = self.counts_of(answered);
         if self.overloaded && received == 0 && self.failures == 0 && !timed_out {
             return ReplicaError::Overloaded;
         }
@@ -314,6 +329,12 @@ impl Attempt<'_> {
             0 => ReplicaError::Timeout { received, required, data: !self.pages.is_empty() },
             failures => ReplicaError::Failed { received, required, failures, reason: self.reason.clone() },
         }
+    }
+
+    /// Of the set that is the shortest of what it needs: how many are as `is` says, and how many it takes.
+    fn counts_of(&self, is: impl Fn(NodeId) -> bool) -> (usize, usize) {
+        let short = self.quotas.iter().find(|quota| !quota.is_met(&is)).or(self.quotas.first());
+        short.map_or((0, 0), |quota| (quota.count(&is), quota.needed()))
     }
 
     /// Brings those that answered to what they know together, and waits until enough of them have it: what this read returns,
@@ -334,10 +355,10 @@ impl Attempt<'_> {
             let (shard, tablet, deadline) = (self.coordinator.shard.clone(), self.demand.tablet, self.demand.deadline);
             gather.begin(*node, bring(shard, *node, tablet, lacking, deadline));
         }
-        while !self.quota.is_met(|node| agree.contains(&node)) {
+        while !self.quotas.iter().all(|quota| quota.is_met(|node| agree.contains(&node))) {
             let next = if under_way > 0 { gather.next(self.demand.deadline).await } else { None };
             let Some((node, outcome)) = next else {
-                let (received, required) = (self.quota.count(|node| agree.contains(&node)), self.quota.needed());
+                let (received, required) = self.counts_of(|node| agree.contains(&node));
                 return Err(match self.outdated {
                     true => Ended::Outdated,
                     false => Ended::Error(ReplicaError::Timeout { received, required, data: true }),
