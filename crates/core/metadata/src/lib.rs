@@ -19,6 +19,7 @@ mod cluster;
 mod command;
 mod consensus;
 mod direct;
+mod figures;
 mod follow;
 mod gossip;
 mod identity;
@@ -29,6 +30,7 @@ mod moves;
 mod options;
 mod service;
 mod start;
+mod view;
 mod voters;
 
 pub use admit::{AdmitError, JoinRequest};
@@ -38,4 +40,6 @@ pub use identity::{Cluster, FORMAT_VERSION, Identity, IdentityError, load_or_cre
 pub use log_file::{ENTRY_BYTES_MAX, LogError};
 pub use options::{NodeOptions, PEERS_PORT};
 pub use service::{Committed, METADATA_SERVICE, Metadata, ProposeError};
+pub use limits::VIEW_TABLETS_MAX;
 pub use start::{StartError, start_shard, stop_shard};
+pub use view::{ChangeView, ClusterView, GroupView, MoveView, NodeView, RingView, TabletView};
