@@ -35,11 +35,7 @@ pub trait Service {
 
     /// This node is to hold a tablet that others have: copy it into the one that [`Service::open_tablet`] opened. May be
     /// broken off and asked for again. `progress` is told how much of it is copied, from nothing at each try.
-    fn fill_tablet(
-        self: Rc<Self>,
-        fill: Fill,
-        _progress: Rc<dyn Fn(Amount)>,
-    ) -> LocalFuture<Result<(), String>> {
+    fn fill_tablet(self: Rc<Self>, fill: Fill, _progress: Rc<dyn Fn(Amount)>) -> LocalFuture<Result<(), String>> {
         let service = self.name();
         Box::pin(async move { Err(format!("{service} cannot copy tablet {} from another node", fill.tablet.id)) })
     }

@@ -229,12 +229,11 @@ impl Metadata {
 
     /// Shard 0: of the nodes that answer at once, those in `first` before others; and what each has of some tablets.
     /// Several who look at the same time see the same.
-    pub(crate) async fn all_figures(&self, first: &[NodeId], tablets: &[TabletId]) -> Rc<BTreeMap<NodeId, Figures>> {
+    pub(crate) async fn all_figures(&self, first: &[NodeId], tablets: &[TabletId]) -> Remembered {
         let now = self.shard.now();
-        if let Some((at, known)) = &*self.figures.borrow()
-            && now.since(*at) < FIGURES_AGE
-        {
-            return known.clone();
+        let remembered = self.figures.borrow().clone();
+        if let Some((at, known)) = remembered.filter(|(at, _)| now.since(*at) < FIGURES_AGE) {
+            return (at, known);
         }
         let me = self.shard.node();
         let records = self.cluster.borrow().records();
@@ -255,7 +254,7 @@ impl Metadata {
         let known = told.filter_map(|(node, answer)| Some((node, Figures::decode(answer.ok()?).ok()?)));
         let known = Rc::new(known.collect::<BTreeMap<_, _>>());
         *self.figures.borrow_mut() = Some((now, known.clone()));
-        known
+        (now, known)
     }
 }
 
@@ -286,7 +285,11 @@ mod tests {
         copies.begin(9, ONE);
         copies.progress(7, TabletId(2), amount(100));
         copies.end(7, TabletId(2), true);
-        assert_eq!(copies.all(), amount(0), "another change begins at nothing, and late words of the one before are lost");
+        assert_eq!(
+            copies.all(),
+            amount(0),
+            "another change begins at nothing, and late words of the one before are lost"
+        );
     }
 
     #[test]
@@ -309,7 +312,8 @@ mod tests {
 
     #[test]
     fn bytes_of_others_that_are_not_figures_are_refused() {
-        let whole = Figures { tablets: BTreeMap::from([(ONE, TabletFigures::default())]), ..Figures::default() }.encode();
+        let whole =
+            Figures { tablets: BTreeMap::from([(ONE, TabletFigures::default())]), ..Figures::default() }.encode();
         for end in 0..whole.len() {
             assert!(Figures::decode(whole.slice(..end)).is_err(), "cut at {end}");
         }

@@ -6,7 +6,7 @@
 use crate::figures::{Figures, TabletFigures};
 use crate::limits::{FIGURES_TABLETS_MAX, VIEW_NODES_MAX, VIEW_SLOTS_MAX, VIEW_TABLETS_MAX};
 use crate::service::Metadata;
-use holon_base::{GroupId, NodeId, TabletId};
+use holon_base::{GroupId, Instant, NodeId, TabletId};
 use holon_kernel::NodeRecord;
 use holon_kernel::holding::{Amount, Load};
 use holon_member::State;
@@ -24,6 +24,8 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Those that are not told of included.
     pub nodes_in_all: usize,
+    /// When the nodes were asked for their figures: rates are taken over the time between two.
+    pub figures_at: Instant,
     pub leader: Option<NodeId>,
     pub voters: usize,
     pub ring: Option<RingView>,
@@ -174,7 +176,8 @@ fn owners(ring: &Ring, places: &Places) -> Vec<(String, Vec<Option<usize>>)> {
 /// Of a move: what was copied, and about how much it is in all, for each that is filled.
 fn amounts(tablet: TabletId, moving: &Move, figures: &BTreeMap<NodeId, Figures>) -> (Amount, Option<Amount>) {
     let of = |node: NodeId| figures.get(&node).and_then(|figures| figures.tablets.get(&tablet));
-    let whole = moving.from.iter().filter_map(|node| of(*node)).map(|figures| figures.held).max_by_key(|held| held.rows);
+    let whole =
+        moving.from.iter().filter_map(|node| of(*node)).map(|figures| figures.held).max_by_key(|held| held.rows);
     let filled = moving.filled().count() as u64;
     let whole = whole.map(|one| Amount { rows: one.rows * filled, bytes: one.bytes * filled });
     let mut copied = Amount::default();
@@ -233,8 +236,8 @@ impl Metadata {
                 shown.iter().flat_map(|(_, moving)| moving.from.iter().chain(&moving.to)).copied().collect();
             (shown.into_iter().map(|(tablet, _)| *tablet).collect::<Vec<_>>(), first)
         };
-        let figures = self.all_figures(&first, &tablets).await;
-        self.view_with(&tablets, &figures)
+        let (at, figures) = self.all_figures(&first, &tablets).await;
+        ClusterView { figures_at: at, ..self.view_with(&tablets, &figures) }
     }
 
     fn view_with(&self, tablets: &[TabletId], figures: &BTreeMap<NodeId, Figures>) -> ClusterView {
