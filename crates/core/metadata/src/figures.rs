@@ -8,7 +8,7 @@
 //! Asked for when somebody looks, so that it costs nothing when nobody does. Figures are of this start of a node, are in
 //! no log, and decide nothing. Of a large cluster only some nodes are asked (see [`FIGURES_NODES_MAX`]).
 
-use crate::limits::{FIGURES_AGE, FIGURES_NODES_MAX, FIGURES_TABLETS_MAX, FIGURES_TIMEOUT};
+use crate::limits::{FIGURES_AGE, FIGURES_NODES_MAX, FIGURES_PAUSE, FIGURES_TABLETS_MAX, FIGURES_TIMEOUT};
 use crate::service::{FIGURES, METADATA_SERVICE, Metadata, OWN_FIGURES};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ShardId, ShortInput, TabletId};
@@ -166,8 +166,22 @@ impl Figures {
     }
 }
 
-/// What was known of all nodes, and when.
-pub(crate) type Remembered = (Instant, Rc<BTreeMap<NodeId, Figures>>);
+/// What the nodes said.
+#[derive(Clone)]
+pub(crate) struct Told {
+    pub(crate) at: Instant,
+    pub(crate) figures: Rc<BTreeMap<NodeId, Figures>>,
+    /// The tablets that they were asked about.
+    tablets: Rc<[TabletId]>,
+}
+
+impl Told {
+    /// Whether it will do for a question about these tablets.
+    fn will_do(&self, now: Instant, tablets: &[TabletId]) -> bool {
+        let about = tablets.iter().all(|tablet| self.tablets.contains(tablet));
+        now.since(self.at) < if about { FIGURES_AGE } else { FIGURES_PAUSE }
+    }
+}
 
 impl Metadata {
     /// On the tablet's shard, around a copy: the change it is for, and whom to tell how far it is.
@@ -229,11 +243,11 @@ impl Metadata {
 
     /// Shard 0: of the nodes that answer at once, those in `first` before others; and what each has of some tablets.
     /// Several who look at the same time see the same.
-    pub(crate) async fn all_figures(&self, first: &[NodeId], tablets: &[TabletId]) -> Remembered {
+    pub(crate) async fn all_figures(&self, first: &[NodeId], tablets: &[TabletId]) -> Told {
         let now = self.shard.now();
-        let remembered = self.figures.borrow().clone();
-        if let Some((at, known)) = remembered.filter(|(at, _)| now.since(*at) < FIGURES_AGE) {
-            return (at, known);
+        let told = self.figures.borrow().clone();
+        if let Some(told) = told.filter(|told| told.will_do(now, tablets)) {
+            return told;
         }
         let me = self.shard.node();
         let records = self.cluster.borrow().records();
@@ -252,9 +266,9 @@ impl Metadata {
         let answers: Vec<Result<Bytes, CallError>> = join_all(calls).await;
         let told = asked.into_iter().zip(answers);
         let known = told.filter_map(|(node, answer)| Some((node, Figures::decode(answer.ok()?).ok()?)));
-        let known = Rc::new(known.collect::<BTreeMap<_, _>>());
-        *self.figures.borrow_mut() = Some((now, known.clone()));
-        (now, known)
+        let told = Told { at: now, figures: Rc::new(known.collect()), tablets: tablets.into() };
+        *self.figures.borrow_mut() = Some(told.clone());
+        told
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) const FIGURES_TIMEOUT: Duration = Duration::from_millis(300);
 /// Figures are not asked for again before they are this old, however many look.
 pub(crate) const FIGURES_AGE: Duration = Duration::from_millis(400);
 
+/// Nor, if they are about other tablets, before this.
+pub(crate) const FIGURES_PAUSE: Duration = Duration::from_millis(100);
+
 /// Nodes that are told of one by one, those that are not simply up before others: a page of more would be read by nobody.
 pub(crate) const VIEW_NODES_MAX: usize = 1000;
 

@@ -4,7 +4,7 @@ use crate::apply::{decode_entries, encode_entries};
 use crate::cluster::{ClusterState, Group};
 use crate::command::Command;
 use crate::consensus::Consensus;
-use crate::figures::{Copies, Remembered};
+use crate::figures::{Copies, Told};
 use crate::gossip::Gossip;
 use crate::log_file::ENTRY_BYTES_MAX;
 use crate::moves::UnderWay;
@@ -104,7 +104,7 @@ pub struct Metadata {
     /// Work on tablets that move.
     pub(crate) under_way: RefCell<UnderWay>,
     /// For those who look.
-    pub(crate) figures: RefCell<Option<Remembered>>,
+    pub(crate) figures: RefCell<Option<Told>>,
     /// Proposals of this node by their id.
     pub(crate) proposals: RefCell<BTreeMap<u128, Completer<Outcome>>>,
     commands_made: Cell<u32>,

@@ -236,8 +236,8 @@ impl Metadata {
                 shown.iter().flat_map(|(_, moving)| moving.from.iter().chain(&moving.to)).copied().collect();
             (shown.into_iter().map(|(tablet, _)| *tablet).collect::<Vec<_>>(), first)
         };
-        let (at, figures) = self.all_figures(&first, &tablets).await;
-        ClusterView { figures_at: at, ..self.view_with(&tablets, &figures) }
+        let told = self.all_figures(&first, &tablets).await;
+        ClusterView { figures_at: told.at, ..self.view_with(&tablets, &told.figures) }
     }
 
     fn view_with(&self, tablets: &[TabletId], figures: &BTreeMap<NodeId, Figures>) -> ClusterView {
