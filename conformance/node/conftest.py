@@ -1,5 +1,5 @@
-"""Fixtures of the node suite. `--privileged` adds the tests that mount file systems; they need root. `--browser` adds those that
-open the console in Chromium; they need it installed."""
+"""Fixtures of the node suite. `--privileged` adds the tests that mount file systems; they need root. Those that open
+the console in Chromium run where it is installed; with `--browser` it has to be."""
 
 import pathlib
 import sys
@@ -7,13 +7,15 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import chromium  # noqa: E402
 import holon_node  # noqa: E402
 
 
 def pytest_addoption(parser):
     parser.addoption("--privileged", action="store_true", help="also run what needs root")
-    parser.addoption("--browser", action="store_true", help="also run what needs Chromium")
+    parser.addoption("--browser", action="store_true", help="run what needs Chromium, installed or not")
 
 
 def pytest_configure(config):
@@ -22,7 +24,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    left_out = [name for name in ("privileged", "browser") if not config.getoption("--" + name)]
+    wanted = {"privileged": config.getoption("--privileged"),
+              "browser": config.getoption("--browser") or chromium.program() is not None}
+    left_out = [name for name, chosen in wanted.items() if not chosen]
     chosen = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen

@@ -107,7 +107,7 @@ pub fn text(status: &Value, before: &Value) -> Vec<String> {
     }
     let mut lines = vec![String::new()];
     lines.extend(change_text(status, before));
-    lines.extend(columns(&node_rows(now, then)));
+    lines.extend(columns(&node_rows(now, then), 5));
     let hidden = number(&now["nodes_total"]).saturating_sub(list(&now["nodes"]).len().min(TEXT_LINES_MAX) as u64);
     if hidden > 0 {
         lines.push(format!("{hidden} more nodes are not shown"));
@@ -231,4 +231,114 @@ fn move_text(cluster: &Value, moving: &Value) -> String {
         word(&moving["phase"]),
         show_count(copied),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holon_base::{GroupId, Instant, NodeId};
+    use holon_kernel::holding::Load;
+    use holon_metadata::{ChangeView, GroupView, RingView};
+
+    fn node(number: u128, requests: u64) -> NodeView {
+        NodeView {
+            id: NodeId(number << 96),
+            address: format!("10.0.0.{number}:7000"),
+            doors: vec![("cql".to_string(), format!("10.0.0.{number}:9042"))],
+            data_center: "home".to_string(),
+            rack: "a".to_string(),
+            shards: 2,
+            state: "up",
+            member: if number == 2 { "joining" } else { "normal" },
+            voter: true,
+            leader: number == 1,
+            slots: if number == 1 { 16 } else { 0 },
+            share: if number == 1 { 1.0 } else { 0.0 },
+            tablets: 4,
+            load: Some(Load { requests, data_bytes: 2048 }),
+            copied: None,
+        }
+    }
+
+    /// A node joins: of 10 tablets 5 are done and one is half copied.
+    fn joining(at_seconds: u64, requests: u64, rows: u64, done: usize) -> ClusterView {
+        let moving = MoveView {
+            group: GroupId(7),
+            ordinal: 3,
+            slot: 3,
+            phase: "streaming",
+            from: vec![0],
+            to: vec![1],
+            copied: Amount { rows: 500, bytes: 5000 },
+            whole: Some(Amount { rows: 1000, bytes: 10_000 }),
+        };
+        ClusterView {
+            index: 12,
+            me: Some(0),
+            nodes: vec![node(1, requests), node(2, 0)],
+            nodes_in_all: 2,
+            figures_at: Instant(at_seconds * 1_000_000_000),
+            leader: Some(NodeId(1 << 96)),
+            voters: 2,
+            ring: Some(RingView {
+                slots: 2,
+                owners: vec![("home".to_string(), vec![Some(0), None])],
+                target: Vec::new(),
+            }),
+            groups: vec![GroupView { id: GroupId(7), tablets: 10, moving: 5 }],
+            change: Some(ChangeView {
+                kind: "join",
+                nodes: vec![NodeId(2 << 96)],
+                started: 11,
+                going_back: false,
+                tablets: 10,
+                done,
+                moving: 1,
+                waiting: 9 - done,
+                copied: Amount { rows, bytes: 10 * rows },
+            }),
+            moves: vec![moving],
+        }
+    }
+
+    fn status(view: &ClusterView) -> Value {
+        let names = Names::from([(7, ("zoo".to_string(), "animals".to_string()))]);
+        let mut status = json!({ "holdings": [{ "space": "zoo", "name": "animals", "group": 7 }] });
+        put_into(&mut status, view, &names);
+        status
+    }
+
+    #[test]
+    fn a_change_is_told_with_its_progress_rate_and_time_left() {
+        let (before, now) = (status(&joining(10, 100, 4000, 4)), status(&joining(12, 300, 5000, 5)));
+        assert_eq!(
+            (&now["holdings"][0]["tablets_total"], &now["holdings"][0]["tablets_moving"]),
+            (&json!(10), &json!(5))
+        );
+        assert_eq!(now["cluster"]["ring"]["owners"], json!({ "home": [0, null] }));
+        let lines = text(&now, &before);
+        assert_eq!(lines[1], "change    join 00000002: 5 of 10 tablets done, 1 moving, 4 waiting");
+        assert!(lines[2].contains("55 %  5,000 rows (48.8 KiB), 500 rows/s (4.9 KiB/s), about 9 s left"), "{lines:?}");
+        assert_eq!(lines[2].matches('█').count(), 16, "{lines:?}");
+        let told = "zoo.animals tablet 3: 00000001 → 00000002, streaming, 500 of ~1,000 rows";
+        assert_eq!(lines[3].trim(), told);
+        let first: Vec<&str> = lines[6].split_whitespace().collect();
+        let wanted = "00000001 leader 10.0.0.1:7000 home/a up, normal 16 100.0 % 4 2 KiB 100";
+        assert_eq!(first.join(" "), wanted, "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_made_up() {
+        let mut view = joining(10, 100, 0, 0);
+        view.moves[0].whole = None;
+        view.nodes[1].load = None;
+        let now = status(&view);
+        let lines = text(&now, &now);
+        assert!(lines[2].ends_with("0 %  0 rows (0 bytes)"), "no rate and no time left after one look: {lines:?}");
+        let silent: Vec<&str> = lines[7].split_whitespace().rev().take(2).collect();
+        assert_eq!(silent, ["–", "–"], "a node that did not answer has no data and no rate: {lines:?}");
+        view.nodes.truncate(1);
+        view.nodes_in_all = 1;
+        assert!(text(&status(&view), &now).is_empty(), "a node alone has no cluster to tell of");
+    }
 }

@@ -132,7 +132,7 @@ pub fn text(status: &Value, before: &Value, seconds: f64) -> Vec<String> {
         ];
         rows.insert(0, head.map(str::to_string).to_vec());
         lines.push(String::new());
-        lines.extend(columns(&rows));
+        lines.extend(columns(&rows, 1));
     }
     let hidden = number(&status["holdings_total"]).saturating_sub(rows.len().saturating_sub(1) as u64);
     if hidden > 0 {

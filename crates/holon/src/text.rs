@@ -30,17 +30,17 @@ pub fn show_count(count: u64) -> String {
     shown
 }
 
-/// The first column to the left, the others to the right.
-pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
+/// So many columns to the left, the others to the right.
+pub fn columns(rows: &[Vec<String>], left: usize) -> Vec<String> {
     let count = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-            0 => format!("{cell:<width$}"),
+            column if column < left => format!("{cell:<width$}"),
             _ => format!("{cell:>width$}"),
         });
-        cells.collect::<Vec<_>>().join("  ")
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect()
 }

@@ -376,3 +376,63 @@ impl Metadata {
         (from..placement.tablets).take(VIEW_TABLETS_MAX).filter_map(view).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holon_placement::{NodeInfo, slots_for};
+    use std::collections::BTreeSet;
+
+    const TABLET: TabletId = TabletId(5);
+
+    fn figures(held: u64, copied: Option<u64>) -> Figures {
+        let amount = |rows| Amount { rows, bytes: rows * 10 };
+        let tablet = TabletFigures { held: amount(held), copied: copied.map(amount) };
+        Figures { tablets: BTreeMap::from([(TABLET, tablet)]), ..Figures::default() }
+    }
+
+    #[test]
+    fn a_move_is_as_far_as_the_nodes_that_fetch_it_say() {
+        let [one, two, three, four] = [1, 2, 3, 4].map(NodeId);
+        let (from, to) = (vec![one, two], vec![three, four]);
+        let mut moving = Move { from, to, phase: Phase::Streaming, reported: BTreeSet::new() };
+        let mut told =
+            BTreeMap::from([(one, figures(100, None)), (two, figures(90, None)), (three, figures(31, Some(30)))]);
+        let rows = |moving: &Move, told: &BTreeMap<NodeId, Figures>| {
+            let (copied, whole) = amounts(TABLET, moving, told);
+            (copied.rows, whole.map(|whole| whole.rows))
+        };
+        assert_eq!(
+            rows(&moving, &told),
+            (30, Some(200)),
+            "two fetch what the fullest source has; the fourth is silent"
+        );
+        moving.reported.insert(three);
+        assert_eq!(rows(&moving, &told), (31, Some(200)), "who has reported has what it holds");
+        moving.phase = Phase::ReadNew;
+        assert_eq!(rows(&moving, &told), (200, Some(200)));
+        moving.phase = Phase::Undo;
+        assert_eq!(rows(&moving, &told), (0, Some(200)));
+        told.clear();
+        moving.phase = Phase::Streaming;
+        assert_eq!(rows(&moving, &told), (0, None), "nobody told");
+    }
+
+    #[test]
+    fn owners_are_told_of_a_ring_that_can_be_drawn_and_of_no_other() {
+        let ring_of = |nodes: u128| {
+            let infos = (1..=nodes).map(|node| (NodeId(node), NodeInfo::new("home", "a", 1)));
+            Ring::from_nodes(infos).expect("a ring")
+        };
+        let (three, many) = (ring_of(3), ring_of(500));
+        let places =
+            |nodes: u128| (0..nodes as usize).map(|place| (NodeId(place as u128 + 1), place)).collect::<Places>();
+        let told = owners(&three, &places(2));
+        let slots = &told[0].1;
+        assert_eq!((told.len(), slots.len()), (1, slots_for(3) as usize));
+        let of = |owner: Option<usize>| slots.iter().filter(|slot| **slot == owner).count();
+        assert_eq!(of(Some(0)) + of(Some(1)) + of(None), slots.len());
+        assert!([Some(0), Some(1), None].into_iter().all(|owner| of(owner) >= slots.len() / 3), "{slots:?}");
+        assert!(many.slots() as usize > VIEW_SLOTS_MAX && owners(&many, &places(500)).is_empty());
+    }
+}
