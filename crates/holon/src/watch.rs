@@ -36,10 +36,7 @@ pub fn run(data_dir: &Path, json: bool) -> Result<ExitCode, String> {
         let status = look(data_dir)?;
         let shown = match json {
             true => format!("{status}\n"),
-            false => {
-                let before = past.front().unwrap_or(&status);
-                screen(&text(&status, before), terminal)
-            }
+            false => screen(&text(&status, before(&past, &status)), terminal),
         };
         if stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()).is_err() {
             return Ok(ExitCode::SUCCESS);
@@ -50,6 +47,12 @@ pub fn run(data_dir: &Path, json: bool) -> Result<ExitCode, String> {
         }
         std::thread::sleep(INTERVAL);
     }
+}
+
+/// What rates are taken from: the oldest look that saw the change which is on its way now, or the oldest of all.
+fn before<'a>(past: &'a VecDeque<Value>, status: &'a Value) -> &'a Value {
+    let change = |look: &Value| look["cluster"]["change"]["started_index"].clone();
+    past.iter().find(|look| change(look) == change(status)).or(past.front()).unwrap_or(status)
 }
 
 fn look(data_dir: &Path) -> Result<Value, String> {
@@ -74,5 +77,28 @@ fn screen(text: &str, terminal: bool) -> String {
     match terminal {
         true => format!("{HOME}{}{CLEAR_REST}", text.replace('\n', &format!("{CLEAR_LINE}\n"))),
         false => format!("{text}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rates_are_taken_from_the_same_change_where_one_was_seen() {
+        let look = |number: u64, change: Option<u64>| json!({ "look": number, "cluster": { "change": change.map(|index| json!({ "started_index": index })) } });
+        let past = VecDeque::from([look(1, None), look(2, Some(7)), look(3, Some(7))]);
+        let chosen = |now: Value, past: &VecDeque<Value>| before(past, &now)["look"].clone();
+        assert_eq!(chosen(look(4, Some(7)), &past), 2);
+        assert_eq!(chosen(look(4, Some(9)), &past), 1, "requests have rates whatever changes");
+        assert_eq!(chosen(look(4, None), &past), 1);
+        assert_eq!(chosen(look(4, None), &VecDeque::new()), 4);
+    }
+
+    #[test]
+    fn a_screen_is_drawn_over_the_one_before() {
+        assert_eq!(screen("a\nb\n", false), "a\nb\n\n");
+        assert_eq!(screen("a\nb\n", true), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }
