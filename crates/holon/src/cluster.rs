@@ -183,9 +183,9 @@ fn change_text(status: &Value, before: &Value) -> Vec<String> {
     let whom: Vec<String> = list(&change["node_ids"]).iter().map(|id| short(&word(id))).collect();
     let back = if change["going_back"] == true { ", going back" } else { "" };
     let mut lines = vec![format!(
-        "change    {} {}: {} of {} tablets done, {} moving, {} waiting{back}",
+        "change    {}{}: {} of {} tablets done, {} moving, {} waiting{back}",
         word(&change["kind"]),
-        whom.join(" for "),
+        if whom.is_empty() { String::new() } else { format!(" {}", whom.join(" for ")) },
         change["done"],
         change["tablets"],
         change["moving"],

@@ -196,17 +196,11 @@ fn amounts(tablet: TabletId, moving: &Move, figures: &BTreeMap<NodeId, Figures>)
     (copied, whole)
 }
 
-fn moves(
-    topology: &Topology,
-    places: &Places,
-    tablets: &[TabletId],
-    figures: &BTreeMap<NodeId, Figures>,
-) -> Vec<MoveView> {
+fn moves(topology: &Topology, places: &Places, figures: &BTreeMap<NodeId, Figures>) -> Vec<MoveView> {
     let counts: BTreeMap<GroupId, u32> = topology.groups().map(|(id, group)| (id, group.tablets)).collect();
     let active = topology.moves().1;
     let place = |node: NodeId| places.get(&node).copied();
-    let view = |tablet: &TabletId| {
-        let moving = active.get(tablet)?;
+    let view = |(tablet, moving): (&TabletId, &Move)| {
         let (group, ordinal) = place_of(*tablet);
         let slot = topology.ring().slot_of_tablet(ordinal, *counts.get(&group)?);
         // Where replicas are only added, or only taken away, the others are where the data comes from, or stays.
@@ -221,7 +215,7 @@ fn moves(
         let (copied, whole) = amounts(*tablet, moving, figures);
         Some(MoveView { group, ordinal, slot, phase: phase_name(moving.phase), from, to, copied, whole })
     };
-    tablets.iter().filter_map(view).collect()
+    active.iter().take(FIGURES_TABLETS_MAX).filter_map(view).collect()
 }
 
 impl Metadata {
@@ -237,10 +231,11 @@ impl Metadata {
             (shown.into_iter().map(|(tablet, _)| *tablet).collect::<Vec<_>>(), first)
         };
         let told = self.all_figures(&first, &tablets).await;
-        ClusterView { figures_at: told.at, ..self.view_with(&tablets, &told.figures) }
+        // Other tablets may move by now: those have no figures, but they are told of.
+        ClusterView { figures_at: told.at, ..self.view_with(&told.figures) }
     }
 
-    fn view_with(&self, tablets: &[TabletId], figures: &BTreeMap<NodeId, Figures>) -> ClusterView {
+    fn view_with(&self, figures: &BTreeMap<NodeId, Figures>) -> ClusterView {
         let cluster = self.cluster.borrow();
         let (nodes, nodes_in_all) = self.nodes_in_view(figures);
         let places: Places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
@@ -271,7 +266,7 @@ impl Metadata {
         let target = topology.change().map(|change| owners(&change.target, &places)).unwrap_or_default();
         let target = if target == now { Vec::new() } else { target };
         view.ring = Some(RingView { slots: ring.slots(), owners: now, target });
-        view.moves = moves(topology, &places, tablets, figures);
+        view.moves = moves(topology, &places, figures);
         view.change = topology.change().map(|change| {
             let (kind, nodes) = change_name(&change.kind);
             let mut copied = Amount::default();
