@@ -1,4 +1,5 @@
-"""Fixtures of the node suite. `--privileged` adds the tests that mount file systems; they need root."""
+"""Fixtures of the node suite. `--privileged` adds the tests that mount file systems; they need root. Those that open
+the console in Chromium run where it is installed; with `--browser` it has to be."""
 
 import pathlib
 import sys
@@ -6,22 +7,27 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import chromium  # noqa: E402
 import holon_node  # noqa: E402
 
 
 def pytest_addoption(parser):
     parser.addoption("--privileged", action="store_true", help="also run what needs root")
+    parser.addoption("--browser", action="store_true", help="run what needs Chromium, installed or not")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "privileged: needs root, for loop devices and mounts")
+    config.addinivalue_line("markers", "browser: needs Chromium, for the console's page")
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--privileged"):
-        return
-    chosen = [item for item in items if not item.get_closest_marker("privileged")]
+    wanted = {"privileged": config.getoption("--privileged"),
+              "browser": config.getoption("--browser") or chromium.program() is not None}
+    left_out = [name for name, chosen in wanted.items() if not chosen]
+    chosen = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 

@@ -23,7 +23,7 @@ impl HttpAnswer {
     }
 }
 
-/// Answers the path of a request.
+/// Answers the path of a request, with its query if it has one.
 pub type HttpHandler = Rc<dyn Fn(String) -> holon_kernel::LocalFuture<HttpAnswer>>;
 
 /// The page needs nothing from elsewhere, and nobody may frame it.
@@ -63,7 +63,7 @@ pub async fn serve_http(listener: TcpListener, handler: HttpHandler) {
 
 async fn answer(handler: HttpHandler, request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
     let answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
-        handler(request.uri().path().to_string()).await
+        handler(request.uri().path_and_query().map_or("/", |target| target.as_str()).to_string()).await
     } else {
         HttpAnswer::text(405, "only GET and HEAD are answered here\n")
     };

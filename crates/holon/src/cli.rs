@@ -2,7 +2,7 @@
 
 use crate::config::{self, Config, Layers};
 use crate::settings::{Machine, SETTINGS, variable};
-use crate::{client, node};
+use crate::{client, node, watch};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use holon_edge::Clock;
 use std::collections::BTreeMap;
@@ -31,6 +31,9 @@ pub fn run(clock: Clock) -> Result<ExitCode, String> {
             let json = matches.try_get_one::<String>("format").ok().flatten().is_some_and(|format| format == "json");
             if name == "user" && words.len() == 3 && ["create", "password"].contains(&words[1].as_str()) {
                 client::add_password(&mut words)?;
+            }
+            if matches.try_get_one::<bool>("watch").ok().flatten() == Some(&true) {
+                return watch::run(&data_dir, json);
             }
             client::run(&data_dir, words, json)
         }
@@ -86,6 +89,8 @@ fn words(help: &'static str) -> Arg {
 pub fn command() -> Command {
     let format =
         Arg::new("format").long("format").value_parser(["text", "json"]).default_value("text").help("how to print it");
+    let watch = Arg::new("watch").long("watch").action(ArgAction::SetTrue);
+    let watch = watch.help("show it anew each second, with how far a change of the cluster is");
     Command::new("holon")
         .version(env!("CARGO_PKG_VERSION"))
         .about("One binary that is a whole data platform; this version: tables, with the client you know from Cassandra.")
@@ -103,7 +108,7 @@ pub fn command() -> Command {
                 .arg(config_arg())
                 .args(setting_args()),
         )
-        .subcommand(to_a_node("status", "Shows what a running node does").arg(format))
+        .subcommand(to_a_node("status", "Shows what a running node does").arg(format).arg(watch))
         .subcommand(
             to_a_node("tables", "Works on the data of tables: flush, compact, snapshot, restore, verify and more")
                 .arg(words("flush | compact | verify | repair | info | snapshots [KEYSPACE [TABLE]], snapshot | restore | drop-snapshot NAME [KEYSPACE [TABLE]]")),

@@ -1,8 +1,9 @@
 //! The commands of the control socket: a line of JSON each way, see [`Request`] and [`Answer`].
 
-use crate::holdings;
 use crate::report::{NodeView, State};
 use crate::size::show_bytes;
+use crate::text::{list, number, word};
+use crate::{cluster, holdings};
 use holon_edge::{ControlHandler, ControlReplies, ShardHandle};
 use holon_kernel::Class;
 use serde::{Deserialize, Serialize};
@@ -63,13 +64,14 @@ async fn carry_out(
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["status"] => {
-            let status = node.to_json(&node.report().await);
+            let status = node.status().await;
             if request.json {
                 return Ok(format!("{status:#}"));
             }
             tokio::time::sleep(RATE_SPAN).await;
-            let later = node.to_json(&node.report().await);
+            let later = node.status().await;
             let mut lines = vec![status_text(&later)];
+            lines.extend(cluster::text(&later, &status));
             lines.extend(holdings::text(&later, &status, seconds_between(&status, &later)));
             Ok(lines.join("\n"))
         }
@@ -94,7 +96,8 @@ async fn carry_out(
     }
 }
 
-fn seconds_between(before: &Value, after: &Value) -> f64 {
+/// Of the time of the node.
+pub fn seconds_between(before: &Value, after: &Value) -> f64 {
     let uptime = |status: &Value| status["uptime_seconds"].as_f64().unwrap_or(0.0);
     (uptime(after) - uptime(before)).max(1e-3)
 }
@@ -165,23 +168,26 @@ fn together(texts: Vec<(usize, String)>) -> String {
     }
 }
 
-fn status_text(status: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("").to_string();
-    let bytes = |value: &Value| show_bytes(value.as_u64().unwrap_or(0));
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut lines = vec![
-        format!("node      {} ({}), holon {}", text(&status["node"]), text(&status["state"]), text(&status["version"])),
+/// The node by itself, for people: the first lines of its status.
+pub fn node_text(status: &Value) -> Vec<String> {
+    let bytes = |value: &Value| show_bytes(number(value));
+    vec![
+        format!("node      {} ({}), holon {}", word(&status["node"]), word(&status["state"]), word(&status["version"])),
         format!("up        {:.0} s, start number {}", status["uptime_seconds"].as_f64().unwrap_or(0.0), status["boot"]),
-        format!("data      {}, {} free", text(&status["data_dir"]), bytes(&status["disk"]["free_bytes"])),
+        format!("data      {}, {} free", word(&status["data_dir"]), bytes(&status["disk"]["free_bytes"])),
         format!(
             "memory    {} resident, budget {}",
             bytes(&status["process"]["resident_bytes"]),
             bytes(&status["memory"]["budget_bytes"])
         ),
-        format!("console   http://{}/", text(&status["console"])),
-    ];
+        format!("console   http://{}/", word(&status["console"])),
+    ]
+}
+
+fn status_text(status: &Value) -> String {
+    let mut lines = node_text(status);
     for door in list(&status["doors"]) {
-        let (name, address) = (text(&door["name"]), text(&door["address"]));
+        let (name, address) = (word(&door["name"]), word(&door["address"]));
         lines.push(format!("{name:<9} {address}, {} connections", door["connections"]));
     }
     for shard in list(&status["shards"]) {
@@ -196,7 +202,7 @@ fn status_text(status: &Value) -> String {
         ));
         for (service, rows) in inside["services"].as_object().into_iter().flatten() {
             let rows: Vec<String> =
-                list(rows).iter().map(|row| format!("{} {}", text(&row[0]), text(&row[1]))).collect();
+                list(rows).iter().map(|row| format!("{} {}", word(&row[0]), word(&row[1]))).collect();
             lines.push(format!("  {service}: {}", rows.join("; ")));
         }
     }

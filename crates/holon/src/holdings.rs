@@ -1,7 +1,9 @@
 //! What the node holds for its users, added up over its shards: tables with their sizes and what is asked of them.
 
+use crate::cluster::Names;
 use crate::report::{ShardReport, histogram_to_json};
 use crate::size::show_bytes;
+use crate::text::{columns, list, number, word};
 use holon_kernel::holding::Holding;
 use holon_kernel::metric::Histogram;
 use serde_json::{Value, json};
@@ -26,6 +28,13 @@ pub fn put_into(status: &mut Value, shards: &[ShardReport]) {
     status["work"] = shards.iter().flat_map(work_of).collect();
 }
 
+/// What the groups of tablets are called.
+pub fn names(shards: &[ShardReport]) -> Names {
+    let inside = shards.iter().filter_map(|shard| shard.inside.as_ref());
+    let holdings = inside.flat_map(|inside| &inside.holdings).flat_map(|(_, all)| all);
+    holdings.map(|holding| (holding.group, (holding.space.clone(), holding.name.clone()))).collect()
+}
+
 /// A holding of all shards together, and its tablets on each.
 #[derive(Default)]
 struct Sum {
@@ -42,6 +51,7 @@ fn add_up(shards: &[ShardReport]) -> BTreeMap<Key, Sum> {
             sum.tablets_by_shard.resize(shards.len(), 0);
             sum.tablets_by_shard[index] = holding.tablets;
             let whole = &mut sum.whole;
+            whole.group = holding.group;
             whole.tablets += holding.tablets;
             whole.rows += holding.rows;
             whole.partitions += holding.partitions;
@@ -58,7 +68,7 @@ fn add_up(shards: &[ShardReport]) -> BTreeMap<Key, Sum> {
 fn to_json((service, space, name): &Key, sum: &Sum) -> Value {
     let whole = &sum.whole;
     json!({
-        "service": service, "space": space, "name": name,
+        "service": service, "space": space, "name": name, "group": whole.group,
         "tablets": whole.tablets, "tablets_by_shard": sum.tablets_by_shard,
         "rows": whole.rows, "partitions": whole.partitions,
         "files": whole.files, "disk_bytes": whole.disk_bytes, "memory_bytes": whole.memory_bytes,
@@ -79,9 +89,6 @@ fn work_of(shard: &ShardReport) -> Vec<Value> {
 
 /// The part of `holon status` that is for people. `before` is the status some `seconds` earlier, for rates.
 pub fn text(status: &Value, before: &Value, seconds: f64) -> Vec<String> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let word = |value: &Value| value.as_str().unwrap_or("").to_string();
     let earlier = list(&before["holdings"]);
     let mut rows: Vec<Vec<String>> = Vec::new();
     for holding in list(&status["holdings"]).iter().take(TEXT_LINES_MAX) {
@@ -125,7 +132,7 @@ pub fn text(status: &Value, before: &Value, seconds: f64) -> Vec<String> {
         ];
         rows.insert(0, head.map(str::to_string).to_vec());
         lines.push(String::new());
-        lines.extend(columns(&rows));
+        lines.extend(columns(&rows, 1));
     }
     let hidden = number(&status["holdings_total"]).saturating_sub(rows.len().saturating_sub(1) as u64);
     if hidden > 0 {
@@ -142,21 +149,6 @@ pub fn text(status: &Value, before: &Value, seconds: f64) -> Vec<String> {
         ));
     }
     lines
-}
-
-/// The first column to the left, the others to the right.
-fn columns(rows: &[Vec<String>]) -> Vec<String> {
-    let count = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..count).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-            0 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        cells.collect::<Vec<_>>().join("  ")
-    };
-    rows.iter().map(line).collect()
 }
 
 fn show_seconds(seconds: f64) -> String {

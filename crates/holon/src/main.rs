@@ -4,6 +4,7 @@
 
 mod cli;
 mod client;
+mod cluster;
 mod config;
 mod console;
 mod control;
@@ -17,6 +18,8 @@ mod report;
 mod services;
 mod settings;
 mod size;
+mod text;
+mod watch;
 
 use std::process::ExitCode;
 

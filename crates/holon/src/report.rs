@@ -1,13 +1,14 @@
 //! What a node knows about itself at a moment: gathered from its shards, shown by `/status.json`, `/metrics`, `holon status`.
 
-use crate::holdings;
 use crate::membership::Membership;
 use crate::memory::MemoryShares;
-use holon_base::NodeId;
+use crate::{cluster, holdings};
+use holon_base::{GroupId, NodeId};
 use holon_edge::{Clock, DataDir, Door, ProcessFigures, ShardHandle, process_figures};
 use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::{Histogram, Metric, MetricValue};
 use holon_kernel::{Class, Shard};
+use holon_metadata::{ClusterView, TabletView};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -117,6 +118,42 @@ impl NodeView {
         Report { shards, metrics, process: process_figures(), disk_total_bytes, disk_free_bytes }
     }
 
+    /// What `/status.json` and `holon status` show.
+    pub async fn status(&self) -> Value {
+        let (report, view) = tokio::join!(self.report(), self.cluster());
+        let mut status = self.to_json(&report);
+        if let Some(view) = view {
+            cluster::put_into(&mut status, &view, &holdings::names(&report.shards));
+        }
+        status
+    }
+
+    /// `None`: the first shard does not answer, or has not begun.
+    async fn cluster(&self) -> Option<ClusterView> {
+        let look = |_| -> holon_kernel::LocalFuture<Option<ClusterView>> {
+            Box::pin(async {
+                match crate::node::metadata() {
+                    Some(metadata) => Some(metadata.view().await),
+                    None => None,
+                }
+            })
+        };
+        let asked = self.shards.first()?.run(Class::Foreground, look);
+        tokio::time::timeout(SHARD_REPORT_TIMEOUT, asked).await.ok()?.ok()?
+    }
+
+    /// Of a table, `KEYSPACE.TABLE`, the tablets from an ordinal on; `None`: this node holds nothing of that name.
+    pub async fn tablets(&self, table: &str, from: u32) -> Option<Value> {
+        let names = holdings::names(&self.report().await.shards);
+        let group = names.into_iter().find(|(_, (space, name))| format!("{space}.{name}") == table)?.0;
+        let look = move |_| -> holon_kernel::LocalFuture<Option<Vec<TabletView>>> {
+            Box::pin(async move { Some(crate::node::metadata()?.view_tablets(GroupId(group), from)) })
+        };
+        let asked = self.shards.first()?.run(Class::Foreground, look);
+        let tablets = tokio::time::timeout(SHARD_REPORT_TIMEOUT, asked).await.ok()?.ok()??;
+        Some(cluster::tablets_to_json(table, &tablets))
+    }
+
     pub fn progress_line(&self) -> String {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -125,7 +162,7 @@ impl NodeView {
         Duration::from_nanos(self.clock.now().0)
     }
 
-    pub fn to_json(&self, report: &Report) -> Value {
+    fn to_json(&self, report: &Report) -> Value {
         let doors: Vec<Value> = self
             .doors
             .borrow()

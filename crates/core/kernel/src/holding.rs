@@ -8,6 +8,8 @@ pub struct Holding {
     /// What it belongs to: a keyspace.
     pub space: String,
     pub name: String,
+    /// Its group of tablets, by number.
+    pub group: u64,
     /// Of its tablets, those that live on this shard.
     pub tablets: u64,
     /// About so many: what was written again or deleted since the last compaction counts as well.
@@ -30,4 +32,20 @@ pub struct Work {
     pub what: String,
     pub bytes_done: u64,
     pub bytes_total: u64,
+}
+
+/// How much a service did on this shard since its start, and how much it keeps: cheap enough to be asked each second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Of clients that came to this shard.
+    pub requests: u64,
+    pub data_bytes: u64,
+}
+
+/// How much a tablet holds, or how much of one was copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    pub rows: u64,
+    /// Of keys and rows, before compression.
+    pub bytes: u64,
 }

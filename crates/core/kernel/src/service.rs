@@ -1,7 +1,7 @@
 //! What a service is to the kernel. Trait objects, no generics: the kernel never names a service.
 
 use crate::envelope::{Address, CallError, Verb};
-use crate::holding::{Holding, Work};
+use crate::holding::{Amount, Holding, Load, Work};
 use crate::metric::Metric;
 use crate::outbox::Outbox;
 use bytes::{Bytes, BytesMut};
@@ -34,8 +34,8 @@ pub trait Service {
     fn open_tablet(self: Rc<Self>, descriptor: TabletDescriptor) -> LocalFuture<Result<Rc<dyn Tablet>, String>>;
 
     /// This node is to hold a tablet that others have: copy it into the one that [`Service::open_tablet`] opened. May be
-    /// broken off and asked for again.
-    fn fill_tablet(self: Rc<Self>, fill: Fill) -> LocalFuture<Result<(), String>> {
+    /// broken off and asked for again. `progress` is told how much of it is copied, from nothing at each try.
+    fn fill_tablet(self: Rc<Self>, fill: Fill, _progress: Rc<dyn Fn(Amount)>) -> LocalFuture<Result<(), String>> {
         let service = self.name();
         Box::pin(async move { Err(format!("{service} cannot copy tablet {} from another node", fill.tablet.id)) })
     }
@@ -74,6 +74,15 @@ pub trait Service {
     /// What takes long on this shard at this moment.
     fn work(&self) -> Vec<Work> {
         Vec::new()
+    }
+
+    fn load(&self) -> Load {
+        Load::default()
+    }
+
+    /// About how much a tablet of this shard holds; `None`: it is not here, or nobody knows.
+    fn tablet_amount(&self, _tablet: TabletId) -> Option<Amount> {
+        None
     }
 }
 

@@ -167,6 +167,8 @@ pub(crate) struct ClusterState {
     topology: Option<Topology>,
     /// Groups that are to have other replicas, when the change on its way has ended.
     replication_waiting: BTreeMap<GroupId, Placed>,
+    /// Moves of the change on its way when it began, or when it was cancelled.
+    moves_in_all: usize,
     remembered: VecDeque<u128>,
     known: BTreeSet<u128>,
 }
@@ -197,6 +199,11 @@ impl ClusterState {
 
     pub(crate) fn topology(&self) -> Option<&Topology> {
         self.topology.as_ref()
+    }
+
+    /// Moves of the change on its way, those that are done included.
+    pub(crate) fn moves_in_all(&self) -> usize {
+        self.moves_in_all
     }
 
     pub(crate) fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
@@ -342,6 +349,10 @@ impl ClusterState {
         let Some(topology) = &mut self.topology else { return Ok(()) };
         let effects = topology.apply(index, entry)?;
         changes.moves = true;
+        if matches!(entry, Entry::Start(_) | Entry::Cancel) {
+            let (planned, active) = topology.moves();
+            self.moves_in_all = planned.len() + active.len();
+        }
         for tablet in &effects.lost {
             changes.tell.push(format!("no node that lives has the data of tablet {tablet}: it begins again empty"));
         }

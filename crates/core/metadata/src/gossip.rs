@@ -4,7 +4,7 @@ use crate::service::{ALIVE, GOSSIP, METADATA_SERVICE, Metadata};
 use bytes::Bytes;
 use holon_base::{ByteWriter, Instant, NodeId, ShardId};
 use holon_kernel::{Address, Class, Completer, Scope, Shard, Target};
-use holon_member::{Event, Facts, Member, Output};
+use holon_member::{Event, Facts, Member, Output, State};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -87,6 +87,10 @@ impl Gossip {
     /// Since when a node has seemed dead.
     pub(crate) fn dead_since(&self, node: NodeId) -> Option<Instant> {
         self.dead_since.borrow().get(&node).copied()
+    }
+
+    pub(crate) fn state(&self, node: NodeId) -> Option<State> {
+        self.member.borrow().state(node)
     }
 
     fn tell(&self, event: Event) {

@@ -10,3 +10,27 @@ pub(crate) const WORK_PAUSE: Duration = Duration::from_secs(1);
 
 /// A tablet's data is copied within this, or the copy begins again.
 pub(crate) const WORK_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Nodes that are asked for figures when somebody looks: as many as a person can look at.
+pub(crate) const FIGURES_NODES_MAX: usize = 64;
+
+/// Moves whose figures are asked for and told; the others are counted.
+pub(crate) const FIGURES_TABLETS_MAX: usize = 64;
+
+/// A node that does not answer within this has no figures this time: whoever looks does not wait for it.
+pub(crate) const FIGURES_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Figures are not asked for again before they are this old, however many look.
+pub(crate) const FIGURES_AGE: Duration = Duration::from_millis(400);
+
+/// Nor, if they are about other tablets, before this.
+pub(crate) const FIGURES_PAUSE: Duration = Duration::from_millis(100);
+
+/// Nodes that are told of one by one, those that are not simply up before others: a page of more would be read by nobody.
+pub(crate) const VIEW_NODES_MAX: usize = 1000;
+
+/// Owners of slots that are told, of all data centres together. A ring that is cut finer is not drawn.
+pub(crate) const VIEW_SLOTS_MAX: usize = 8192;
+
+/// Tablets of one group that are told of one by one at a time.
+pub const VIEW_TABLETS_MAX: usize = 4096;

@@ -108,7 +108,10 @@ impl Metadata {
         let Some(descriptor) = self.cluster.borrow().descriptor(tablet) else { return Err(CallError::NotHere) };
         let service = self.shard.service(descriptor.service).ok_or(CallError::NotHere)?;
         let fill = Fill { tablet: descriptor, ..fill };
-        service.fill_tablet(fill).await.map(|()| Bytes::new()).map_err(failed)
+        let (change, progress) = self.copy_begins(tablet);
+        let filled = service.fill_tablet(fill, progress).await;
+        self.copy_ends(change, tablet, filled.is_ok());
+        filled.map(|()| Bytes::new()).map_err(failed)
     }
 
     /// On the tablet's shard.

@@ -4,6 +4,7 @@ use crate::apply::{decode_entries, encode_entries};
 use crate::cluster::{ClusterState, Group};
 use crate::command::Command;
 use crate::consensus::Consensus;
+use crate::figures::{Copies, Told};
 use crate::gossip::Gossip;
 use crate::log_file::ENTRY_BYTES_MAX;
 use crate::moves::UnderWay;
@@ -48,12 +49,14 @@ pub(crate) const APPLY: Verb = verb(1);
 pub(crate) const ALIVE: Verb = verb(5);
 pub(crate) const FILL: Verb = verb(10);
 pub(crate) const CLEAN: Verb = verb(11);
+pub(crate) const OWN_FIGURES: Verb = verb(13);
 // To shard 0 of this or another node.
 pub(crate) const FETCH: Verb = verb(2);
 pub(crate) const FETCH_NEWS: Verb = verb(6);
 pub(crate) const OFFER: Verb = verb(7);
 pub(crate) const RAFT: Verb = verb(8);
 pub(crate) const GOSSIP: Verb = verb(9);
+pub(crate) const FIGURES: Verb = verb(12);
 
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +92,7 @@ pub struct Metadata {
     pub(crate) waiting: RefCell<BTreeMap<u64, Vec<Completer<()>>>>,
     /// What the router has been told.
     pub(crate) known_nodes: RefCell<BTreeMap<NodeId, SocketAddr>>,
+    pub(crate) copies: RefCell<Copies>,
     report: RefCell<Rc<dyn Fn(String)>>,
     // Shard 0 only.
     consensus: RefCell<Option<Rc<Consensus>>>,
@@ -99,6 +103,8 @@ pub struct Metadata {
     pub(crate) leader_heard_of: Cell<Option<NodeId>>,
     /// Work on tablets that move.
     pub(crate) under_way: RefCell<UnderWay>,
+    /// For those who look.
+    pub(crate) figures: RefCell<Option<Told>>,
     /// Proposals of this node by their id.
     pub(crate) proposals: RefCell<BTreeMap<u128, Completer<Outcome>>>,
     commands_made: Cell<u32>,
@@ -121,12 +127,14 @@ impl Metadata {
             running: Cell::new(false),
             waiting: RefCell::default(),
             known_nodes: RefCell::default(),
+            copies: RefCell::default(),
             report: RefCell::new(Rc::new(|_| ())),
             consensus: RefCell::new(None),
             gossip: RefCell::new(None),
             members_ticket: RefCell::default(),
             leader_heard_of: Cell::new(None),
             under_way: RefCell::default(),
+            figures: RefCell::default(),
             proposals: RefCell::default(),
             commands_made: Cell::new(0),
             waiting_for_load: RefCell::default(),
@@ -352,6 +360,8 @@ impl Metadata {
                 Ok(Bytes::new())
             }
             FILL => self.fill_here(input.rest()).await,
+            FIGURES => Ok(self.node_figures(input.rest()).await),
+            OWN_FIGURES => self.own_figures(input.rest()).map_err(bad),
             CLEAN => self.clean_here(input.rest()).await,
             APPLY => {
                 for entry in decode_entries(&mut input).map_err(bad)? {

@@ -67,11 +67,9 @@ impl Plants {
             "trust_short_reads" => self.trust_short_reads = true,
             "ignore_digests" => self.ignore_digests = true,
             "forget_batches" => self.forget_batches = true,
-            "forget_decisions" => self.forget_decisions = true,
-            "decide_in_any_term" => self.decide_in_any_term = true,
+            "answer_when_decided" => self.answer_when_decided = true,
             "transact_twice" => self.transact_twice = true,
             "read_locally" => self.read_locally = true,
-            "forget_votes" => self.forget_votes = true,
             _ => return false,
         }
         true

@@ -37,7 +37,7 @@ use crate::tablet::LocalTablets;
 use crate::trace::TraceStore;
 use bytes::Bytes;
 use holon_base::{ServiceId, TabletId};
-use holon_kernel::holding::{Holding, Work};
+use holon_kernel::holding::{Amount, Holding, Load, Work};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
     Address, CallError, Fill, LocalFuture, MetadataEffect, Pool, Service, Session, SessionContext, Shard, StartContext,
@@ -244,8 +244,8 @@ impl Service for TablesService {
         Box::pin(async move { self.open_table_tablet(descriptor).await })
     }
 
-    fn fill_tablet(self: Rc<Self>, fill: Fill) -> LocalFuture<Result<(), String>> {
-        Box::pin(async move { self.fill_table_tablet(fill).await })
+    fn fill_tablet(self: Rc<Self>, fill: Fill, progress: Rc<dyn Fn(Amount)>) -> LocalFuture<Result<(), String>> {
+        Box::pin(async move { self.fill_table_tablet(fill, &*progress).await })
     }
 
     fn remove_tablet(self: Rc<Self>, tablet: TabletId) -> LocalFuture<Result<(), String>> {
@@ -337,6 +337,14 @@ impl Service for TablesService {
 
     fn work(&self) -> Vec<Work> {
         holdings::work(self)
+    }
+
+    fn load(&self) -> Load {
+        holdings::load(self)
+    }
+
+    fn tablet_amount(&self, tablet: TabletId) -> Option<Amount> {
+        holdings::tablet_amount(self, tablet)
     }
 }
 

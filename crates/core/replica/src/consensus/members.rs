@@ -115,8 +115,8 @@ impl Groups {
                 let differs = {
                     let raft = group.raft();
                     let voters = &raft.members().voters;
-                    !voters.is_empty()
-                        && !(voters.len() == readers.len() && readers.iter().all(|node| voters.contains(node)))
+                    let same = voters.len() == readers.len() && readers.iter().all(|node| voters.contains(node));
+                    !(same || voters.is_empty())
                 };
                 if differs && (first == Some(&self.shard.node()) || group.raft().is_leader()) {
                     let (me, tablet) = (self.clone(), group.tablet);

@@ -6,7 +6,7 @@ use crate::schema::Table;
 use crate::system::SizeEstimate;
 use crate::types::row_key;
 use holon_base::TabletId;
-use holon_kernel::holding::{Holding, Work};
+use holon_kernel::holding::{Amount, Holding, Load, Work};
 use holon_store::TabletStats;
 use std::rc::Rc;
 
@@ -42,6 +42,7 @@ pub(super) fn holdings(service: &TablesService) -> Vec<Holding> {
         let mut holding = Holding {
             space: table.keyspace.to_string(),
             name: table.name.to_string(),
+            group: table.group.0,
             reads: metrics.reads,
             writes: metrics.writes,
             ..Holding::default()
@@ -72,6 +73,17 @@ pub(super) fn work(service: &TablesService) -> Vec<Work> {
         }
     }
     work
+}
+
+pub(super) fn load(service: &TablesService) -> Load {
+    let stats = service.engine().map(|engine| engine.stats()).unwrap_or_default();
+    Load { requests: service.requests_metrics().requests(), data_bytes: stats.table_bytes + stats.memtable_bytes }
+}
+
+pub(super) fn tablet_amount(service: &TablesService, tablet: TabletId) -> Option<Amount> {
+    let stats = service.engine()?.tablet_stats(tablet).ok()?;
+    let rows = stats.table_rows + stats.memtable_rows;
+    Some(Amount { rows, bytes: stats.table_raw_bytes + stats.memtable_bytes })
 }
 
 /// One a tablet, of what is in files, as Cassandra counts only that. Empty ranges are told of as well: whoever adds up the

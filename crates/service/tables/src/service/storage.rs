@@ -6,6 +6,7 @@ use crate::tablet::{self, TableTablet, TabletTable, batch_log, storage_options};
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{GroupId, Instant, TabletId};
+use holon_kernel::holding::Amount;
 use holon_kernel::{CallError, Fill, LocalFuture, Tablet, TabletDescriptor};
 use holon_replica::consensus::Leadership;
 use holon_replica::fill::{self, FillError};
@@ -70,20 +71,21 @@ impl TablesService {
     }
 
     /// Copies what other nodes have of a tablet.
-    pub(super) async fn fill_table_tablet(&self, fill: Fill) -> Result<(), String> {
+    pub(super) async fn fill_table_tablet(&self, fill: Fill, progress: &dyn Fn(Amount)) -> Result<(), String> {
         let engine = self.engine().ok_or("the engine is not open")?;
         let id = fill.tablet.id;
         if fill.sources.is_empty() && fill.instead_of.is_none() {
             return Ok(()); // nobody has it any more
         }
         let enough = fill.enough;
+        let tell = |done: fill::FillProgress| progress(Amount { rows: done.rows, bytes: done.bytes });
         let mut filled = Err(FillError::Sources(CallError::Gone));
         if let Some(source) = fill.instead_of {
             // What one replica has, all of it, takes less than what several have together.
-            filled = fill::fill(&self.shard, &engine, id, &[source], 1, |_| ()).await;
+            filled = fill::fill(&self.shard, &engine, id, &[source], 1, tell).await;
         }
         if filled.is_err() && !fill.sources.is_empty() {
-            filled = fill::fill(&self.shard, &engine, id, &fill.sources, enough, |_| ()).await;
+            filled = fill::fill(&self.shard, &engine, id, &fill.sources, enough, tell).await;
         }
         filled.map_err(|error| error.to_string())?;
         if let Some(tablet) = self.tablets.get(id) {

@@ -109,7 +109,7 @@ pub fn check<M: Model>(history: &[Timed<M::Call>], initial: M::State, steps_max:
         if steps > steps_max {
             return Verdict::GaveUp;
         }
-        if entry != NONE && entry % 2 == 0 {
+        if entry != NONE && entry.is_multiple_of(2) {
             let call = entry / 2;
             if let Some(after) = M::step(&state, &history[call].call) {
                 done[call / 64] |= 1 << (call % 64);
@@ -149,7 +149,7 @@ pub fn check<M: Model>(history: &[Timed<M::Call>], initial: M::State, steps_max:
 fn told<S>(list: &List, taken: &[(usize, S)]) -> Verdict {
     let mut stuck = Vec::new();
     let mut entry = list.first;
-    while entry != NONE && entry % 2 == 0 {
+    while entry != NONE && entry.is_multiple_of(2) {
         stuck.push(entry / 2);
         entry = list.next[entry];
     }
