@@ -103,6 +103,11 @@ pub fn read_error(error: ReplicaError, table: &Table, consistency: Consistency) 
     }
 }
 
+/// Of a transaction that could not read: nothing was written.
+pub fn serial_read_error(error: ReplicaError, table: &Table) -> CqlError {
+    read_error(error, table, Consistency::Serial)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,9 +15,11 @@ mod locks;
 pub mod request;
 pub mod storage_options;
 mod transact;
+mod transaction;
 
 pub use crate::run::condition::{Condition, ConditionTest, contains};
-pub use transact::{Hand, ReadOperation, Step, StepCondition, Transacted, Transaction, TransactionAnswer};
+pub use transact::{Hand, Transacted};
+pub use transaction::{ReadOperation, Step, StepCondition, Transaction, TransactionAnswer};
 
 use crate::error::CqlError;
 use crate::schema::Table;

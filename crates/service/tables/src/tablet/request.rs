@@ -11,7 +11,7 @@
 //!
 //! The notes of an answer are events of [`crate::trace`]: none unless the request is traced.
 
-use super::transact::{Transacted, Transaction, TransactionAnswer};
+use super::{Transacted, Transaction, TransactionAnswer};
 use crate::trace::{self, Event};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
