@@ -13,7 +13,7 @@ import time
 
 import holon_node
 import pytest
-from cassandra import ConsistencyLevel, InvalidRequest, Unavailable
+from cassandra import ConsistencyLevel, Unavailable
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy, WhiteListRoundRobinPolicy
 from cassandra.query import SimpleStatement
@@ -358,16 +358,3 @@ def test_without_tls_by_name_only(cluster):
     run(three.session(three.nodes[2]), "INSERT INTO k.t (k, v) VALUES (1, 2)", ALL)
     code, text = command(three.nodes[0], "token")
     assert code != 0 and "--insecure" in text
-
-
-def test_what_more_than_one_replica_cannot_do_yet_is_said(cluster):
-    three = cluster().form()
-    session = table(three)
-    with pytest.raises(InvalidRequest, match="conditional updates cannot be done yet"):
-        run(session, "INSERT INTO k.t (k, v) VALUES (1, 1) IF NOT EXISTS")
-    run(session, "CREATE KEYSPACE one WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-    run(session, "CREATE TABLE one.t (k int PRIMARY KEY, v int)")
-    for key in range(20):
-        for node in three.nodes:
-            applied = run(three.session(node), f"INSERT INTO one.t (k, v) VALUES ({key}, 1) IF NOT EXISTS", ONE).one().applied
-            assert applied == (node is three.nodes[0])

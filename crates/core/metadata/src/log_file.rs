@@ -3,13 +3,17 @@
 //! ```text
 //!   file   = "HOLONLOG" version:u32 node:u128 record*
 //!   record = length:u32 crc:u32 kind:u8 body[length]                      crc over kind and body
-//!   body   = 1: an entry of Raft's log
+//!   body   = 4: record*, what was appended at once: all of it or nothing
+//!   within a 4:
+//!            1: an entry of Raft's log
 //!          | 2: Raft's hard state; the last one counts
 //!          | 3: entries from this index:u64 on are void
+//!   version 2: those without a 4 around them
 //!   version 1 (a node alone): record = length:u32 crc:u32 index:u64 service:u16 entry[length]
 //! ```
 //! A bad record with a good one behind it is damage, and an error. A bad record with nothing good behind it is the torn
-//! tail of an append nobody was told of, and is cut off.
+//! tail of an append nobody was told of, and is cut off. The parts of one append reach the medium in any order: that a
+//! later part of it is there while an earlier one is not is no damage, so only whole appends count as good.
 
 use crate::command::Command;
 use bytes::Bytes;
@@ -25,7 +29,8 @@ const DIRECTORY: &str = "metadata";
 const PATH: &str = "metadata/log";
 const PATH_NEW: &str = "metadata/log.new";
 const MAGIC: &[u8; 8] = b"HOLONLOG";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+const VERSION_LOOSE: u32 = 2;
 const VERSION_ALONE: u32 = 1;
 const HEADER_BYTES: usize = 28;
 const RECORD_HEADER_BYTES: usize = 9;
@@ -37,6 +42,10 @@ const BODY_BYTES_MAX: usize = ENTRY_BYTES_MAX + 4096;
 const ENTRY: u8 = 1;
 const HARD: u8 = 2;
 const VOID_FROM: u8 = 3;
+const APPEND: u8 = 4;
+
+/// Records of one append, bytes: more than a Raft machine has under way.
+const APPEND_BYTES_MAX: usize = 256 << 20;
 
 /// Read at a time while loading, bytes.
 const READ_BYTES: usize = 1 << 20;
@@ -104,8 +113,14 @@ impl LogFile {
         out.put_slice(MAGIC);
         out.put_u32(VERSION);
         out.put_u128(node.0);
-        put_hard(&content.hard, &mut out);
-        put_entries(&content.entries, &mut out);
+        let mut hard = ByteWriter::new();
+        put_hard(&content.hard, &mut hard);
+        put_record(APPEND, hard.as_slice(), &mut out);
+        for entry in &content.entries {
+            let mut records = ByteWriter::new();
+            put_entries(std::slice::from_ref(entry), &mut records);
+            put_record(APPEND, records.as_slice(), &mut out);
+        }
         let file = disk.open(PATH_NEW, OpenOptions { create: true, direct: false }).await?;
         file.truncate(0).await?;
         file.write_at(0, DiskBuffer::from(out.as_slice())).await?;
@@ -117,9 +132,11 @@ impl LogFile {
 
     /// Appends records; durable when it returns.
     pub(crate) async fn append(&mut self, records: Bytes) -> Result<(), AppendError> {
-        self.file.write_at(self.end, DiskBuffer::from(records.as_ref())).await.map_err(AppendError::Write)?;
+        let mut out = ByteWriter::with_capacity(records.len() + RECORD_HEADER_BYTES);
+        put_record(APPEND, &records, &mut out);
+        self.file.write_at(self.end, DiskBuffer::from(out.as_slice())).await.map_err(AppendError::Write)?;
         self.file.sync().await.map_err(AppendError::Sync)?;
-        self.end += records.len() as u64;
+        self.end += out.len() as u64;
         Ok(())
     }
 }
@@ -151,7 +168,7 @@ fn parse(content: Bytes, node: NodeId) -> Result<Content, LogError> {
     }
     let version = match header.u32() {
         Ok(found) if found > VERSION => return Err(LogError::Newer { found }),
-        Ok(found @ (VERSION | VERSION_ALONE)) => found,
+        Ok(found @ (VERSION | VERSION_LOOSE | VERSION_ALONE)) => found,
         _ => return Err(damaged(MAGIC.len(), "format 0")),
     };
     match header.u128().map(NodeId) {
@@ -159,23 +176,53 @@ fn parse(content: Bytes, node: NodeId) -> Result<Content, LogError> {
         found => return Err(LogError::OtherNode { found: found.unwrap_or(NodeId(0)), expected: node }),
     }
     match version {
-        VERSION => parse_records(&content),
+        VERSION => parse_appends(&content),
+        VERSION_LOOSE => {
+            let mut parsed = Content::default();
+            match parse_records(&content, HEADER_BYTES, &mut parsed)? {
+                end if end == content.len() => Ok(parsed),
+                bad => match (bad + 1..content.len()).find(|&at| record_at(&content, at, BODY_BYTES_MAX).is_some()) {
+                    Some(good) => Err(unreadable(bad, good)),
+                    None => Ok(parsed),
+                },
+            }
+        }
         _ => parse_alone(&content, node),
     }
 }
 
-fn parse_records(content: &Bytes) -> Result<Content, LogError> {
+fn unreadable(offset: usize, good: usize) -> LogError {
+    LogError::Damaged { offset, detail: format!("a record is unreadable, a good one follows at {good}") }
+}
+
+fn parse_appends(content: &Bytes) -> Result<Content, LogError> {
     let mut parsed = Content::default();
     let mut offset = HEADER_BYTES;
+    let append_at = |at: usize| record_at(content, at, APPEND_BYTES_MAX).filter(|(kind, _)| *kind == APPEND);
     while offset < content.len() {
-        let at = offset;
-        let damaged = |detail: String| LogError::Damaged { offset: at, detail };
-        let Some((kind, body)) = record_at(content, offset) else {
-            return match (offset + 1..content.len()).find(|&at| record_at(content, at).is_some()) {
-                Some(at) => Err(damaged(format!("a record is unreadable, a good one follows at {at}"))),
+        let Some((_, records)) = append_at(offset) else {
+            return match (offset + 1..content.len()).find(|&at| append_at(at).is_some()) {
+                Some(good) => Err(unreadable(offset, good)),
                 None => Ok(parsed),
             };
         };
+        let end = parse_records(&records, 0, &mut parsed)?;
+        if end < records.len() {
+            let detail = format!("what was appended there is unreadable from its byte {end} on");
+            return Err(LogError::Damaged { offset, detail });
+        }
+        offset += RECORD_HEADER_BYTES + records.len();
+    }
+    Ok(parsed)
+}
+
+/// Takes records in until one is unreadable; where that is, or the end.
+fn parse_records(content: &Bytes, from: usize, parsed: &mut Content) -> Result<usize, LogError> {
+    let mut offset = from;
+    while offset < content.len() {
+        let at = offset;
+        let damaged = |detail: String| LogError::Damaged { offset: at, detail };
+        let Some((kind, body)) = record_at(content, offset, BODY_BYTES_MAX) else { return Ok(offset) };
         offset += RECORD_HEADER_BYTES + body.len();
         match kind {
             ENTRY => {
@@ -194,14 +241,14 @@ fn parse_records(content: &Bytes) -> Result<Content, LogError> {
             kind => return Err(damaged(format!("a record of unknown kind {kind}: start a newer holon"))),
         }
     }
-    Ok(parsed)
+    Ok(offset)
 }
 
-fn record_at(content: &Bytes, offset: usize) -> Option<(u8, Bytes)> {
+fn record_at(content: &Bytes, offset: usize, bytes_max: usize) -> Option<(u8, Bytes)> {
     let mut input = ByteReader::new(content.slice(offset..));
     let length = input.u32().ok()? as usize;
     let crc = input.u32().ok()?;
-    if length > BODY_BYTES_MAX || length >= input.remaining() {
+    if length > bytes_max || length >= input.remaining() {
         return None;
     }
     let (kind, body) = (input.u8().ok()?, input.bytes(length).ok()?);
@@ -250,4 +297,65 @@ fn alone_at(content: &Bytes, offset: usize) -> Option<(u64, Command)> {
     let bytes = input.bytes(length).ok()?;
     let good = index > 0 && index < 1 << 40 && crc32c(&content[body]) == crc;
     good.then_some((index, Command { id: 0, service, bytes }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64) -> Entry {
+        Entry { index, term: 1, payload: Payload::Normal(Bytes::from(vec![index as u8; 40])) }
+    }
+
+    /// A file with appends of two entries and a hard state each, and where each append begins.
+    fn file(appends: u64) -> (Vec<u8>, Vec<usize>) {
+        let mut out = ByteWriter::new();
+        out.put_slice(MAGIC);
+        out.put_u32(VERSION);
+        out.put_u128(7);
+        let mut begins = Vec::new();
+        for number in 0..appends {
+            let mut records = ByteWriter::new();
+            put_entries(&[entry(2 * number + 1), entry(2 * number + 2)], &mut records);
+            put_hard(&HardState { term: 1, vote: None, commit: number }, &mut records);
+            begins.push(out.len());
+            put_record(APPEND, records.as_slice(), &mut out);
+        }
+        (out.as_slice().to_vec(), begins)
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<(usize, u64), LogError> {
+        parse(Bytes::from(bytes), NodeId(7)).map(|content| (content.entries.len(), content.hard.commit))
+    }
+
+    #[test]
+    fn an_append_that_is_there_in_part_is_not_there() {
+        let (whole, begins) = file(3);
+        assert_eq!(read(whole.clone()).ok(), Some((6, 2)));
+        // Its first part is missing and all behind it is there: as after a loss of power, nobody was told of it.
+        for hole in begins[2]..whole.len() {
+            let mut torn = whole.clone();
+            torn[begins[2]..hole].fill(0);
+            let expected = if hole == begins[2] { (6, 2) } else { (4, 1) };
+            assert_eq!(read(torn).ok(), Some(expected), "hole up to {hole}");
+        }
+        for cut in begins[2]..whole.len() {
+            assert_eq!(read(whole[..cut].to_vec()).ok(), Some((4, 1)), "cut at {cut}");
+        }
+        // One that was synced is not cut off.
+        let mut damaged = whole;
+        damaged[begins[1] + 20] ^= 1;
+        assert!(matches!(read(damaged), Err(LogError::Damaged { offset, .. }) if offset == begins[1]));
+    }
+
+    #[test]
+    fn the_format_before_is_read() {
+        let mut out = ByteWriter::new();
+        out.put_slice(MAGIC);
+        out.put_u32(VERSION_LOOSE);
+        out.put_u128(7);
+        put_entries(&[entry(1), entry(2)], &mut out);
+        put_hard(&HardState { term: 1, vote: None, commit: 2 }, &mut out);
+        assert_eq!(read(out.as_slice().to_vec()).ok(), Some((2, 2)));
+    }
 }
