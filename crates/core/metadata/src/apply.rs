@@ -85,11 +85,7 @@ impl Metadata {
         };
         let command = match Command::decode(bytes.clone()) {
             Ok(command) => command,
-            Err(short) => {
-                let what = "the metadata log holds an entry this version cannot read";
-                self.shard.stop(format!("{what} ({index}: {short}); start a newer holon"));
-                return Changes::default();
-            }
+            Err(short) => return self.stop_at(index, short),
         };
         if !self.cluster.borrow_mut().is_new(command.id) {
             return Changes::default();
@@ -101,7 +97,8 @@ impl Metadata {
                     Ok(changes) => (Ok(Bytes::new()), changes),
                     Err(refused) => (Err(Bytes::from(refused.to_string())), Changes::default()),
                 },
-                Err(short) => (Err(Bytes::from(short.to_string())), Changes::default()),
+                // Whoever goes on without it has another map than the others.
+                Err(short) => return self.stop_at(index, short),
             }
         } else {
             let outcome = match self.shard.service(command.service) {
@@ -117,6 +114,12 @@ impl Metadata {
             completer.complete((index, outcome));
         }
         changes
+    }
+
+    fn stop_at(&self, index: u64, short: ShortInput) -> Changes {
+        let what = "the metadata log holds an entry this version cannot read";
+        self.shard.stop(format!("{what} ({index}: {short}); start a newer holon"));
+        Changes::default()
     }
 
     fn wake_waiting(&self, applied: u64) {

@@ -280,6 +280,7 @@ impl Service for TablesService {
                 let engine = self.engine().ok_or("the engine is not open")?;
                 engine.retire_old_logs().await.map_err(|error| error.to_string())?;
             }
+            self.remove_leftovers().await?;
             self.start_groups()?;
             self.finish_batches().await?;
             self.watch_neighbours();

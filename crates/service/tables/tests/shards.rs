@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use holon_base::ShardId;
+use holon_base::{GroupId, ShardId, TabletId};
 use holon_cql::request::{EventType, Execute, Prepare, Query, QueryParameters, Register};
 use holon_cql::response::{ErrorCode, Event, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
@@ -97,4 +97,20 @@ fn a_shard_that_did_not_hear_of_a_statement_asks_for_it() {
         Response::Error(error) => assert_eq!(error.code(), ErrorCode::Unprepared),
         answer => panic!("{answer:?}"),
     }
+}
+
+#[test]
+fn what_is_left_of_dropped_tables_is_removed_at_the_next_start() {
+    let node = support::Node::start(holon_tables::service::TablesConfig::default());
+    let engine = node.service.engine().expect("open");
+    // Of an entry that was never applied here any more, with the log of its group; and one that hints may be in.
+    let (left, hints) = (TabletId::new(GroupId(900), 3), TabletId::new(GroupId(0), 0));
+    for tablet in [left, left.shadow(), hints] {
+        let engine = engine.clone();
+        node.test.block_on(async move { engine.create_tablet(tablet).await }).expect("made");
+    }
+    let node = node.restart();
+    let engine = node.service.engine().expect("open");
+    assert!(engine.tablets().contains(&hints));
+    assert!(!engine.tablets().contains(&left) && !engine.tablets().contains(&left.shadow()));
 }

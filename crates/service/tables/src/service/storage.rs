@@ -133,6 +133,19 @@ impl TablesService {
         self.groups.remove(tablet).await.map_err(|error| error.to_string())
     }
 
+    /// What is on disk of tables that were dropped while this node was down, or while their tablets were leaving it.
+    pub(super) async fn remove_leftovers(&self) -> Result<(), String> {
+        let (Some(engine), Some(map)) = (self.engine(), self.shard.map()) else { return Ok(()) };
+        let is_left = |id: &TabletId| {
+            let of = id.of_shadow().unwrap_or(*id);
+            !hints::is_hint_tablet(of) && map.replicas(of).is_none()
+        };
+        for tablet in engine.tablets().into_iter().filter(is_left) {
+            engine.drop_tablet(tablet).await.map_err(|error| format!("what is left of tablet {tablet}: {error}"))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn table_of_tablet(&self, tablet: TabletId) -> Option<Rc<Table>> {
         self.schema().table_by_group(GroupId(tablet.0 / TabletId::PER_ENTRY_MAX)).cloned()
     }
