@@ -195,3 +195,41 @@ def test_the_level_of_the_commit_is_met(cluster, level):
             assert run(three.session(node), "SELECT v FROM k.t WHERE k = 1", ConsistencyLevel.ONE).one().v == 1
     for node in three.nodes:
         assert value(three.session(node), 1) == 1
+
+
+def test_a_planned_restart_of_each_node_fails_no_request_of_the_others(cluster):
+    """Reads, writes and compare-and-set through two nodes while the third is stopped and started; each in its turn."""
+    three = cluster().form()
+    session = table(three)
+    for at, node in enumerate(three.nodes):
+        conditional(three.session(node), f"INSERT INTO k.t (k, v) VALUES ({at}, 0) IF NOT EXISTS")
+    failed, done = [], collections.Counter()
+    for turn, node in enumerate(three.nodes):
+        others = [three.session(other) for other in three.nodes if other is not node]
+        stop = threading.Event()
+
+        def work(session, key):
+            while not stop.is_set():
+                try:
+                    run(session, f"INSERT INTO k.t (k, v) VALUES ({key + 100}, 1)")
+                    seen = value(session, key)
+                    if conditional(session, f"UPDATE k.t SET v = {seen + 1} WHERE k = {key} IF v = {seen}").one().applied:
+                        done[key] += 1
+                except Exception as error:  # noqa: BLE001: each failure counts, whatever its kind
+                    failed.append((turn, repr(error)))
+
+        threads = [threading.Thread(target=work, args=(others[key % 2], key)) for key in range(3)]
+        [thread.start() for thread in threads]
+        time.sleep(1)
+        assert node.terminate() == 0
+        time.sleep(1)
+        node.start()
+        eventually("it is back", lambda: all(status(each).count(" up normal ") == 3 for each in three.nodes))
+        time.sleep(1)
+        stop.set()
+        [thread.join() for thread in threads]
+        three.reconnect(node)
+    print(f"\n  {dict(done)} applied, failed: {failed}")
+    assert not failed, (len(failed), failed[:5])
+    session = three.session(three.nodes[0])
+    assert {key: value(session, key) for key in range(3)} == dict(done)

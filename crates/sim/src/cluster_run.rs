@@ -175,8 +175,12 @@ impl Run {
                 let number = self.random.below(self.clients.len() as u64) as usize;
                 self.lose(world, number);
             }
-            64..70 if self.heals.is_none() => self.cut(world, node),
-            70..74 => {
+            64..68 if self.heals.is_none() => self.cut(world, node),
+            68..71 if self.heals.is_none() => {
+                world.network.keep_uninformed(World::node_id(node));
+                self.heals = Some(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
+            }
+            71..74 => {
                 world.network.options = NetworkFaults {
                     lost: self.random.below(30),
                     doubled: self.random.below(30),

@@ -41,6 +41,7 @@ faults! {
     MessageDoubled "message doubled",
     MessageDelayed "message delayed",
     Partition "partition",
+    OldMap "node without news of the map",
     NodeJoins "node joins under load",
     NodeDrained "node drained under load",
 }

@@ -107,6 +107,7 @@ const WORLDS: &[WorldKind] = &[
             Fault::MessageDoubled,
             Fault::MessageDelayed,
             Fault::Partition,
+            Fault::OldMap,
             Fault::NodeJoins,
             Fault::NodeDrained,
         ],

@@ -2,7 +2,8 @@
 
 use crate::faults::{Fault, Faults};
 use holon_base::{Instant, NodeId, Random};
-use holon_kernel::Envelope;
+use holon_kernel::{Envelope, EnvelopeKind, Target};
+use holon_metadata::{LOG_VERBS, METADATA_SERVICE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Network {
     faults: Faults,
     /// (from, to) pairs that are cut, one way each.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// The metadata log does not come to them, and all else does.
+    uninformed: BTreeSet<NodeId>,
     under_way: BTreeMap<(Instant, u64), Envelope>,
     sequence: u64,
 }
@@ -31,6 +34,7 @@ impl Network {
             random: Random::new(seed),
             faults,
             cut: BTreeSet::new(),
+            uninformed: BTreeSet::new(),
             under_way: BTreeMap::new(),
             sequence: 0,
         }
@@ -44,10 +48,26 @@ impl Network {
 
     pub fn heal(&mut self) {
         self.cut.clear();
+        self.uninformed.clear();
+    }
+
+    /// From now on a node hears nothing of the metadata log: it goes on with the map it has.
+    pub fn keep_uninformed(&mut self, node: NodeId) {
+        self.faults.fired(Fault::OldMap);
+        self.uninformed.insert(node);
+    }
+
+    fn is_kept_back(&self, envelope: &Envelope) -> bool {
+        let EnvelopeKind::Request { target: Target::Service(METADATA_SERVICE), verb, .. } = &envelope.kind else {
+            return false;
+        };
+        let of = |node: &NodeId| self.uninformed.contains(node);
+        LOG_VERBS.contains(verb) && (of(&envelope.source.node) || of(&envelope.destination.node))
     }
 
     pub fn send(&mut self, now: Instant, envelope: Envelope) {
-        if self.cut.contains(&(envelope.source.node, envelope.destination.node)) {
+        let (from, to) = (envelope.source.node, envelope.destination.node);
+        if self.cut.contains(&(from, to)) || (from != to && self.is_kept_back(&envelope)) {
             return;
         }
         if self.random.chance(self.options.lost, 1000) {

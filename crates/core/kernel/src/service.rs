@@ -49,6 +49,11 @@ pub trait Service {
     /// Runs when every shard of the node has recovered, before any door is open.
     fn recovered_everywhere(self: Rc<Self>) -> LocalFuture<Result<(), String>>;
 
+    /// A clean stop is near, and doors for clients are closed: let other nodes do what they ask this one for.
+    fn hand_over(self: Rc<Self>) -> LocalFuture<()> {
+        Box::pin(async {})
+    }
+
     /// A clean stop: make the next start quick. Doors are closed already.
     fn stop(self: Rc<Self>) -> LocalFuture<()>;
 

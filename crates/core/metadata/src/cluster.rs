@@ -339,10 +339,31 @@ impl ClusterState {
         let idle = self.topology.as_ref().is_some_and(|topology| topology.change().is_none());
         if idle && !self.replication_waiting.is_empty() {
             let groups = std::mem::take(&mut self.replication_waiting);
-            if let Err(refused) = self.place(index, &Entry::Start(ChangeKind::SetReplication { groups }), me, changes) {
-                changes.tell.push(format!("another replication factor cannot be reached: {refused}"));
+            let Err(refused) = self.set_replication(index, groups.clone(), me, changes) else { return };
+            // One that cannot be must not keep the others waiting.
+            let mut left = groups.into_iter();
+            for (id, placed) in left.by_ref() {
+                match self.set_replication(index, BTreeMap::from([(id, placed.clone())]), me, changes) {
+                    Ok(()) => break,
+                    // Tried again after the next change: that takes the dead node out, perhaps.
+                    Err(Refused::ToTheDead(_)) => drop(self.replication_waiting.insert(id, placed)),
+                    Err(_) => {}
+                }
             }
+            self.replication_waiting.extend(left);
+            let waits = if self.replication_waiting.is_empty() { "cannot be reached" } else { "waits" };
+            changes.tell.push(format!("another replication factor {waits}: {refused}"));
         }
+    }
+
+    fn set_replication(
+        &mut self,
+        index: u64,
+        groups: BTreeMap<GroupId, Placed>,
+        me: NodeId,
+        changes: &mut Changes,
+    ) -> Result<(), Refused> {
+        self.place(index, &Entry::Start(ChangeKind::SetReplication { groups }), me, changes)
     }
 
     fn place(&mut self, index: u64, entry: &Entry, me: NodeId, changes: &mut Changes) -> Result<(), Refused> {
@@ -408,5 +429,90 @@ impl ClusterState {
     /// Where a member stands; `None`: it is no member, or not in the ring yet.
     pub(crate) fn state(&self, node: NodeId) -> Option<NodeState> {
         self.topology.as_ref()?.members().find(|(member, _)| *member == node).map(|(_, state)| state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holon_kernel::NewTablets;
+
+    const SERVICE: ServiceId = ServiceId(9);
+
+    fn node(number: u128) -> NodeRecord {
+        let address = ([10, 0, 0, number as u8], 7000).into();
+        let (data_center, rack) = ("dc".into(), format!("rack{number}").into());
+        NodeRecord {
+            node: NodeId(number),
+            address,
+            data_center,
+            rack,
+            shards: 1,
+            tokens: Rc::new([]),
+            facts: Rc::new([]),
+        }
+    }
+
+    /// Three nodes in the ring and what is applied next.
+    fn three() -> (ClusterState, u64) {
+        let (mut state, mut index) = (ClusterState::default(), 0);
+        for number in 1..=3 {
+            index += 1;
+            state.apply(index, ClusterCommand::Node(node(number)), NodeId(1)).expect("a node");
+            if number > 1 {
+                index += 1;
+                let join = ChangeKind::Join { node: NodeId(number), info: info_of(&node(number)) };
+                let started = state.apply(index, ClusterCommand::Placement(Entry::Start(join)), NodeId(1));
+                started.expect("without tablets it is over at once");
+            }
+        }
+        (state, index + 1)
+    }
+
+    fn simple(factor: u32) -> Replication {
+        Replication::Simple { factor }
+    }
+
+    fn create(state: &mut ClusterState, index: u64, factor: u32) -> GroupId {
+        let made = NewTablets { count: 4, replication: simple(factor) };
+        let effect = MetadataEffect { create_tablets: Some(made), ..MetadataEffect::default() };
+        state.apply_effect(index, SERVICE, &effect, NodeId(1));
+        GroupId(index)
+    }
+
+    #[test]
+    fn the_first_members_of_a_group_stay_what_they_were_and_who_has_left_does_not_begin_it_again() {
+        let (mut state, index) = three();
+        let tablet = TabletId::new(create(&mut state, index, 2), 0);
+        assert_eq!(state.founders(tablet), None);
+        let readers = state.replicas(tablet).expect("placed").readers;
+        for again in 1..=2 {
+            state.apply(index + again, ClusterCommand::Found(tablet), NodeId(1)).expect("founded");
+            let founders = state.founders(tablet).expect("founded");
+            assert_eq!((&founders.members, &founders.present), (&readers, &readers));
+        }
+        state.forgot(tablet, readers[0]);
+        let founders = state.founders(tablet).expect("founded");
+        assert_eq!((&*founders.members, &*founders.present), (&*readers, &readers[1..]));
+        // Of a tablet that is not there nothing is made.
+        let command = ClusterCommand::decode(ClusterCommand::Found(TabletId(77)).encode()).expect("its own bytes");
+        state.apply(index + 3, command, NodeId(1)).expect("nothing");
+        assert_eq!(state.founders(TabletId(77)), None);
+    }
+
+    #[test]
+    fn a_replication_factor_that_cannot_be_reached_does_not_take_others_with_it() {
+        let (mut state, index) = three();
+        let (first, second) = (create(&mut state, index, 1), create(&mut state, index + 1, 1));
+        // Longer than any set of replicas may be: refused by placement.
+        let changes = vec![(first, simple(u32::MAX)), (second, simple(2))];
+        let effect = MetadataEffect { set_replication: changes, ..MetadataEffect::default() };
+        let told = state.apply_effect(index + 2, SERVICE, &effect, NodeId(1)).tell;
+        assert!(told.iter().any(|line| line.contains("replication factor")), "{told:?}");
+        let change = state.topology().and_then(|topology| topology.change().cloned());
+        match change.map(|change| change.kind) {
+            Some(ChangeKind::SetReplication { groups }) => assert_eq!(groups.keys().collect::<Vec<_>>(), [&second]),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -40,6 +40,6 @@ pub use identity::{Cluster, FORMAT_VERSION, Identity, IdentityError, load_or_cre
 pub use limits::VIEW_TABLETS_MAX;
 pub use log_file::{ENTRY_BYTES_MAX, LogError};
 pub use options::{NodeOptions, PEERS_PORT};
-pub use service::{Committed, METADATA_SERVICE, Metadata, ProposeError};
+pub use service::{Committed, LOG_VERBS, METADATA_SERVICE, Metadata, ProposeError};
 pub use start::{StartError, start_shard, stop_shard};
 pub use view::{ChangeView, ClusterView, GroupView, MoveView, NodeView, RingView, TabletView};

@@ -45,6 +45,9 @@ const PROPOSE: Verb = verb(0);
 pub(crate) const BARRIER: Verb = verb(3);
 const WAIT: Verb = verb(4);
 // Within a node, from shard 0.
+/// By these the log comes to a node: for simulators that keep one uninformed.
+pub const LOG_VERBS: [Verb; 2] = [RAFT, FETCH_NEWS];
+
 pub(crate) const APPLY: Verb = verb(1);
 pub(crate) const ALIVE: Verb = verb(5);
 pub(crate) const FILL: Verb = verb(10);

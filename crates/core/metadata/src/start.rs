@@ -81,6 +81,10 @@ pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -
 
 /// A clean stop of every service, after the doors are closed.
 pub async fn stop_shard(metadata: Rc<Metadata>) {
+    // Before the others are told that this node leaves: what it owes them would then be lost.
+    for service in metadata.shard.services() {
+        service.hand_over().await;
+    }
     for service in metadata.shard.services() {
         service.stop().await;
     }

@@ -83,6 +83,12 @@ pub const GROUP_REQUEST_MEMORY: Duration = Duration::from_secs(10);
 /// How long a replica that gives its tablet away waits for the group to let it go, before it says that it has to wait.
 pub const GROUP_LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a planned stop waits for others to lead what its node has led.
+pub const GROUP_HAND_OVER: Duration = Duration::from_secs(1);
+
+/// A proposal that is not decided on within this has an unknown outcome: longer than a few elections.
+pub const DECIDE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A decision is brought to the replicas, try by try, of this length …
 pub const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
 

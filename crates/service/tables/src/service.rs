@@ -288,6 +288,10 @@ impl Service for TablesService {
         })
     }
 
+    fn hand_over(self: Rc<Self>) -> LocalFuture<()> {
+        Box::pin(async move { self.groups.hand_over().await })
+    }
+
     fn stop(self: Rc<Self>) -> LocalFuture<()> {
         Box::pin(async move {
             self.coordinator.set_hints(None);

@@ -4,7 +4,9 @@ use super::Groups;
 use super::ledger::{Decision, Ledger};
 use crate::coordinator::Demand;
 use crate::level::Level;
-use crate::limits::{APPLY_PAUSE, APPLY_TIMEOUT, GROUP_AWAKE, GROUP_ELECTION, GROUP_HEARTBEAT, GROUP_LOG_ENTRIES};
+use crate::limits::{
+    APPLY_PAUSE, APPLY_TIMEOUT, DECIDE_TIMEOUT, GROUP_AWAKE, GROUP_ELECTION, GROUP_HEARTBEAT, GROUP_LOG_ENTRIES,
+};
 use crate::plant;
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, Random, TabletId};
@@ -188,6 +190,9 @@ impl Group {
         if let Some(snapshot) = out.restore {
             self.timestamp.set(self.timestamp.get().max(timestamp_of(&snapshot.data)));
             self.written_through(snapshot.index);
+            // What became of these, the snapshot does not say.
+            let later = self.waiting.borrow_mut().split_off(&(snapshot.index + 1));
+            drop(self.waiting.replace(later));
         }
         let mut own_term = false;
         for entry in out.committed {
@@ -197,8 +202,6 @@ impl Group {
         let leads = self.raft.borrow().is_leader();
         if !leads {
             self.ready.set(None);
-            // What was proposed may be decided yet, or not: nobody here will know.
-            self.waiting.take();
         } else if own_term {
             self.prepare();
         }
@@ -288,6 +291,13 @@ impl Group {
         let raft = self.raft.borrow();
         let term = raft.term();
         (raft.is_leader() && self.ready.get() == Some(term) && self.confirmed.get()).then_some(term)
+    }
+
+    /// Leads others, and somebody has needed it lately, or its last decisions are not everywhere yet.
+    pub(super) fn is_needed_leader(&self) -> bool {
+        let raft = self.raft.borrow();
+        let leads_others = raft.is_leader() && raft.members().voters.len() > 1;
+        leads_others && self.is_awake() || !self.waiting.borrow().is_empty()
     }
 
     /// A leader that was not ticked for a while asks whether it still is one.
@@ -385,8 +395,11 @@ impl Group {
         });
         let Ok(index) = proposed else { return Err(Undecided::Never) };
         self.wake();
-        if !matches!(decided.await, Ok(true)) {
-            return Err(Undecided::Perhaps);
+        // Another leader may decide on it yet, or put something else in its place.
+        match self.shard.timeout(self.shard.now() + DECIDE_TIMEOUT, decided).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Err(Undecided::Never),
+            Ok(Err(_)) | Err(_) => return Err(Undecided::Perhaps),
         }
         if plant::get().answer_when_decided {
             return Ok(());

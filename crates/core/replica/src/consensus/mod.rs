@@ -37,7 +37,7 @@ pub use group::Undecided;
 pub use ledger::tablet_options;
 
 use crate::coordinator::Coordinator;
-use crate::limits::{GROUP_BATCH_BYTES, GROUP_LEAD_PATIENCE, GROUP_TICK};
+use crate::limits::{GROUP_BATCH_BYTES, GROUP_HAND_OVER, GROUP_LEAD_PATIENCE, GROUP_TICK};
 use bytes::Bytes;
 use group::Group;
 use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ServiceId, ShardId, ShortInput, TabletId};
@@ -128,6 +128,21 @@ impl Groups {
                 me.member(tablet, false).await;
             }
         });
+    }
+
+    /// Others lead what is led here, as far as they can be had: a planned stop is no loss of a leader. What was decided is brought to
+    /// the replicas meanwhile.
+    pub async fn hand_over(&self) {
+        let led: Vec<Rc<Group>> =
+            self.open.borrow().values().filter(|group| group.is_needed_leader()).cloned().collect();
+        for group in &led {
+            // Whoever has nobody to lead instead leads to the end.
+            let _ = group.step(|raft, now, out| raft.transfer_leadership(now, None, out));
+        }
+        let deadline = self.shard.now() + GROUP_HAND_OVER;
+        while led.iter().any(|group| group.is_needed_leader()) && self.shard.now() < deadline {
+            self.shard.sleep(GROUP_TICK).await;
+        }
     }
 
     /// From now on none does; the engine is about to close.
