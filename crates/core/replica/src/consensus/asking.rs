@@ -18,6 +18,7 @@ use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ShortInput, TabletId};
 use holon_kernel::{CallError, Class, Scope, Target};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 const VERSION: u8 = 1;
@@ -37,6 +38,32 @@ pub(crate) struct Asking {
     /// Transactions that were begun here, and when they are forgotten.
     begun: RefCell<BTreeMap<(u64, u64), Instant>>,
     forgotten: RefCell<VecDeque<(Instant, (u64, u64))>>,
+    /// Transactions of others that are under way here.
+    serving: Rc<Cell<usize>>,
+}
+
+impl Asking {
+    pub(super) fn serves(&self) -> bool {
+        self.serving.get() > 0
+    }
+}
+
+/// Counts a transaction while it is under way, however it ends.
+struct Serving {
+    count: Rc<Cell<usize>>,
+}
+
+impl Serving {
+    fn one(count: &Rc<Cell<usize>>) -> Serving {
+        count.set(count.get() + 1);
+        Serving { count: count.clone() }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.count.set(self.count.get() - 1);
+    }
 }
 
 /// Why a transaction has no answer.
@@ -310,7 +337,11 @@ impl Groups {
             // Whatever is said here, the other copy's answer must be the one that counts.
             std::future::pending::<()>().await;
         }
-        match serve(leadership, request.bytes, deadline).await {
+        let served = {
+            let _serving = Serving::one(&self.asking.serving);
+            serve(leadership, request.bytes, deadline).await
+        };
+        match served {
             Ok(answer) => {
                 let mut out = ByteWriter::with_capacity(answer.len() + 1);
                 out.put_u8(ANSWER);

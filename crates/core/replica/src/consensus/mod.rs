@@ -140,8 +140,13 @@ impl Groups {
             let _ = group.step(|raft, now, out| raft.transfer_leadership(now, None, out));
         }
         let deadline = self.shard.now() + GROUP_HAND_OVER;
-        while led.iter().any(|group| group.is_needed_leader()) && self.shard.now() < deadline {
+        let is_needed = || led.iter().any(|group| group.is_needed_leader()) || self.asking.serves();
+        while is_needed() && self.shard.now() < deadline {
             self.shard.sleep(GROUP_TICK).await;
+        }
+        if !led.is_empty() {
+            // Whoever asks at this moment is told who leads now.
+            self.shard.sleep(GROUP_TICK * 10).await;
         }
     }
 

@@ -343,6 +343,10 @@ impl Attempt<'_> {
         let mut agree: BTreeSet<NodeId> = BTreeSet::new();
         let gather = Gather::new(&self.coordinator.shard);
         let mut under_way = 0;
+        // Instead of one that answered and is gone now, another that was not asked is given all of it.
+        let asked: BTreeSet<NodeId> = self.pages.keys().copied().collect();
+        let mut others =
+            self.candidates.iter().copied().filter(|node| !asked.contains(node)).collect::<Vec<_>>().into_iter();
         for (node, page) in &self.pages {
             // What does not fit one mutation came as one: there is no such row.
             let lacking = merged.lacking(page, self.request.purgeable_seconds).unwrap_or_default();
@@ -368,7 +372,14 @@ impl Attempt<'_> {
             match outcome {
                 Ok(()) => drop(agree.insert(node)),
                 Err(CallError::NotHere) => self.outdated = true,
-                Err(_) => {}
+                Err(_) => {
+                    if let Some(other) = others.next() {
+                        under_way += 1;
+                        let all = merged.mutations().unwrap_or_default();
+                        let (shard, deadline) = (self.coordinator.shard.clone(), self.demand.deadline);
+                        gather.begin(other, bring(shard, other, self.demand.tablet, all, deadline));
+                    }
+                }
             }
         }
         Ok(())
