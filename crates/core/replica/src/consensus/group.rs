@@ -35,6 +35,8 @@ pub(super) struct Group {
     confirmed: Cell<bool>,
     /// Decided, and not known to be at a majority of the replicas, by index.
     unapplied: RefCell<BTreeMap<u64, Bytes>>,
+    /// Something was written of which the others have not been told: they would write it again, some day.
+    untold: Cell<bool>,
     /// The latest timestamp of any decision.
     timestamp: Cell<i64>,
     /// Who waits for the entry at an index, and in which term it was proposed.
@@ -77,6 +79,7 @@ impl Group {
             preparing: Cell::new(None),
             confirmed: Cell::new(false),
             unapplied: RefCell::default(),
+            untold: Cell::new(false),
             timestamp: Cell::new(timestamp),
             waiting: RefCell::default(),
             watching: RefCell::default(),
@@ -129,7 +132,26 @@ impl Group {
         let busy = !self.waiting.borrow().is_empty() || self.preparing.get().is_some();
         if busy || (self.raft.borrow().is_leader() && !self.unapplied.borrow().is_empty()) {
             self.awake_until.set(self.awake_until.get().max(self.shard.now() + GROUP_AWAKE));
+        } else if self.untold.get() && self.awake_until.get().since(self.shard.now()) < GROUP_AWAKE / 2 {
+            self.tell_what_is_written();
         }
+    }
+
+    /// A leader that is about to sleep: an old decision, written again by a leader of another day, could bring back what was
+    /// deleted since and whose tombstone is gone.
+    fn tell_what_is_written(&self) {
+        let (Some(me), Some(term)) = (self.me.upgrade(), self.leads()) else { return };
+        self.untold.set(false);
+        self.shard.spawn(Scope::Node, Class::Background, async move {
+            let told = me.decide(term, me.latest_timestamp(), Bytes::new()).await;
+            me.untold.set(told.is_err());
+        });
+    }
+
+    /// Its leader is gone, and what that decided may not be at the replicas yet.
+    pub(super) fn is_orphan(&self) -> bool {
+        let leader = self.raft.borrow().leader();
+        !self.unapplied.borrow().is_empty() && leader.is_some_and(|leader| !self.shard.is_alive(leader))
     }
 
     pub(super) fn campaign(&self) {
@@ -199,6 +221,8 @@ impl Group {
             own_term |= entry.term == self.raft.borrow().term();
             self.decided(entry);
         }
+        // Behind them all: until the last is noted, what is applied cannot be told.
+        self.compact();
         let leads = self.raft.borrow().is_leader();
         if !leads {
             self.ready.set(None);
@@ -222,7 +246,6 @@ impl Group {
             self.unapplied.borrow_mut().insert(entry.index, decision.mutation);
         }
         self.written_through(decision.applied);
-        self.compact();
     }
 
     /// Everything decided up to an index is at a majority of the replicas.
@@ -233,6 +256,7 @@ impl Group {
 
     fn written(&self, index: u64) {
         self.unapplied.borrow_mut().remove(&index);
+        self.untold.set(true);
         self.compact();
     }
 

@@ -131,6 +131,23 @@ impl Groups {
         }
     }
 
+    /// When a node dies, what it decided as a leader is brought to the replicas by another, whether or not somebody asks.
+    pub(super) async fn follow_liveness(self: Rc<Self>) {
+        loop {
+            if self.shard.liveness_changed().await.is_err() {
+                return; // the shard stops
+            }
+            let open: Vec<Rc<Group>> = self.open.borrow().values().cloned().collect();
+            for group in open.into_iter().filter(|group| group.is_orphan()) {
+                let (me, tablet) = (self.clone(), group.tablet);
+                let deadline = self.shard.now() + GROUP_LEAVE_PATIENCE;
+                self.shard.spawn(Scope::Node, Class::Background, async move {
+                    drop(me.lead(tablet, None, deadline).await);
+                });
+            }
+        }
+    }
+
     /// Returns when the group has let this node go, so that it may forget what it promised.
     ///
     /// # Errors

@@ -122,6 +122,7 @@ impl Groups {
         let Some(me) = self.me.upgrade() else { return };
         self.shard.spawn(Scope::Node, Class::Foreground, me.clone().keep_time());
         self.shard.spawn(Scope::Node, Class::Background, me.clone().follow_map());
+        self.shard.spawn(Scope::Node, Class::Background, me.clone().follow_liveness());
         let earlier: Vec<TabletId> = engine.tablets().into_iter().filter_map(TabletId::of_shadow).collect();
         self.shard.spawn(Scope::Node, Class::Background, async move {
             for tablet in earlier {
