@@ -144,7 +144,7 @@ impl Group {
         self.untold.set(false);
         self.shard.spawn(Scope::Node, Class::Background, async move {
             let told = me.decide(term, me.latest_timestamp(), Bytes::new()).await;
-            me.untold.set(told.is_err());
+            me.untold.set(me.untold.get() || told.is_err());
         });
     }
 
@@ -255,8 +255,9 @@ impl Group {
     }
 
     fn written(&self, index: u64) {
-        self.unapplied.borrow_mut().remove(&index);
-        self.untold.set(true);
+        if self.unapplied.borrow_mut().remove(&index).is_some() {
+            self.untold.set(true);
+        }
         self.compact();
     }
 
