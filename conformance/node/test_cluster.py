@@ -317,8 +317,8 @@ def test_a_node_joins_and_another_leaves_while_a_driver_works(cluster):
         fourth = three.add()
         eventually("the fourth is in the ring", lambda: status(three.nodes[0]).count(" up normal ") == 4, 120)
         leaving = re.search(r"^node +([0-9a-f-]{36})", status(three.nodes[2]), re.M).group(1)
-        code, text = command(three.nodes[0], "cluster", "drain", leaving)
-        assert code == 0, text
+        # The ring may be on its way to more slots, for four: one change at a time, as the refusal says.
+        eventually("the drain is accepted", lambda: command(three.nodes[0], "cluster", "drain", leaving)[0] == 0)
         eventually("the third has left", lambda: leaving[:8] not in status(three.nodes[0]), 120)
         three.nodes[2].kill()
         time.sleep(1)
