@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import chromium  # noqa: E402
+import clusters  # noqa: E402
 import holon_node  # noqa: E402
 
 
@@ -51,3 +52,17 @@ def make_node():
     yield make
     for each in made:
         each.remove()
+
+
+@pytest.fixture
+def cluster(make_node):
+    """Makes clusters; their sessions are closed at the end."""
+    made = []
+
+    def make(**options):
+        made.append(clusters.Three(make_node, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

@@ -15,19 +15,7 @@ import urllib.request
 import chromium
 import holon_node
 import pytest
-from test_cluster import ALL, ONE, QUORUM, Three, command, eventually, run, status, table
-
-@pytest.fixture
-def cluster(make_node):
-    made = []
-
-    def make(**options):
-        made.append(Three(make_node, **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
+from clusters import ALL, ONE, QUORUM, command, run, status, table
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import time
 import pytest
 from cassandra import ConsistencyLevel, Unavailable, WriteTimeout
 from cassandra.query import SimpleStatement
-from test_cluster import QUORUM, cluster, eventually, run, status, table  # noqa: F401: cluster is a fixture
+from clusters import QUORUM, eventually, run, status, table
 
 SERIAL = ConsistencyLevel.SERIAL
 
