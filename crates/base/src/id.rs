@@ -32,6 +32,16 @@ impl TabletId {
         TabletId(group.0 * Self::PER_ENTRY_MAX + u64::from(ordinal))
     }
 
+    /// The group it belongs to.
+    pub fn group(self) -> GroupId {
+        GroupId(self.0 / Self::PER_ENTRY_MAX)
+    }
+
+    /// Which of its group's tablets it is.
+    pub fn ordinal(self) -> u32 {
+        (self.0 % Self::PER_ENTRY_MAX) as u32
+    }
+
     /// Marks a tablet of the engine that no map knows: what the replica keeps beside the tablet for itself.
     const SHADOW: u64 = 1 << 63;
 

@@ -198,7 +198,7 @@ impl Run {
             let shard = live[usize::from(tablet.shard(world.nodes[NODE].shards).0)].shard.clone();
             let service = self.registry.borrow().get(usize::from(shard.id().0)).cloned();
             let Some(engine) = service.and_then(|service| service.engine()) else { return };
-            if !engine.tablets().contains(&tablet) {
+            if !engine.has_tablet(tablet) {
                 return;
             }
             let seconds = shard.wall().seconds();

@@ -49,3 +49,17 @@ pub struct Amount {
     /// Of keys and rows, before compression.
     pub bytes: u64,
 }
+
+impl std::ops::AddAssign for Load {
+    fn add_assign(&mut self, more: Load) {
+        self.requests += more.requests;
+        self.data_bytes += more.data_bytes;
+    }
+}
+
+impl std::ops::AddAssign for Amount {
+    fn add_assign(&mut self, more: Amount) {
+        self.rows += more.rows;
+        self.bytes += more.bytes;
+    }
+}

@@ -207,35 +207,31 @@ impl ClusterState {
     }
 
     pub(crate) fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
-        let group = self.groups.get(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX))?;
-        group.tablets.get((tablet.0 % TabletId::PER_ENTRY_MAX) as usize).cloned()
+        self.groups.get(&tablet.group())?.tablets.get(tablet.ordinal() as usize).cloned()
     }
 
     pub(crate) fn founders(&self, tablet: TabletId) -> Option<Founders> {
-        let group = self.groups.get(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX))?;
-        group.founders.get(&((tablet.0 % TabletId::PER_ENTRY_MAX) as u32)).cloned()
+        self.groups.get(&tablet.group())?.founders.get(&tablet.ordinal()).cloned()
     }
 
     /// The readers of this moment begin the tablet's consensus group, unless others have before.
     fn found(&mut self, tablet: TabletId) {
-        let Some(group) = self.groups.get_mut(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX)) else { return };
-        let ordinal = tablet.0 % TabletId::PER_ENTRY_MAX;
-        let Some(replicas) = group.tablets.get(ordinal as usize) else { return };
+        let Some(group) = self.groups.get_mut(&tablet.group()) else { return };
+        let Some(replicas) = group.tablets.get(tablet.ordinal() as usize) else { return };
         let members = replicas.readers.clone();
-        group.founders.entry(ordinal as u32).or_insert_with(|| Founders { present: members.clone(), members });
+        group.founders.entry(tablet.ordinal()).or_insert_with(|| Founders { present: members.clone(), members });
     }
 
     /// A node no longer has what it promised as a member of the tablet's consensus group.
     fn forgot(&mut self, tablet: TabletId, node: NodeId) {
-        let Some(group) = self.groups.get_mut(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX)) else { return };
-        if let Some(founders) = group.founders.get_mut(&((tablet.0 % TabletId::PER_ENTRY_MAX) as u32)) {
+        let Some(group) = self.groups.get_mut(&tablet.group()) else { return };
+        if let Some(founders) = group.founders.get_mut(&tablet.ordinal()) {
             founders.present = founders.present.iter().copied().filter(|present| *present != node).collect();
         }
     }
 
     pub(crate) fn descriptor(&self, tablet: TabletId) -> Option<TabletDescriptor> {
-        let group = self.groups.get(&GroupId(tablet.0 / TabletId::PER_ENTRY_MAX))?;
-        let ordinal = (tablet.0 % TabletId::PER_ENTRY_MAX) as usize;
+        let (group, ordinal) = (self.groups.get(&tablet.group())?, tablet.ordinal() as usize);
         (ordinal < group.tablets.len()).then(|| group.descriptor(ordinal))
     }
 
@@ -378,7 +374,7 @@ impl ClusterState {
             changes.tell.push(format!("no node that lives has the data of tablet {tablet}: it begins again empty"));
         }
         for tablet in effects.changed {
-            let (id, ordinal) = (GroupId(tablet.0 / TabletId::PER_ENTRY_MAX), tablet.0 % TabletId::PER_ENTRY_MAX);
+            let (id, ordinal) = (tablet.group(), tablet.ordinal());
             let Some(now) = topology.replicas(tablet) else { continue };
             let now = Replicas { readers: now.readers.into(), joint: now.joint.into(), since: now.since };
             let Some(group) = self.groups.get_mut(&id) else { continue };

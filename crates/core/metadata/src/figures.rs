@@ -47,20 +47,15 @@ impl Copies {
         if self.change == change
             && let Some(amount) = self.under_way.remove(&tablet).filter(|_| good)
         {
-            add(&mut self.finished, amount);
+            self.finished += amount;
         }
     }
 
     fn all(&self) -> Amount {
         let mut all = self.finished;
-        self.under_way.values().for_each(|amount| add(&mut all, *amount));
+        self.under_way.values().for_each(|amount| all += *amount);
         all
     }
-}
-
-fn add(sum: &mut Amount, more: Amount) {
-    sum.rows += more.rows;
-    sum.bytes += more.bytes;
 }
 
 /// Of a tablet on one node.
@@ -119,13 +114,12 @@ fn decode_question(payload: Bytes) -> Result<Vec<TabletId>, ShortInput> {
 
 impl Figures {
     fn add(&mut self, more: Figures) {
-        self.load.requests += more.load.requests;
-        self.load.data_bytes += more.load.data_bytes;
+        self.load += more.load;
         if more.change > self.change {
             (self.change, self.copied) = (more.change, Amount::default());
         }
         if more.change == self.change {
-            add(&mut self.copied, more.copied);
+            self.copied += more.copied;
         }
         self.tablets.extend(more.tablets);
     }
@@ -205,11 +199,7 @@ impl Metadata {
     pub(crate) fn own_figures(&self, question: Bytes) -> Result<Bytes, ShortInput> {
         let asked = decode_question(question)?;
         let mut figures = Figures::default();
-        let services = self.shard.services();
-        for load in services.iter().map(|service| service.load()) {
-            figures.load.requests += load.requests;
-            figures.load.data_bytes += load.data_bytes;
-        }
+        self.shard.services().iter().for_each(|service| figures.load += service.load());
         let copies = self.copies.borrow();
         (figures.change, figures.copied) = (copies.change, copies.all());
         let here = asked.into_iter().filter(|tablet| self.is_on_this_shard(*tablet));

@@ -155,10 +155,6 @@ fn change_name(kind: &ChangeKind) -> (&'static str, Vec<NodeId>) {
     }
 }
 
-fn place_of(tablet: TabletId) -> (GroupId, u32) {
-    (GroupId(tablet.0 / TabletId::PER_ENTRY_MAX), (tablet.0 % TabletId::PER_ENTRY_MAX) as u32)
-}
-
 type Places = BTreeMap<NodeId, usize>;
 
 fn owners(ring: &Ring, places: &Places) -> Vec<(String, Vec<Option<usize>>)> {
@@ -188,7 +184,7 @@ fn amounts(tablet: TabletId, moving: &Move, figures: &BTreeMap<NodeId, Figures>)
                 Some(TabletFigures { copied, .. }) => copied.unwrap_or_default(),
                 None => Amount::default(),
             };
-            (copied.rows, copied.bytes) = (copied.rows + one.rows, copied.bytes + one.bytes);
+            copied += one;
         }
     } else if !matches!(moving.phase, Phase::Planned | Phase::Undo) {
         copied = whole.unwrap_or_default();
@@ -201,7 +197,7 @@ fn moves(topology: &Topology, places: &Places, figures: &BTreeMap<NodeId, Figure
     let active = topology.moves().1;
     let place = |node: NodeId| places.get(&node).copied();
     let view = |(tablet, moving): (&TabletId, &Move)| {
-        let (group, ordinal) = place_of(*tablet);
+        let (group, ordinal) = (tablet.group(), tablet.ordinal());
         let slot = topology.ring().slot_of_tablet(ordinal, *counts.get(&group)?);
         // Where replicas are only added, or only taken away, the others are where the data comes from, or stays.
         let mut from: Vec<usize> = moving.leaving().filter_map(place).collect();
@@ -252,7 +248,7 @@ impl Metadata {
         let mut moving: BTreeMap<GroupId, usize> = BTreeMap::new();
         let (planned, active) = topology.moves();
         let under_way = planned.keys().chain(active.keys().filter(|tablet| !planned.contains_key(tablet)));
-        under_way.for_each(|tablet| *moving.entry(place_of(*tablet).0).or_default() += 1);
+        under_way.for_each(|tablet| *moving.entry(tablet.group()).or_default() += 1);
         view.groups = cluster
             .groups()
             .map(|group| GroupView {
@@ -271,8 +267,7 @@ impl Metadata {
             let (kind, nodes) = change_name(&change.kind);
             let mut copied = Amount::default();
             for one in figures.values().filter(|figures| figures.change == change.started) {
-                copied.rows += one.copied.rows;
-                copied.bytes += one.copied.bytes;
+                copied += one.copied;
             }
             let left = planned.len() + active.len();
             let all = cluster.moves_in_all().max(left);

@@ -144,7 +144,7 @@ impl HintStore {
 
     async fn write(&self, builder: MutationBuilder) -> Result<(), StoreError> {
         let tablet = TabletId::new(GroupId(0), self.shard.id().0.into());
-        if !self.engine.tablets().contains(&tablet) {
+        if !self.engine.has_tablet(tablet) {
             self.engine.create_tablet(tablet).await?;
         }
         self.change(tablet, builder).await

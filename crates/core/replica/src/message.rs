@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
-use holon_store::{Deletion, KeyRange, RangeTombstone, Row, decode_row, row_bytes};
+use holon_store::{KeyRange, RangeTombstone, Row, decode_row, row_bytes};
 
 const VERSION: u8 = 1;
 pub const KIND_WRITE: u8 = 0;
@@ -181,12 +181,7 @@ impl ReadAnswer {
             out.put_prefixed(&row_bytes(row));
         }
         out.put_varint(self.deleted.len() as u64);
-        for range in &self.deleted {
-            out.put_prefixed(&range.start);
-            out.put_prefixed(&range.end);
-            out.put_signed_varint(range.deletion.timestamp);
-            out.put_signed_varint(range.deletion.local_seconds);
-        }
+        self.deleted.iter().for_each(|range| range.write(&mut out));
         put_ranges(&self.rest, &mut out);
         out.put_slice(notes);
         out.freeze()
@@ -210,9 +205,7 @@ impl ReadAnswer {
         let count = input.count()?;
         let mut deleted = Vec::with_capacity(count.min(1024));
         for _ in 0..count {
-            let (start, end) = (input.prefixed()?, input.prefixed()?);
-            let (timestamp, local_seconds) = (input.signed_varint()?, input.signed_varint()?);
-            deleted.push(RangeTombstone { start, end, deletion: Deletion { timestamp, local_seconds } });
+            deleted.push(RangeTombstone::read(&mut input)?);
         }
         let rest = read_ranges(&mut input)?;
         Ok((ReadAnswer { rows, deleted, rest }, input.rest()))
@@ -244,7 +237,7 @@ fn read_ranges(input: &mut ByteReader) -> Result<Vec<KeyRange>, ShortInput> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holon_store::{Cell, CellEntry};
+    use holon_store::{Cell, CellEntry, Deletion};
 
     #[test]
     fn what_is_sent_is_what_arrives_and_what_is_cut_is_refused() {

@@ -109,6 +109,10 @@ impl Engine {
         Ok(())
     }
 
+    pub fn has_tablet(&self, tablet: TabletId) -> bool {
+        self.inner.trees.borrow().contains_key(&tablet)
+    }
+
     pub fn tablets(&self) -> Vec<TabletId> {
         self.inner.trees.borrow().keys().copied().collect()
     }

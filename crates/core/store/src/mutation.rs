@@ -9,7 +9,7 @@
 use crate::error::{Malformed, StoreError};
 use crate::limits::{KEY_BYTES_MAX, MUTATION_BYTES_MAX};
 use crate::range::RangeTombstone;
-use crate::row::{Deletion, RowPatch};
+use crate::row::RowPatch;
 use crate::row_codec::{RowSummary, decode_row, encode_row, summarize_row};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter};
@@ -102,15 +102,12 @@ fn read_ranges(reader: &mut ByteReader) -> Result<Vec<RangeTombstone>, StoreErro
     let count = reader.count().map_err(Malformed::from)?;
     let mut ranges = Vec::with_capacity(count.min(1024));
     for _ in 0..count {
-        let start = reader.prefixed().map_err(Malformed::from)?;
-        let end = reader.prefixed().map_err(Malformed::from)?;
-        check_size("a key", start.len().max(end.len()), KEY_BYTES_MAX)?;
-        let timestamp = reader.signed_varint().map_err(Malformed::from)?;
-        let local_seconds = reader.signed_varint().map_err(Malformed::from)?;
-        if start >= end {
+        let range = RangeTombstone::read(reader).map_err(Malformed::from)?;
+        check_size("a key", range.start.len().max(range.end.len()), KEY_BYTES_MAX)?;
+        if range.start >= range.end {
             return Err(Malformed::new(reader.offset(), "a deleted range is empty").into());
         }
-        ranges.push(RangeTombstone { start, end, deletion: Deletion { timestamp, local_seconds } });
+        ranges.push(range);
     }
     Ok(ranges)
 }
@@ -159,12 +156,7 @@ impl MutationBuilder {
         out.put_varint(self.row_count);
         out.put_slice(self.rows.as_slice());
         out.put_varint(self.ranges.len() as u64);
-        for range in &self.ranges {
-            out.put_prefixed(&range.start);
-            out.put_prefixed(&range.end);
-            out.put_signed_varint(range.deletion.timestamp);
-            out.put_signed_varint(range.deletion.local_seconds);
-        }
+        self.ranges.iter().for_each(|range| range.write(&mut out));
         Mutation::decode(out.freeze())
     }
 }

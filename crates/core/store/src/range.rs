@@ -6,6 +6,7 @@
 
 use crate::row::Deletion;
 use bytes::Bytes;
+use holon_base::{ByteReader, ByteWriter, ShortInput};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -16,6 +17,24 @@ pub struct RangeTombstone {
     /// Exclusive.
     pub end: Bytes,
     pub deletion: Deletion,
+}
+
+impl RangeTombstone {
+    /// `start:prefixed end:prefixed timestamp:svarint local:svarint`, as in mutations and messages.
+    pub fn write(&self, out: &mut ByteWriter) {
+        out.put_prefixed(&self.start);
+        out.put_prefixed(&self.end);
+        out.put_signed_varint(self.deletion.timestamp);
+        out.put_signed_varint(self.deletion.local_seconds);
+    }
+
+    /// # Errors
+    /// Bytes that are cut.
+    pub fn read(input: &mut ByteReader) -> Result<RangeTombstone, ShortInput> {
+        let (start, end) = (input.prefixed()?, input.prefixed()?);
+        let deletion = Deletion { timestamp: input.signed_varint()?, local_seconds: input.signed_varint()? };
+        Ok(RangeTombstone { start, end, deletion })
+    }
 }
 
 /// The first key after all keys that begin with `prefix`; `None` if there is none (all bytes are 0xff).

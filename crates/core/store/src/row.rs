@@ -172,6 +172,15 @@ impl Row {
         self.cells.iter().map(|entry| entry.path.len() + entry.cell.value.len()).sum()
     }
 
+    /// The latest timestamp of anything in it, deletions too; `None` if it is empty.
+    pub fn latest_timestamp(&self) -> Option<i64> {
+        let marker = self.marker.map(|marker| marker.timestamp);
+        let deletion = self.deletion.map(|deletion| deletion.timestamp);
+        let columns = self.column_deletions.iter().map(|(_, deletion)| deletion.timestamp);
+        let cells = self.cells.iter().map(|entry| entry.cell.timestamp);
+        marker.into_iter().chain(deletion).chain(columns).chain(cells).max()
+    }
+
     /// Adds one more write to this row, wherever its place is.
     pub fn put(&mut self, entry: CellEntry) {
         match self.cells.binary_search_by(|probe| probe.place().cmp(&entry.place())) {

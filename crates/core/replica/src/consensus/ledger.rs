@@ -78,11 +78,6 @@ fn entries_end() -> Bytes {
     Bytes::from_static(b"f")
 }
 
-fn latest_of(row: &Row) -> i64 {
-    let cells = row.cells.iter().map(|entry| entry.cell.timestamp);
-    cells.chain(row.deletion.map(|deletion| deletion.timestamp)).max().unwrap_or(0)
-}
-
 /// One member's storage.
 pub(super) struct Ledger {
     shard: Rc<Shard>,
@@ -94,7 +89,7 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Whether there is anything of a tablet's group.
     pub(super) fn exists(engine: &Engine, tablet: TabletId) -> bool {
-        engine.tablets().contains(&tablet.shadow())
+        engine.has_tablet(tablet.shadow())
     }
 
     /// What an earlier start left; `members` are those of a group that begins.
@@ -105,7 +100,7 @@ impl Ledger {
         members: Members,
     ) -> Result<(Ledger, Stored), StoreError> {
         let tablet = tablet.shadow();
-        if !engine.tablets().contains(&tablet) {
+        if !engine.has_tablet(tablet) {
             engine.create_tablet(tablet).await?;
         }
         let mut stored = Stored { members, ..Stored::default() };
@@ -115,7 +110,7 @@ impl Ledger {
             let page = engine.scan(tablet, range, options).await?;
             stamp = page.ranges.iter().map(|range| range.deletion.timestamp).fold(stamp, i64::max);
             for (key, row) in &page.rows {
-                stamp = stamp.max(latest_of(row));
+                stamp = stamp.max(row.latest_timestamp().unwrap_or(0));
                 if let Some(cell) = row.cell(COLUMN) {
                     take(&mut stored, key, cell.value.clone(), tablet)?;
                 }

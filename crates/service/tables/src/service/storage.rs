@@ -4,11 +4,9 @@ use super::TablesService;
 use crate::schema::{Durability, Table};
 use crate::tablet::{self, TableTablet, TabletTable, batch_log, storage_options};
 use crate::types::row_key;
-use bytes::Bytes;
-use holon_base::{GroupId, Instant, TabletId};
+use holon_base::{GroupId, TabletId};
 use holon_kernel::holding::Amount;
-use holon_kernel::{CallError, Fill, LocalFuture, Tablet, TabletDescriptor};
-use holon_replica::consensus::Leadership;
+use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
 use holon_replica::fill::{self, FillError};
 use holon_replica::{consensus, hints};
 use holon_store::{Engine, EngineOptions, PurgePolicy, TabletOptions};
@@ -36,7 +34,7 @@ impl TablesService {
         if tablet.of_shadow().is_some() {
             return consensus::tablet_options();
         }
-        let (me, group) = (self.me.clone(), GroupId(tablet.0 / TabletId::PER_ENTRY_MAX));
+        let (me, group) = (self.me.clone(), tablet.group());
         let purge = move |now_seconds: i64| {
             let table = me.upgrade().and_then(|me| me.schema().table_by_group(group).cloned());
             match table {
@@ -65,7 +63,7 @@ impl TablesService {
     }
 
     fn tablet_over(&self, engine: Engine, id: TabletId) -> Rc<TableTablet> {
-        let (me, group) = (self.me.clone(), GroupId(id.0 / TabletId::PER_ENTRY_MAX));
+        let (me, group) = (self.me.clone(), id.group());
         let table = Rc::new(move || me.upgrade()?.table_of(group));
         TableTablet::new(id, self.shard.clone(), engine, self.coordinator.clone(), table)
     }
@@ -99,7 +97,7 @@ impl TablesService {
     /// been seen, and repaired to others without the rest.
     pub(super) async fn finish_batches_of(&self, id: TabletId) -> Result<(), String> {
         // After a restart it is not open any more, but its data is there.
-        let left = || self.engine().filter(|engine| engine.tablets().contains(&id));
+        let left = || self.engine().filter(|engine| engine.has_tablet(id));
         let tablet = self.tablets.get(id).or_else(|| left().map(|engine| self.tablet_over(engine, id)));
         let Some(tablet) = tablet else { return Ok(()) };
         let dropped = self.shard.map().is_none_or(|map| map.replicas(id).is_none());
@@ -112,15 +110,7 @@ impl TablesService {
     /// Members of consensus groups may vote and lead from now on.
     pub(super) fn start_groups(&self) -> Result<(), String> {
         let engine = self.engine().ok_or("the engine is not open")?;
-        let (tablets, coordinator) = (self.tablets.clone(), self.coordinator.clone());
-        let serve = move |leadership: Leadership, request: Bytes, deadline: Instant| {
-            let (tablets, coordinator) = (tablets.clone(), coordinator.clone());
-            let work: LocalFuture<Result<Bytes, CallError>> = Box::pin(async move {
-                tablet::transact_as_leader(&tablets, &coordinator, leadership, request, deadline).await
-            });
-            work
-        };
-        self.groups.start(&engine, Rc::new(serve));
+        self.groups.start(&engine, tablet::serve_as_leader(self.tablets.clone(), self.coordinator.clone()));
         Ok(())
     }
 
@@ -147,7 +137,7 @@ impl TablesService {
     }
 
     pub(super) fn table_of_tablet(&self, tablet: TabletId) -> Option<Rc<Table>> {
-        self.schema().table_by_group(GroupId(tablet.0 / TabletId::PER_ENTRY_MAX)).cloned()
+        self.schema().table_by_group(tablet.group()).cloned()
     }
 
     /// What a tablet has to know of its table at this moment.

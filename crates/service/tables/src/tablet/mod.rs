@@ -28,7 +28,7 @@ use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{Instant, Map, TabletId};
 use holon_kernel::{CallError, LocalFuture, Shard, Tablet};
-use holon_replica::consensus::Leadership;
+use holon_replica::consensus::{Leadership, Serve};
 use holon_replica::{Coordinator, ReadAnswer, ReadRequest, serve};
 use holon_store::{Durability, Engine, KeyRange, Mutation, Row, StoreError};
 use locks::Locks;
@@ -289,11 +289,16 @@ impl TableTablet {
     }
 }
 
-/// A transaction, as bytes, has come to the leader of its tablet's group.
-///
-/// # Errors
-/// What the transaction fails with; [`CallError::NotHere`]: nothing was done, somebody else leads.
-pub async fn transact_as_leader(
+/// What these tablets do with a transaction that has come to the leader of its tablet's group.
+pub fn serve_as_leader(tablets: LocalTablets, coordinator: Rc<Coordinator>) -> Serve {
+    Rc::new(move |leadership, request, deadline| {
+        let (tablets, coordinator) = (tablets.clone(), coordinator.clone());
+        Box::pin(async move { transact_as_leader(&tablets, &coordinator, leadership, request, deadline).await })
+    })
+}
+
+/// [`CallError::NotHere`]: nothing was done, somebody else leads.
+async fn transact_as_leader(
     tablets: &LocalTablets,
     coordinator: &Coordinator,
     leadership: Leadership,

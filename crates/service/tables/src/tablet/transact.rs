@@ -153,7 +153,7 @@ impl Run<'_> {
                 context.apply(operation, found.row.as_ref(), &mut step.patch).map_err(CqlError::into_call)?;
             }
             if !step.patch.is_empty() {
-                latest = latest.max(latest_of(&step.patch));
+                latest = latest.max(step.patch.latest_timestamp().unwrap_or(i64::MIN));
                 builder.row(&step.key, &step.patch);
             }
         }
@@ -204,7 +204,7 @@ impl Run<'_> {
             if found != *key {
                 continue;
             }
-            latest = latest.max(latest_of(&stored));
+            latest = latest.max(stored.latest_timestamp().unwrap_or(i64::MIN));
             row = stored.visible(deletion, self.now_seconds).filter(|row| self.table.table.shows(row));
         }
         Ok(Found { row, latest, key: None })
@@ -271,14 +271,6 @@ impl Run<'_> {
     fn read_failure(&self, error: ReplicaError) -> CallError {
         serial_read_error(error, &self.table.table).into_call()
     }
-}
-
-fn latest_of(row: &Row) -> i64 {
-    let marker = row.marker.map(|marker| marker.timestamp);
-    let deletion = row.deletion.map(|deletion| deletion.timestamp);
-    let columns = row.column_deletions.iter().map(|(_, deletion)| deletion.timestamp);
-    let cells = row.cells.iter().map(|entry| entry.cell.timestamp);
-    marker.into_iter().chain(deletion).chain(columns).chain(cells).max().unwrap_or(i64::MIN)
 }
 
 fn holds(table: &Table, condition: &StepCondition, row: Option<&Row>) -> bool {

@@ -4,7 +4,7 @@ use crate::run::condition::Condition;
 use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
-use holon_store::{Deletion, Expiry, RangeTombstone, Row, RowPatch, decode_row, row_bytes};
+use holon_store::{Expiry, RangeTombstone, Row, RowPatch, decode_row, row_bytes};
 
 /// What is to happen if all conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,12 +81,7 @@ impl Transaction {
         out.put_varint(self.steps.len() as u64);
         self.steps.iter().for_each(|step| step.encode(out));
         out.put_varint(self.ranges.len() as u64);
-        for range in &self.ranges {
-            out.put_prefixed(&range.start);
-            out.put_prefixed(&range.end);
-            out.put_signed_varint(range.deletion.timestamp);
-            out.put_signed_varint(range.deletion.local_seconds);
-        }
+        self.ranges.iter().for_each(|range| range.write(out));
     }
 
     pub(super) fn decode(input: &mut ByteReader) -> Result<Transaction, ShortInput> {
@@ -101,12 +96,7 @@ impl Transaction {
             Some(Expiry { ttl_seconds, expires_at_seconds: input.signed_varint()? })
         };
         let steps = (0..input.count()?).map(|_| Step::decode(input)).collect::<Result<_, _>>()?;
-        let mut ranges = Vec::new();
-        for _ in 0..input.count()? {
-            let (start, end) = (input.prefixed()?, input.prefixed()?);
-            let deletion = Deletion { timestamp: input.signed_varint()?, local_seconds: input.signed_varint()? };
-            ranges.push(RangeTombstone { start, end, deletion });
-        }
+        let ranges = (0..input.count()?).map(|_| RangeTombstone::read(input)).collect::<Result<_, _>>()?;
         input.end()?;
         Ok(Transaction { timestamp: stamped.then_some(timestamp), now_seconds, expiry, steps, ranges })
     }

@@ -4,16 +4,15 @@
 #![allow(dead_code)] // each test binary uses its part
 
 use bytes::Bytes;
-use holon_base::{GroupId, Instant, TabletId};
+use holon_base::{GroupId, TabletId};
 use holon_cql::notation::{Reader, Writer};
 use holon_cql::request::BatchKind;
 use holon_cql::response::ResultResponse;
 use holon_cql::{BoundValue, Consistency, CqlType, EncodedRows, Rows, Version};
 use holon_cql_language::ast::Statement;
 use holon_cql_language::parse_statement;
+use holon_kernel::Shard;
 use holon_kernel::testing::{MemoryDisk, TestShard};
-use holon_kernel::{CallError, LocalFuture, Shard};
-use holon_replica::consensus::Leadership;
 use holon_replica::{Coordinator, Groups};
 use holon_store::{Durability, Engine, EngineOptions, PurgePolicy, TabletOptions};
 use holon_tables::ddl::{self, Ddl, DdlContext};
@@ -24,7 +23,7 @@ use holon_tables::schema::SchemaMachine;
 use holon_tables::schema::codec::encode_change;
 use holon_tables::service::TABLES_SERVICE;
 use holon_tables::system;
-use holon_tables::tablet::{LocalTablets, TableTablet, TabletTable, batch_log, transact_as_leader};
+use holon_tables::tablet::{LocalTablets, TableTablet, TabletTable, batch_log, serve_as_leader};
 use holon_tables::types::{json, row_key};
 use std::rc::Rc;
 use std::time::Duration;
@@ -68,14 +67,7 @@ fn coordinator(shard: &Rc<Shard>) -> Rc<Coordinator> {
 fn groups(shard: &Rc<Shard>, engine: &Engine, tablets: &LocalTablets) -> Rc<Groups> {
     let coordinator = coordinator(shard);
     let groups = Groups::new(shard, TABLES_SERVICE, &coordinator);
-    let tablets = tablets.clone();
-    let serve = move |leadership: Leadership, request: Bytes, deadline: Instant| {
-        let (tablets, coordinator) = (tablets.clone(), coordinator.clone());
-        let work: LocalFuture<Result<Bytes, CallError>> =
-            Box::pin(async move { transact_as_leader(&tablets, &coordinator, leadership, request, deadline).await });
-        work
-    };
-    groups.start(engine, Rc::new(serve));
+    groups.start(engine, serve_as_leader(tablets.clone(), coordinator));
     groups
 }
 
@@ -123,7 +115,7 @@ impl World {
     }
 
     fn open_tablet(&self, id: TabletId) {
-        let group = GroupId(id.0 / TabletId::PER_ENTRY_MAX);
+        let group = id.group();
         let machine = self.machine.clone();
         let table = move || {
             let table = machine.schema().table_by_group(group)?.clone();
