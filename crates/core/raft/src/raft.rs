@@ -191,6 +191,11 @@ impl Raft {
         self.term
     }
 
+    /// The last entry handed out as committed.
+    pub fn handed_out(&self) -> u64 {
+        self.handed_out
+    }
+
     /// A message of the machine of the same group on `from`.
     pub fn receive(&mut self, now: Instant, from: NodeId, message: Message, out: &mut Output) {
         self.now = self.now.max(now);

@@ -35,8 +35,8 @@ pub(crate) struct Asking {
     scouting: RefCell<BTreeSet<TabletId>>,
     /// Drawn at the first question.
     start: Cell<Option<u64>>,
-    /// Transactions that were begun here, and when they are forgotten.
-    begun: RefCell<BTreeMap<(u64, u64), Instant>>,
+    /// Transactions that were begun here, until they are forgotten.
+    begun: RefCell<BTreeSet<(u64, u64)>>,
     forgotten: RefCell<VecDeque<(Instant, (u64, u64))>>,
     /// Transactions of others that are under way here.
     serving: Rc<Cell<usize>>,
@@ -282,13 +282,13 @@ impl Groups {
     fn is_new(&self, id: (u64, u64)) -> bool {
         let now = self.shard.now();
         let (mut begun, mut forgotten) = (self.asking.begun.borrow_mut(), self.asking.forgotten.borrow_mut());
-        while forgotten.front().is_some_and(|(when, _)| *when <= now) {
-            let _ = forgotten.pop_front().map(|(_, id)| begun.remove(&id));
+        while let Some((_, id)) = forgotten.front().filter(|(when, _)| *when <= now) {
+            begun.remove(id);
+            forgotten.pop_front();
         }
-        let when = now + GROUP_REQUEST_MEMORY;
-        let is_new = begun.insert(id, when).is_none();
+        let is_new = begun.insert(id);
         if is_new {
-            forgotten.push_back((when, id));
+            forgotten.push_back((now + GROUP_REQUEST_MEMORY, id));
         }
         is_new || plant::get().transact_twice
     }

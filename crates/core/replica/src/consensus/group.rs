@@ -216,13 +216,13 @@ impl Group {
             let later = self.waiting.borrow_mut().split_off(&(snapshot.index + 1));
             drop(self.waiting.replace(later));
         }
-        let mut own_term = false;
-        for entry in out.committed {
-            own_term |= entry.term == self.raft.borrow().term();
-            self.decided(entry);
+        let term = self.raft.borrow().term();
+        let own_term = out.committed.iter().any(|entry| entry.term == term);
+        if !out.committed.is_empty() {
+            out.committed.into_iter().for_each(|entry| self.decided(entry));
+            // Behind them all: until the last is noted, what is applied cannot be told.
+            self.compact();
         }
-        // Behind them all: until the last is noted, what is applied cannot be told.
-        self.compact();
         let leads = self.raft.borrow().is_leader();
         if !leads {
             self.ready.set(None);
@@ -264,7 +264,7 @@ impl Group {
     /// The last entry such that all up to it are written.
     fn applied(&self) -> u64 {
         let first = self.unapplied.borrow().keys().next().copied();
-        first.map_or_else(|| self.raft.borrow().status().handed_out, |first| first - 1)
+        first.map_or_else(|| self.raft.borrow().handed_out(), |first| first - 1)
     }
 
     /// What the replicas have, the log need not keep.
@@ -388,6 +388,13 @@ impl Group {
         let raft = self.raft.borrow();
         let members = raft.members();
         members.voters.len() == 1 && members.learners.is_empty() && !self.growing.get()
+    }
+
+    /// Its members are these nodes, and all of them vote.
+    pub(super) fn is_made_of(&self, nodes: &[NodeId]) -> bool {
+        let raft = self.raft.borrow();
+        let members = raft.members();
+        members.all().count() == nodes.len() && nodes.iter().all(|node| members.voters.contains(node))
     }
 
     pub(super) fn latest_timestamp(&self) -> i64 {

@@ -28,9 +28,13 @@ impl Groups {
 
     fn next_step(&self, group: &Group) -> Option<Step> {
         group.leads()?;
+        let readers = self.readers(group.tablet);
+        if readers.is_empty() || group.is_made_of(&readers) {
+            return None;
+        }
         let status = group.raft().status();
-        let (members, readers) = (&status.members, self.readers(group.tablet));
-        if !status.members_committed || readers.is_empty() {
+        let members = &status.members;
+        if !status.members_committed {
             return None;
         }
         if let Some(new) = readers.iter().find(|node| !members.contains(**node)) {
@@ -112,19 +116,9 @@ impl Groups {
             for group in open {
                 let readers = self.readers(group.tablet);
                 let first = readers.iter().find(|node| self.shard.is_alive(**node));
-                let differs = {
-                    let raft = group.raft();
-                    let voters = &raft.members().voters;
-                    let same = voters.len() == readers.len() && readers.iter().all(|node| voters.contains(node));
-                    !(same || voters.is_empty())
-                };
+                let differs = !group.is_made_of(&readers) && !group.raft().members().voters.is_empty();
                 if differs && (first == Some(&self.shard.node()) || group.raft().is_leader()) {
-                    let (me, tablet) = (self.clone(), group.tablet);
-                    let deadline = self.shard.now() + GROUP_LEAVE_PATIENCE;
-                    self.shard.spawn(Scope::Node, Class::Background, async move {
-                        // Whoever leads is awake then, and does it.
-                        drop(me.lead(tablet, None, deadline).await);
-                    });
+                    self.see_to_a_leader(group.tablet);
                 }
             }
             map.reached(map.epoch() + 1).await;
@@ -138,14 +132,16 @@ impl Groups {
                 return; // the shard stops
             }
             let open: Vec<Rc<Group>> = self.open.borrow().values().cloned().collect();
-            for group in open.into_iter().filter(|group| group.is_orphan()) {
-                let (me, tablet) = (self.clone(), group.tablet);
-                let deadline = self.shard.now() + GROUP_LEAVE_PATIENCE;
-                self.shard.spawn(Scope::Node, Class::Background, async move {
-                    drop(me.lead(tablet, None, deadline).await);
-                });
-            }
+            open.iter().filter(|group| group.is_orphan()).for_each(|group| self.see_to_a_leader(group.tablet));
         }
+    }
+
+    /// Nobody asks, and yet somebody has to lead: whoever does is awake then, and does what there is to do.
+    fn see_to_a_leader(self: &Rc<Self>, tablet: TabletId) {
+        let (me, deadline) = (self.clone(), self.shard.now() + GROUP_LEAVE_PATIENCE);
+        self.shard.spawn(Scope::Node, Class::Background, async move {
+            drop(me.lead(tablet, None, deadline).await);
+        });
     }
 
     /// Returns when the group has let this node go, so that it may forget what it promised.
