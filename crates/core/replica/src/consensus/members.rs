@@ -4,7 +4,7 @@
 //! A replica that gives a tablet away forgets what it promised to the group. So it asks first whether the group has let it go;
 //! only the leader's word counts, when the entry is committed.
 
-use super::group::{Group, Undecided};
+use super::group::Group;
 use super::{EXCLUDES, Groups, Leadership};
 use crate::limits::{APPLY_PAUSE, GROUP_LEAVE_PATIENCE};
 use bytes::Bytes;
@@ -100,9 +100,8 @@ impl Groups {
                 }
                 let told = group.decide(term, group.latest_timestamp(), Bytes::new()).await;
                 group.grown.set(told.is_ok());
-                if told == Err(Undecided::Never) {
-                    group.growing.set(false);
-                }
+                // Else it is tried again: without an end to this the group would never get another member.
+                group.growing.set(told.is_ok());
             });
         }
         group.grown.get()
