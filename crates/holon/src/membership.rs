@@ -168,7 +168,8 @@ async fn join(settings: &Settings, identity: &Identity) -> Result<(Option<NodeId
         (text, false) => Some(JoinToken::decode(text).map_err(|error| format!("{}: {error}", flag("token")))?),
     };
     let options = crate::node::node_options(settings, identity);
-    let details = JoinRequest { record: options.record(identity.node, settings.shards) }.encode();
+    let record = options.record(identity.node, settings.shards);
+    let details = JoinRequest { record, replaces: settings.replace.clone() }.encode();
     let key = NodeKey::create().map_err(|error| error.to_string())?;
     let (trust, asked) = match &token {
         Some(token) => (Trust::Authority(token.authority), Asked::new(token, identity.node, &key, details)),
@@ -299,8 +300,8 @@ async fn answer(
             }
             let request = JoinRequest::decode(details).map_err(|error| format!("{FINAL}{error}"))?;
             metadata.admit(request).await.map_err(|error| match error {
-                AdmitError::Unreadable(_) => format!("{FINAL}{error}"),
-                AdmitError::Unknown => error.to_string(),
+                AdmitError::Unreadable(_) | AdmitError::NoSuchNode(_) => format!("{FINAL}{error}"),
+                AdmitError::Unknown | AdmitError::StillAlive(_) => error.to_string(),
             })
         })
     });

@@ -109,7 +109,7 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
         state: std::cell::Cell::new(State::Starting),
         progress: Arc::new(Mutex::new("starting".to_string())),
     });
-    let stop = Rc::new(tokio::sync::Notify::new());
+    let stop = Arc::new(tokio::sync::Notify::new());
     let listener = console_door.listen().map_err(|error| error.to_string())?;
     tokio::task::spawn_local(holon_edge::serve_http(listener, console::handler(view.clone())));
     let control = ControlServer::bind(&data).map_err(|error| error.to_string())?;
@@ -122,7 +122,7 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
     let peers_door = peers_door.open_for_peers(handles.clone(), door_limits(&settings));
     view.doors.borrow_mut().push(peers_door.map_err(|error| error.to_string())?);
     tokio::select! {
-        started = start_shards(&view, &settings, &identity) => started?,
+        started = start_shards(&view, &settings, &identity, &stop) => started?,
         () = signals.any() => return Ok(ExitCode::SUCCESS), // a start that is broken off is a crash, which is fine
         () = stop.notified() => return Ok(ExitCode::SUCCESS),
     }
@@ -186,15 +186,20 @@ fn plant() -> Result<Arc<dyn Fn() + Send + Sync>, String> {
 }
 
 /// Brings all shards up, at once.
-async fn start_shards(view: &Rc<NodeView>, settings: &Settings, identity: &Identity) -> Result<(), String> {
+async fn start_shards(
+    view: &Rc<NodeView>,
+    settings: &Settings,
+    identity: &Identity,
+    stop: &Arc<tokio::sync::Notify>,
+) -> Result<(), String> {
     let options = node_options(settings, identity);
     let mut starting = tokio::task::JoinSet::new();
     for handle in view.shards.clone() {
         let (settings, shares, progress) = (settings.clone(), view.shares, view.progress.clone());
-        let options = options.clone();
+        let (options, stop) = (options.clone(), stop.clone());
         starting.spawn_local(async move {
             let ran = handle.run(Class::Foreground, move |shard| {
-                Box::pin(async move { start_shard(shard, settings, shares, options, progress).await })
+                Box::pin(async move { start_shard(shard, settings, shares, options, progress, stop).await })
             });
             ran.await.map_err(|gone| gone.to_string())?
         });
@@ -226,8 +231,13 @@ async fn start_shard(
     shares: MemoryShares,
     options: NodeOptions,
     progress: Arc<Mutex<String>>,
+    stop: Arc<tokio::sync::Notify>,
 ) -> Result<(), String> {
     let metadata = Metadata::new(&shard, options);
+    metadata.when_removed(Rc::new(move |reason| {
+        drop(writeln!(std::io::stderr(), "holon: the node ends: {reason}"));
+        stop.notify_one();
+    }));
     METADATA.with(|place| *place.borrow_mut() = Some(metadata.clone()));
     for service in SERVICES {
         let made = (service.make)(&ServiceContext { shard: &shard, metadata: &metadata, settings: &settings, shares });

@@ -52,6 +52,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "at the first start: join the cluster of these nodes, through their peer addresses",
     },
     Setting { key: "token", value_name: "TOKEN", default: "", help: "lets this node join, from `holon token`" },
+    Setting {
+        key: "replace",
+        value_name: "NODE",
+        default: "",
+        help: "with --join: take the place of this dead member, named by its address or the beginning of its id",
+    },
     Setting { key: "auth", value_name: "none|password", default: "none", help: "what clients must prove" },
     Setting {
         key: "insecure",
@@ -132,6 +138,7 @@ pub struct Settings {
     /// Peer addresses, as written.
     pub join: Vec<String>,
     pub token: String,
+    pub replace: String,
     pub auth: Auth,
     pub insecure: bool,
     pub memory_bytes: u64,
@@ -194,6 +201,9 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
     if data_dir.is_empty() {
         return Err(("data_dir", "it is empty; name a directory".to_string()));
     }
+    if !value("replace").is_empty() && value("join").is_empty() {
+        return Err(("replace", format!("a replacement joins the cluster of the dead node: say {} too", flag("join"))));
+    }
     Ok(Settings {
         data_dir: PathBuf::from(data_dir),
         cql_address: address("cql_address")?,
@@ -205,6 +215,7 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         },
         join: members(value("join")).map_err(|wrong| ("join", wrong))?,
         token: value("token").to_string(),
+        replace: value("replace").to_string(),
         auth: match value("auth") {
             "none" => Auth::None,
             "password" => Auth::Password,

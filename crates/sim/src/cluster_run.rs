@@ -1,6 +1,6 @@
 //! A seed of a cluster, whole: nodes that join one another, a table with three replicas, clients of every node. While they
-//! work, further nodes join and one may be drained; the network, the disks and the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster
-//! must converge.
+//! work, further nodes join, one may be drained, replaced or forgotten, and changes are cancelled; the network, the disks and
+//! the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster must converge.
 
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
@@ -8,10 +8,11 @@ use crate::report::{Outcome, RunOptions};
 use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
-use holon_kernel::{Class, ClusterMap, Flow, Outbox, Scope, Session, SessionContext};
+use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
 use holon_metadata::Metadata;
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
 use holon_tables::workload::{ClusterWorkload, Workload};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,6 +45,14 @@ struct Run {
     nodes: usize,
     /// A node that an administrator asked to leave. It may have been refused.
     drained: Option<usize>,
+    /// A node that broke for good, which is replaced or forgotten. It comes back once, when it is no member any more.
+    broken: Option<usize>,
+    /// When an administrator next tells the cluster to forget it.
+    forget_at: Option<Instant>,
+    has_come_back: bool,
+    /// Those that the log was seen to have, and those that it has had.
+    members: BTreeSet<usize>,
+    left: BTreeSet<usize>,
     next_session: u64,
     sent: u64,
     /// When the network heals.
@@ -78,6 +87,11 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         clients: (0..connections).map(|_| None).collect(),
         nodes,
         drained: None,
+        broken: None,
+        forget_at: None,
+        has_come_back: false,
+        members: BTreeSet::new(),
+        left: BTreeSet::new(),
         next_session: 1,
         sent: 0,
         heals: None,
@@ -110,28 +124,23 @@ impl Run {
     fn turn(&mut self, world: &mut World, faults: bool) {
         let next = world.now + Duration::from_micros(self.random.range(200, 20_000));
         world.run_until(next, |_| ());
+        self.look_who_is_member(world);
         for event in std::mem::take(&mut world.events) {
             match event {
                 NodeEvent::Up(_) => self.workload.restarted(),
                 NodeEvent::StoppedCleanly(node) => self.node_gone(node),
                 NodeEvent::Failed(node, reason) => {
                     self.node_gone(node);
-                    if !["error", "space", "poisoned"].iter().any(|word| reason.contains(word))
-                        || reason.contains("damaged")
-                    {
+                    let of_disk = ["error", "space", "poisoned"].iter().any(|word| reason.contains(word));
+                    let removed = self.left.contains(&node) && reason.contains("taken out of the cluster");
+                    if !of_disk && !removed || reason.contains("damaged") {
                         self.errors.push(format!("node {node} stopped without a disk's fault: {reason}"));
                     }
                 }
             }
         }
         self.receive(world);
-        if let Some(node) = self.drained
-            && world.up(node).is_some()
-            && self.has_left(world, node)
-        {
-            world.crash(node);
-            self.node_gone(node);
-        }
+        self.insist_on_forgetting(world);
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
             self.heals = None;
@@ -140,7 +149,7 @@ impl Run {
             self.fault(world);
         } else {
             for node in 0..self.nodes {
-                if world.is_down(node) && !self.has_left(world, node) {
+                if world.is_down(node) && self.may_start(node) {
                     world.start(node);
                 }
             }
@@ -165,10 +174,16 @@ impl Run {
                 self.node_gone(node);
             }
             4..6 if world.up(node).is_some() => world.stop(node),
-            6..60 if world.is_down(node) && !self.has_left(world, node) => {
+            6..60 if world.is_down(node) && self.may_start(node) => {
                 if world.nodes[node].starts == 0 {
+                    self.choose_replaced(world, node);
                     world.faults.fired(Fault::NodeJoins);
                 }
+                world.start(node);
+            }
+            6..60 if self.broken == Some(node) && self.left.contains(&node) && !self.has_come_back => {
+                self.has_come_back = true;
+                world.faults.fired(Fault::RemovedNodeReturns);
                 world.start(node);
             }
             60..64 => {
@@ -189,35 +204,96 @@ impl Run {
             }
             74..80 => world.network.options = NetworkFaults::default(),
             80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
+            82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
+            84..87 => self.cancel(world, node),
             _ => {}
         }
     }
 
-    /// An administrator asks some node that one may leave.
-    fn drain(&mut self, world: &mut World, node: usize) {
-        let Some(other) = (0..self.nodes).find(|other| *other != node && world.up(*other).is_some()) else { return };
-        let Some([live, ..]) = world.up(other) else { return };
-        let in_ring = |map: Rc<dyn ClusterMap>| map.nodes().iter().filter(|record| !record.tokens.is_empty()).count();
-        if live.shard.map().map_or(0, in_ring) <= FACTOR as usize {
+    /// Nodes come and go as the log has it: of those that are up, the one that knows most says it.
+    fn look_who_is_member(&mut self, world: &World) {
+        let up = (0..self.nodes).filter_map(|node| world.up(node)?.first()?.shard.map());
+        let Some(map) = up.max_by_key(|map| map.epoch()) else { return };
+        let records = map.nodes();
+        for node in 0..self.nodes {
+            if records.iter().any(|record| record.node == World::node_id(node)) {
+                self.members.insert(node);
+            } else if self.members.remove(&node) {
+                self.left.insert(node);
+            }
+        }
+    }
+
+    fn may_start(&self, node: usize) -> bool {
+        !self.left.contains(&node) && self.broken != Some(node)
+    }
+
+    /// A node that is about to join for the first time may come in the place of one that is down.
+    fn choose_replaced(&mut self, world: &mut World, new: usize) {
+        let down = (0..self.nodes).find(|node| world.is_down(*node) && self.members.contains(node));
+        if let (Some(dead), None, true) = (down, self.broken, self.random.chance(1, 2)) {
+            world.nodes[new].replaces = Some(dead);
+            self.broken = Some(dead);
+            world.faults.fired(Fault::NodeReplaced);
+        }
+    }
+
+    /// An administrator gives up a node that is down, if the ring can do without it.
+    fn forget(&mut self, world: &mut World, node: usize) {
+        if self.members.contains(&node) && self.ask(world, node, self.least_to_leave()).is_some() {
+            self.broken = Some(node);
+            self.forget_at = Some(world.now);
+        }
+    }
+
+    /// It is refused while the node does not seem dead yet, and whoever was asked may crash.
+    fn insist_on_forgetting(&mut self, world: &World) {
+        let (Some(node), Some(at)) = (self.broken, self.forget_at) else { return };
+        if world.now < at {
             return;
         }
-        let metadata = live.metadata.clone();
+        self.forget_at = self.members.contains(&node).then_some(world.now + Duration::from_secs(5));
+        let Some((shard, metadata)) = self.ask(world, node, 0) else { return };
+        let faults = world.faults.clone();
+        shard.spawn(Scope::Node, Class::Foreground, async move {
+            if metadata.forget(World::node_id(node)).await.is_ok() {
+                faults.fired(Fault::NodeForgotten);
+            }
+        });
+    }
+
+    /// Nodes that the ring must have so that one more can leave it.
+    fn least_to_leave(&self) -> usize {
+        let leaving = self.drained.iter().chain(&self.broken).filter(|node| !self.left.contains(node)).count();
+        FACTOR as usize + 1 + leaving
+    }
+
+    fn cancel(&mut self, world: &mut World, node: usize) {
+        let Some((shard, metadata)) = self.ask(world, node, 0) else { return };
+        let faults = world.faults.clone();
+        shard.spawn(Scope::Node, Class::Foreground, async move {
+            if metadata.cancel_change().await.is_ok() {
+                faults.fired(Fault::ChangeCancelled);
+            }
+        });
+    }
+
+    /// A node other than this one that an administrator may ask, if the ring has so many nodes.
+    fn ask(&self, world: &World, node: usize, in_ring: usize) -> Option<(Rc<holon_kernel::Shard>, Rc<Metadata>)> {
+        let other = (0..self.nodes).find(|other| *other != node && world.up(*other).is_some())?;
+        let live = world.up(other)?.first()?;
+        let ring = live.shard.map()?.nodes().iter().filter(|record| !record.tokens.is_empty()).count();
+        (ring >= in_ring).then(|| (live.shard.clone(), live.metadata.clone()))
+    }
+
+    /// An administrator asks some node that one may leave.
+    fn drain(&mut self, world: &mut World, node: usize) {
+        let Some((shard, metadata)) = self.ask(world, node, self.least_to_leave()) else { return };
         self.drained = Some(node);
-        live.shard.spawn(Scope::Node, Class::Foreground, async move {
+        shard.spawn(Scope::Node, Class::Foreground, async move {
             let _ = metadata.drain(World::node_id(node)).await; // refused while another change is on its way
         });
         world.faults.fired(Fault::NodeDrained);
-    }
-
-    /// Whether the cluster has let a node go: it does not come back.
-    fn has_left(&self, world: &World, node: usize) -> bool {
-        let Some(drained) = self.drained else { return false };
-        let id = World::node_id(node);
-        let goes_on = |other: usize| {
-            let live = world.up(other)?.first()?;
-            Some(live.shard.map()?.nodes().iter().any(|record| record.node == id))
-        };
-        drained == node && (0..self.nodes).filter(|other| *other != node).filter_map(goes_on).any(|knows| !knows)
     }
 
     /// One node from some or all others, one way or both.
@@ -254,7 +330,9 @@ impl Run {
     }
 
     fn connect(&mut self, world: &World, number: usize) {
-        let node = (number..).map(|number| number % self.nodes).find(|node| !self.has_left(world, *node));
+        let node = (number..)
+            .map(|number| number % self.nodes)
+            .find(|node| self.may_start(*node) || world.up(*node).is_some());
         let Some(node) = node else { return };
         let Some(live) = world.up(node) else { return };
         self.next_session += 1;

@@ -44,6 +44,10 @@ faults! {
     OldMap "node without news of the map",
     NodeJoins "node joins under load",
     NodeDrained "node drained under load",
+    NodeReplaced "dead node replaced under load",
+    NodeForgotten "dead node forgotten under load",
+    RemovedNodeReturns "removed node returns",
+    ChangeCancelled "change of topology cancelled",
 }
 
 /// Counts what happened. Clones share the counts.

@@ -110,6 +110,10 @@ const WORLDS: &[WorldKind] = &[
             Fault::OldMap,
             Fault::NodeJoins,
             Fault::NodeDrained,
+            Fault::NodeReplaced,
+            Fault::NodeForgotten,
+            Fault::RemovedNodeReturns,
+            Fault::ChangeCancelled,
         ],
         points: &[
             "writes acknowledged",

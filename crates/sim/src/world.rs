@@ -82,6 +82,8 @@ pub struct SimNode {
     pub skew_micros: i64,
     pub shards: u16,
     pub starts: u64,
+    /// The node whose place this one takes when it joins.
+    pub replaces: Option<usize>,
     outbound: Outbound,
 }
 
@@ -126,6 +128,7 @@ impl World {
             skew_micros: random.below(2_000_000) as i64 - 1_000_000,
             shards,
             starts: 0,
+            replaces: None,
             outbound: Rc::default(),
         };
         let nodes = (0..nodes).map(node).collect();
@@ -158,7 +161,7 @@ impl World {
     }
 
     pub fn node_id(index: usize) -> NodeId {
-        NodeId(0x0a00_0000_0000_0000_0000_0000_0000_0001 + index as u128)
+        NodeId((0xa0 + index as u128) << 120 | 1)
     }
 
     fn wall(&self, node: usize) -> Wall {
@@ -223,8 +226,9 @@ impl World {
             let (metadata, place) = (first.metadata.clone(), answer.clone());
             let options = self.node_options(node, 0, Cluster::founded_by(identity.node, 0));
             let record = options.record(identity.node, self.nodes[node].shards);
+            let replaces = self.nodes[node].replaces.map(|dead| Self::node_id(dead).to_string()).unwrap_or_default();
             first.shard.spawn(Scope::Node, Class::Foreground, async move {
-                *place.borrow_mut() = metadata.admit(JoinRequest { record }).await.ok();
+                *place.borrow_mut() = metadata.admit(JoinRequest { record, replaces }).await.ok();
             });
         }
         self.nodes[node].phase = Phase::Joining { shard, identity, answer, until };

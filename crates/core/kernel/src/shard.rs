@@ -442,7 +442,20 @@ impl Shard {
             };
             return self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout));
         }
-        let work = self.call_remote(destination, target, verb, payload, deadline);
+        let work = self.call_remote(destination, target, verb, payload, deadline, false);
+        self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout))
+    }
+
+    /// As [`Shard::call`], also to a node that seems dead: it may be this one whom nobody talks to any more.
+    pub async fn call_dead_or_alive(
+        &self,
+        destination: Address,
+        target: Target,
+        verb: Verb,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
+        let work = self.call_remote(destination, target, verb, payload, deadline, true);
         self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout))
     }
 
@@ -453,11 +466,12 @@ impl Shard {
         verb: Verb,
         payload: Bytes,
         deadline: Instant,
+        even_if_dead: bool,
     ) -> Result<Bytes, CallError> {
         let credit = self.credit(destination).acquire(1).await;
         let correlation = self.unique_id();
         let (completer, reply) = self.ticket();
-        if !self.is_alive(destination.node) {
+        if !even_if_dead && !self.is_alive(destination.node) {
             return Err(CallError::Gone);
         }
         self.replies.borrow_mut().insert(correlation, (destination.node, completer));

@@ -4,11 +4,11 @@ use crate::cluster::{ClusterCommand, put_record, read_record};
 use crate::identity::Cluster;
 use crate::service::{METADATA_SERVICE, Metadata};
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, ShortInput};
+use holon_base::{ByteReader, ByteWriter, NodeId, ShortInput};
 use holon_kernel::NodeRecord;
 use thiserror::Error;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Members a node that joins is told of: as many as it takes that some will answer.
 const SEEDS_MAX: usize = 16;
@@ -17,12 +17,20 @@ const SEEDS_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRequest {
     pub record: NodeRecord,
+    /// The member whose place it takes, by the beginning of its id; empty: it comes in addition.
+    pub replaces: String,
 }
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AdmitError {
     #[error("the cluster did not confirm the new node in time: try again")]
     Unknown,
+    #[error("cannot replace: {0}")]
+    NoSuchNode(String),
+    #[error(
+        "node {0} is to be replaced but does not seem dead (yet): stop it, and wait until `holon status` says that it is down"
+    )]
+    StillAlive(NodeId),
     #[error("the request to join cannot be read ({0}): the other node is of another version")]
     Unreadable(#[from] ShortInput),
 }
@@ -32,6 +40,7 @@ impl JoinRequest {
         let mut out = ByteWriter::new();
         out.put_u8(VERSION);
         put_record(&self.record, &mut out);
+        out.put_prefixed(self.replaces.as_bytes());
         out.freeze()
     }
 
@@ -42,9 +51,9 @@ impl JoinRequest {
         if input.u8()? != VERSION {
             return Err(ShortInput { offset: 0 });
         }
-        let record = read_record(&mut input)?;
+        let (record, replaces) = (read_record(&mut input)?, input.prefixed_str()?);
         input.end()?;
-        Ok(JoinRequest { record })
+        Ok(JoinRequest { record, replaces })
     }
 }
 
@@ -52,9 +61,13 @@ impl Metadata {
     /// Makes a node a member; any number of times. Whether it may come in was checked by whoever calls.
     ///
     /// # Errors
-    /// No majority of the metadata group answered in time: the outcome is unknown.
+    /// No majority of the metadata group answered in time: the outcome is unknown. Or the node that it is to replace is none,
+    /// or seems alive.
     pub async fn admit(&self, request: JoinRequest) -> Result<Cluster, AdmitError> {
         let node = request.record.node;
+        if !request.replaces.is_empty() {
+            self.prepare_replacement(node, &request.replaces).await?;
+        }
         let command = ClusterCommand::Node(request.record).encode();
         self.propose(METADATA_SERVICE, command).await.map_err(|_| AdmitError::Unknown)?;
         let cluster = self.cluster.borrow();
@@ -65,5 +78,21 @@ impl Metadata {
         let seeds = mine.into_iter().chain(others).take(SEEDS_MAX).map(|record| (record.node, record.address));
         let Cluster { id, founder, .. } = self.options.cluster;
         Ok(Cluster { id, founder, seeds: seeds.collect() })
+    }
+
+    /// Before the node is a member: the leader takes in whoever comes, and has to know in which way.
+    async fn prepare_replacement(&self, new: NodeId, name: &str) -> Result<(), AdmitError> {
+        if self.cluster.borrow().replaced_by(new).is_some() {
+            return Ok(()); // it asks again
+        }
+        let dead = self.named(name).map_err(AdmitError::NoSuchNode)?;
+        if self.cluster.borrow().state(dead).is_none() {
+            return Err(AdmitError::NoSuchNode(format!("node {dead} owns nothing yet")));
+        }
+        if self.shard.is_alive(dead) {
+            return Err(AdmitError::StillAlive(dead));
+        }
+        let command = ClusterCommand::Replacement { new, dead }.encode();
+        self.propose(METADATA_SERVICE, command).await.map(|_| ()).map_err(|_| AdmitError::Unknown)
     }
 }

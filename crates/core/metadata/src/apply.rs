@@ -4,9 +4,11 @@ use crate::cluster::{Changes, ClusterCommand};
 use crate::command::Command;
 use crate::service::{APPLY, METADATA_SERVICE, Metadata};
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, ShardId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, NodeId, ShardId, ShortInput, TabletId};
 use holon_kernel::{Address, Class, Scope, TabletDescriptor, Target};
 use holon_raft::{Entry, Payload};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Between two tries to open or remove a tablet (a full disk, say).
@@ -180,25 +182,24 @@ impl Metadata {
 
     /// On every shard, when an entry said something of nodes.
     fn nodes_changed(&self) {
-        let records = self.cluster.borrow().records();
-        let mut known = self.known_nodes.borrow_mut();
-        for record in records.iter() {
-            if known.get(&record.node) != Some(&record.address) {
-                known.insert(record.node, record.address);
-                self.shard.know_node(record.node, Some(record.address));
-            }
-        }
-        let gone = |node: &holon_base::NodeId| !records.iter().any(|record| record.node == *node);
+        let cluster = self.cluster.borrow();
+        let records = cluster.records();
+        let members = records.iter().map(|record| (record.node, record.address));
+        // Who was removed may come back, ask for the log, and has to be answered: so it learns of it.
+        let reached: BTreeMap<NodeId, SocketAddr> = cluster.removed().chain(members).collect();
+        drop(cluster);
         if !records.is_empty() {
-            let gone: Vec<_> = known.keys().copied().filter(|node| gone(node)).collect();
-            for node in gone {
-                known.remove(&node);
-                self.shard.know_node(node, None);
+            let before = self.known_nodes.replace(reached.clone());
+            for (node, address) in reached.iter().filter(|(node, address)| before.get(node) != Some(address)) {
+                self.shard.know_node(*node, Some(*address));
+            }
+            for gone in before.keys().filter(|node| !reached.contains_key(node)) {
+                self.shard.know_node(*gone, None);
             }
         }
-        drop(known);
         if self.shard.id() == ShardId(0) {
             self.members_changed();
+            self.see_whether_removed();
         }
     }
 }

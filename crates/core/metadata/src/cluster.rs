@@ -7,6 +7,7 @@
 //!           | 2: a node is gone for good: node:u128
 //!           | 3: an entry of placement: its bytes
 //!           | 4: a tablet is to have a consensus group, with its readers as first members: tablet:u64
+//!           | 5: a node that is to come takes the place of a dead one: new:u128 dead:u128
 //! ```
 //!
 //! A node is a member when the log has its record; it holds tablets when a change of topology has brought it into the
@@ -19,6 +20,7 @@ use holon_placement::{
     Change, ChangeKind, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 const VERSION: u8 = 1;
@@ -26,10 +28,14 @@ const NODE: u8 = 1;
 const REMOVE_NODE: u8 = 2;
 const PLACEMENT: u8 = 3;
 const FOUND: u8 = 4;
+const REPLACEMENT: u8 = 5;
 
 /// Commands that are remembered, so that one which was proposed twice takes effect once. A proposer gives up long before
 /// so many others have followed.
 const REMEMBERED_COMMANDS: usize = 4096;
+
+/// Nodes that are gone for good and may still have to hear of it.
+const REMOVED_MAX: usize = 64;
 
 /// The tablets of one table (topic, …).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +75,7 @@ pub(crate) enum ClusterCommand {
     RemoveNode(NodeId),
     Placement(Entry),
     Found(TabletId),
+    Replacement { new: NodeId, dead: NodeId },
 }
 
 impl ClusterCommand {
@@ -92,6 +99,11 @@ impl ClusterCommand {
                 out.put_u8(FOUND);
                 out.put_u64(tablet.0);
             }
+            ClusterCommand::Replacement { new, dead } => {
+                out.put_u8(REPLACEMENT);
+                out.put_u128(new.0);
+                out.put_u128(dead.0);
+            }
         }
         out.freeze()
     }
@@ -110,6 +122,7 @@ impl ClusterCommand {
                 return Ok(ClusterCommand::Placement(entry));
             }
             FOUND => ClusterCommand::Found(TabletId(input.u64()?)),
+            REPLACEMENT => ClusterCommand::Replacement { new: NodeId(input.u128()?), dead: NodeId(input.u128()?) },
             _ => return Err(ShortInput { offset: 1 }),
         };
         input.end()?;
@@ -167,6 +180,12 @@ pub(crate) struct ClusterState {
     topology: Option<Topology>,
     /// Groups that are to have other replicas, when the change on its way has ended.
     replication_waiting: BTreeMap<GroupId, Placed>,
+    /// Nodes that came, or will come, to take the place of another.
+    replacements: BTreeMap<NodeId, NodeId>,
+    /// Members that an administrator has given up: they leave the ring as soon as no other change is on its way.
+    forgotten: BTreeSet<NodeId>,
+    /// Members that are gone for good, the latest last, and where they were reached: they may come back and ask.
+    removed: VecDeque<(NodeId, SocketAddr)>,
     /// Moves of the change on its way when it began, or when it was cancelled.
     moves_in_all: usize,
     remembered: VecDeque<u128>,
@@ -191,6 +210,20 @@ impl ClusterState {
 
     pub(crate) fn record(&self, node: NodeId) -> Option<&NodeRecord> {
         self.nodes.get(&node)
+    }
+
+    /// The dead node whose place this one is to take.
+    pub(crate) fn replaced_by(&self, new: NodeId) -> Option<NodeId> {
+        self.replacements.get(&new).copied().filter(|dead| self.state(*dead).is_some())
+    }
+
+    pub(crate) fn forgotten(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.forgotten.iter().copied()
+    }
+
+    /// Members that are gone for good, the latest ones.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> + '_ {
+        self.removed.iter().copied()
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
@@ -262,6 +295,7 @@ impl ClusterState {
             ClusterCommand::Node(record) => {
                 let (node, info) = (record.node, info_of(&record));
                 self.nodes.insert(node, record);
+                self.removed.retain(|(removed, _)| *removed != node);
                 if self.topology.is_none() {
                     self.topology = Some(Topology::first(node, info)?);
                     // Tables that are older than the first node's entry: of a time when it was alone.
@@ -271,15 +305,22 @@ impl ClusterState {
                 changes.nodes = true;
             }
             ClusterCommand::RemoveNode(node) => {
-                changes.nodes = self.nodes.remove(&node).is_some();
+                changes.nodes = self.remove_node(node);
             }
             ClusterCommand::Placement(entry) => {
                 self.place(index, &entry, me, &mut changes)?;
-                if let Entry::Cleaned { tablet, node, .. } = entry {
-                    self.forgot(tablet, node);
+                match entry {
+                    Entry::Cleaned { tablet, node, .. } => self.forgot(tablet, node),
+                    Entry::Forget { node } if self.state(node).is_some() => drop(self.forgotten.insert(node)),
+                    _ => {}
                 }
             }
             ClusterCommand::Found(tablet) => self.found(tablet),
+            ClusterCommand::Replacement { new, dead } => {
+                // Whatever is on its way goes on without the dead node: it would wait for ever, and the replacement for it.
+                self.place(index, &Entry::Forget { node: dead }, me, &mut changes)?;
+                self.replacements.insert(new, dead);
+            }
         }
         self.publish(&changes);
         Ok(changes)
@@ -401,14 +442,27 @@ impl ClusterState {
             (ChangeKind::Split { slots }, false) => (format!("the ring has {slots} slots"), None),
             (ChangeKind::Relocate { node, .. }, false) => (format!("node {node} stands elsewhere"), None),
             // Left to itself it would be taken in again.
-            (ChangeKind::Join { node, .. }, true) => (format!("the join of node {node} is undone"), Some(*node)),
+            (ChangeKind::Join { node, .. } | ChangeKind::Replace { new: node, .. }, true) => {
+                (format!("the join of node {node} is undone"), Some(*node))
+            }
             (_, true) => ("the change of topology is undone".to_string(), None),
         };
         if let Some(gone) = gone {
-            self.nodes.remove(&gone);
+            self.remove_node(gone);
         }
         changes.nodes = true;
         changes.tell.push(text);
+    }
+
+    fn remove_node(&mut self, node: NodeId) -> bool {
+        self.replacements.retain(|new, dead| *new != node && *dead != node);
+        self.forgotten.remove(&node);
+        let Some(record) = self.nodes.remove(&node) else { return false };
+        self.removed.push_back((node, record.address));
+        if self.removed.len() > REMOVED_MAX {
+            self.removed.pop_front();
+        }
+        true
     }
 
     fn publish(&mut self, changes: &Changes) {

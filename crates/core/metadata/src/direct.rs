@@ -1,15 +1,16 @@
 //! The leader of the metadata group starts the changes of topology that follow from who is a member: a node that came is
-//! taken into the ring, the ring gets more slots, a node that stands elsewhere is placed there. One at a time.
+//! taken into the ring or takes the place of a dead one, a node that was given up leaves it, the ring gets more slots, a node
+//! that stands elsewhere is placed there. One at a time.
 //!
-//! What an administrator asks for (drain, replace, another replication factor) is proposed as it comes and refused
+//! What an administrator asks for (drain, another replication factor) is proposed as it comes and refused
 //! while another change is on its way.
 
-use crate::cluster::{ClusterCommand, info_of};
+use crate::cluster::{ClusterCommand, ClusterState, info_of};
 use crate::consensus::Consensus;
 use crate::service::{METADATA_SERVICE, Metadata};
 use holon_base::NodeId;
 use holon_kernel::{Class, NodeRecord, Scope};
-use holon_placement::{ChangeKind, Entry, Topology};
+use holon_placement::{ChangeKind, Entry, NodeState};
 use std::rc::Rc;
 use std::time::Duration;
 use thiserror::Error;
@@ -27,15 +28,24 @@ pub enum ChangeError {
     Unknown,
 }
 
-/// What there is to do for who is there; `is_alive`: nobody is taken in who cannot be filled.
-fn next_change(topology: &Topology, records: &[NodeRecord], is_alive: impl Fn(NodeId) -> bool) -> Option<ChangeKind> {
+/// What there is to do for who is there. `is_alive`: nobody is taken in who cannot be filled, and nobody replaced who has
+/// come back meanwhile.
+fn next_change(cluster: &ClusterState, is_alive: impl Fn(NodeId) -> bool) -> Option<ChangeKind> {
+    let (topology, records) = (cluster.topology()?, cluster.records());
     if topology.change().is_some() {
         return None;
     }
     let member = |node: NodeId| topology.members().any(|(member, _)| member == node);
-    let coming = records.iter().find(|record| !member(record.node) && is_alive(record.node));
-    if let Some(record) = coming {
-        return Some(ChangeKind::Join { node: record.node, info: info_of(record) });
+    let coming = records.iter().filter(|record| !member(record.node) && is_alive(record.node)).find_map(|record| {
+        let (new, info) = (record.node, info_of(record));
+        match cluster.replaced_by(new) {
+            None => Some(ChangeKind::Join { node: new, info }),
+            Some(dead) => (!is_alive(dead)).then_some(ChangeKind::Replace { dead, new, info }),
+        }
+    });
+    let leaving = cluster.forgotten().find(|node| member(*node)).map(|node| ChangeKind::Drain { node });
+    if coming.is_some() || leaving.is_some() {
+        return coming.or(leaving);
     }
     let ring = topology.ring();
     let wanted = ring.slots_wanted();
@@ -56,12 +66,8 @@ impl Metadata {
         self.shard.spawn(Scope::Node, Class::Foreground, async move {
             loop {
                 let records = me.cluster.borrow().records();
-                let next = match me.cluster.borrow().topology() {
-                    Some(topology) if consensus.is_leader() => {
-                        next_change(topology, &records, |node| me.shard.is_alive(node))
-                    }
-                    _ => None,
-                };
+                let is_alive = |node| me.shard.is_alive(node);
+                let next = next_change(&me.cluster.borrow(), is_alive).filter(|_| consensus.is_leader());
                 if let Some(kind) = next {
                     // Refused, or unknown: the next look tells.
                     let _ = me.change_topology(Entry::Start(kind)).await;
@@ -74,26 +80,25 @@ impl Metadata {
     /// Takes a node out of the ring; when its tablets are elsewhere it is no member any more.
     ///
     /// # Errors
-    /// Another change is on its way, or there is no such node.
+    /// Another change is on its way, or there is no such node, or it seems dead: it would never hand over what it has.
     pub async fn drain(&self, node: NodeId) -> Result<(), ChangeError> {
+        let forgotten = self.cluster.borrow().state(node) == Some(NodeState::Dead);
+        if !forgotten && !self.shard.is_alive(node) {
+            let ways = "take it out with `holon cluster forget`, or start its replacement with `--replace`";
+            return Err(ChangeError::Refused(format!("node {node} seems dead: {ways}")));
+        }
         self.change_topology(Entry::Start(ChangeKind::Drain { node })).await
     }
 
-    /// Puts a member that holds nothing yet in the place of one that never comes back.
+    /// Takes out a node that never comes back: nobody waits for it any more, the others fill each other with what it had. A
+    /// change that waits for it goes on.
     ///
     /// # Errors
-    /// As for [`Metadata::drain`].
-    pub async fn replace(&self, dead: NodeId, new: NodeId) -> Result<(), ChangeError> {
-        let info = self.cluster.borrow().record(new).map(info_of);
-        let info = info.ok_or_else(|| ChangeError::Refused(format!("node {new} is not a member")))?;
-        self.change_topology(Entry::Start(ChangeKind::Replace { dead, new, info })).await
-    }
-
-    /// Says that a node never comes back: nobody waits for it any more. Drain or replace it next.
-    ///
-    /// # Errors
-    /// There is no such node.
+    /// There is no such node, or it seems alive.
     pub async fn forget(&self, node: NodeId) -> Result<(), ChangeError> {
+        if self.shard.is_alive(node) {
+            return Err(ChangeError::Refused(format!("node {node} seems alive: drain it, or stop it first")));
+        }
         self.change_topology(Entry::Forget { node }).await
     }
 
@@ -111,29 +116,33 @@ impl Metadata {
         committed.answer.map(|_| ()).map_err(|why| ChangeError::Refused(String::from_utf8_lossy(&why).into_owned()))
     }
 
-    /// `drain NODE`, `replace DEAD NEW`, `forget NODE`, `cancel`: nodes by the beginning of their id.
+    /// `drain NODE`, `forget NODE`, `cancel`: nodes by the beginning of their id, or their address.
     pub(crate) async fn cluster_command(&self, words: &[String]) -> Result<String, String> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (done, text) = match words.as_slice() {
             ["drain", node] => (self.drain(self.named(node)?).await, "its tablets move to the others"),
-            ["replace", dead, new] => {
-                (self.replace(self.named(dead)?, self.named(new)?).await, "the new node is being filled")
+            ["forget", node] => {
+                (self.forget(self.named(node)?).await, "nobody waits for it any more, its tablets are copied")
             }
-            ["forget", node] => (self.forget(self.named(node)?).await, "nobody waits for it any more"),
             ["cancel"] => (self.cancel_change().await, "the change is being undone"),
-            _ => return Err("drain NODE | replace DEAD NEW | forget NODE | cancel".to_string()),
+            _ => return Err("drain NODE | forget NODE | cancel".to_string()),
         };
         done.map(|()| format!("{text}; see `holon status`")).map_err(|error| error.to_string())
     }
 
-    fn named(&self, name: &str) -> Result<NodeId, String> {
+    pub(crate) fn named(&self, name: &str) -> Result<NodeId, String> {
         let records = self.cluster.borrow().records();
-        let named: Vec<NodeId> =
-            records.iter().map(|record| record.node).filter(|node| node.to_string().starts_with(name)).collect();
+        // Or by where it is reached, as people know their machines.
+        let is_at = |record: &&NodeRecord| {
+            [record.address.to_string(), record.address.ip().to_string()].iter().any(|at| at == name)
+        };
+        let at: Vec<NodeId> = records.iter().filter(is_at).map(|record| record.node).collect();
+        let begins = records.iter().map(|record| record.node).filter(|node| node.to_string().starts_with(name));
+        let named: Vec<NodeId> = if at.is_empty() { begins.collect() } else { at };
         match named.as_slice() {
             [only] => Ok(*only),
-            [] => Err(format!("no node's id begins with {name:?}; see `holon status`")),
-            _ => Err(format!("the ids of {} nodes begin with {name:?}: write more of it", named.len())),
+            [] => Err(format!("no node's id begins with {name:?}, and none is at that address; see `holon status`")),
+            _ => Err(format!("{name:?} names {} nodes: write more of an id", named.len())),
         }
     }
 }

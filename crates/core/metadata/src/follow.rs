@@ -91,7 +91,7 @@ impl Metadata {
         payload.put_u64(index);
         let (to, target) = (Address { node: from, shard: ShardId(0) }, Target::Service(METADATA_SERVICE));
         let deadline = self.shard.now() + PULL_TIMEOUT;
-        let reply = self.shard.call(to, target, FETCH_NEWS, payload.freeze(), deadline).await.ok()?;
+        let reply = self.shard.call_dead_or_alive(to, target, FETCH_NEWS, payload.freeze(), deadline).await.ok()?;
         decode_news(reply).ok()
     }
 

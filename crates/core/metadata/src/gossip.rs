@@ -173,8 +173,11 @@ impl Metadata {
         }
         for record in records.iter() {
             let alive = if self.shard.is_alive(record.node) { "up" } else { "down" };
-            let state =
-                cluster.state(record.node).map_or("coming".to_string(), |state| format!("{state:?}").to_lowercase());
+            let coming = || match cluster.replaced_by(record.node) {
+                Some(dead) => format!("coming (for {})", short(dead)),
+                None => "coming".to_string(),
+            };
+            let state = cluster.state(record.node).map_or_else(coming, |state| format!("{state:?}").to_lowercase());
             let tokens = record.tokens.len();
             let place =
                 format!("{alive} {state} {} {}/{} {tokens} tokens", record.address, record.data_center, record.rack);

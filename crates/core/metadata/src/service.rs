@@ -13,8 +13,8 @@ use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, ShardId, ShortInput};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
-    Address, CallError, Completer, LocalFuture, MetadataEffect, Service, Session, SessionContext, Shard, StartContext,
-    Tablet, TabletDescriptor, Target, Verb, join_all,
+    Address, CallError, Class, Completer, LocalFuture, MetadataEffect, Scope, Service, Session, SessionContext, Shard,
+    StartContext, Tablet, TabletDescriptor, Target, Verb, join_all,
 };
 use holon_raft::Entry;
 use std::cell::{Cell, RefCell};
@@ -61,6 +61,15 @@ pub(crate) const RAFT: Verb = verb(8);
 pub(crate) const GOSSIP: Verb = verb(9);
 pub(crate) const FIGURES: Verb = verb(12);
 
+/// Why a node ends that was drained, replaced or forgotten.
+pub(crate) const REMOVED: &str = "this node was taken out of the cluster (drained, replaced or forgotten) and cannot come back with \
+                                  its data; with an empty data directory it may join as a new one";
+
+/// How long clients have to leave a node that is no member any more.
+const REMOVED_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a voter of the metadata group waits to be taken out of it.
+const REMOVED_VOTER_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -97,6 +106,8 @@ pub struct Metadata {
     pub(crate) known_nodes: RefCell<BTreeMap<NodeId, SocketAddr>>,
     pub(crate) copies: RefCell<Copies>,
     report: RefCell<Rc<dyn Fn(String)>>,
+    /// What is to happen when this node is no member any more, and why.
+    end: RefCell<Option<Rc<dyn Fn(String)>>>,
     // Shard 0 only.
     consensus: RefCell<Option<Rc<Consensus>>>,
     pub(crate) gossip: RefCell<Option<Rc<Gossip>>>,
@@ -132,6 +143,7 @@ impl Metadata {
             known_nodes: RefCell::default(),
             copies: RefCell::default(),
             report: RefCell::new(Rc::new(|_| ())),
+            end: RefCell::default(),
             consensus: RefCell::new(None),
             gossip: RefCell::new(None),
             members_ticket: RefCell::default(),
@@ -214,6 +226,40 @@ impl Metadata {
 
     pub(crate) fn set_report(&self, report: Rc<dyn Fn(String)>) {
         *self.report.borrow_mut() = report;
+    }
+
+    /// Whoever runs the node ends it when it is no member any more; unless they say how, the shard stops.
+    pub fn when_removed(&self, end: Rc<dyn Fn(String)>) {
+        *self.end.borrow_mut() = Some(end);
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        let me = self.shard.node();
+        self.cluster.borrow().removed().any(|(node, _)| node == me)
+    }
+
+    /// Shard 0: a node that is no member any more serves clients for a moment, while the others tell them to go, and ends.
+    pub(crate) fn see_whether_removed(&self) {
+        if !self.running.get() || !self.is_removed() {
+            return;
+        }
+        let me = self.me();
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            me.tell(REMOVED.to_string());
+            let removed = me.shard.now();
+            me.shard.sleep(REMOVED_PATIENCE).await;
+            // Its vote may be needed to vote it out.
+            let votes = || me.consensus().is_some_and(|group| group.status().members.voters.contains(&me.shard.node()));
+            while votes() && me.shard.now() < removed + REMOVED_VOTER_PATIENCE {
+                me.wait_for_members(Duration::from_millis(100)).await;
+            }
+            let end = me.end.borrow().clone();
+            match end {
+                _ if !me.is_removed() => {} // it was let in again
+                Some(end) => end(REMOVED.to_string()),
+                None => me.shard.stop(REMOVED.to_string()),
+            }
+        });
     }
 
     /// For people: into the log of the node.
@@ -335,7 +381,7 @@ impl Metadata {
                 let service = ServiceId(input.u16().map_err(bad)?);
                 let (completer, committed) = self.shard.ticket();
                 let (me, entry) = (self.clone(), input.rest());
-                self.shard.spawn(holon_kernel::Scope::Node, holon_kernel::Class::Foreground, async move {
+                self.shard.spawn(Scope::Node, Class::Foreground, async move {
                     completer.complete(me.commit(service, entry).await);
                 });
                 committed.await.ok().flatten().map(encode_committed).ok_or(CallError::Timeout)

@@ -11,7 +11,7 @@ use crate::apply::decode_entries;
 use crate::consensus::{Consensus, random_of};
 use crate::gossip::Gossip;
 use crate::log_file::{LogError, LogFile};
-use crate::service::{BARRIER, FETCH, METADATA_SERVICE, Metadata};
+use crate::service::{BARRIER, FETCH, METADATA_SERVICE, Metadata, REMOVED};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShardId};
 use holon_kernel::{StartContext, Target, Verb};
@@ -35,6 +35,8 @@ pub enum StartError {
     Stored(String),
     #[error("{service}: {detail}")]
     Service { service: &'static str, detail: String },
+    #[error("{REMOVED}")]
+    Removed,
     #[error("another shard of this node has gone while this one was starting")]
     Shards,
 }
@@ -50,6 +52,9 @@ pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -
     }
     if shard.id() == ShardId(0) {
         load(&metadata).await?;
+        if metadata.is_removed() {
+            return Err(StartError::Removed);
+        }
     } else {
         fetch_all(&metadata).await?;
     }

@@ -170,15 +170,20 @@ fn owners(ring: &Ring, places: &Places) -> Vec<(String, Vec<Option<usize>>)> {
 }
 
 /// Of a move: what was copied, and about how much it is in all, for each that is filled.
-fn amounts(tablet: TabletId, moving: &Move, figures: &BTreeMap<NodeId, Figures>) -> (Amount, Option<Amount>) {
+fn amounts(
+    topology: &Topology,
+    tablet: TabletId,
+    moving: &Move,
+    figures: &BTreeMap<NodeId, Figures>,
+) -> (Amount, Option<Amount>) {
     let of = |node: NodeId| figures.get(&node).and_then(|figures| figures.tablets.get(&tablet));
     let whole =
         moving.from.iter().filter_map(|node| of(*node)).map(|figures| figures.held).max_by_key(|held| held.rows);
-    let filled = moving.filled().count() as u64;
+    let filled = topology.filled(moving).count() as u64;
     let whole = whole.map(|one| Amount { rows: one.rows * filled, bytes: one.bytes * filled });
     let mut copied = Amount::default();
     if moving.phase == Phase::Streaming {
-        for node in moving.filled() {
+        for node in topology.filled(moving) {
             let one = match of(node) {
                 Some(TabletFigures { held, .. }) if moving.reported.contains(&node) => *held,
                 Some(TabletFigures { copied, .. }) => copied.unwrap_or_default(),
@@ -208,7 +213,7 @@ fn moves(topology: &Topology, places: &Places, figures: &BTreeMap<NodeId, Figure
         if to.is_empty() {
             to = moving.to.iter().copied().find_map(place).into_iter().collect();
         }
-        let (copied, whole) = amounts(*tablet, moving, figures);
+        let (copied, whole) = amounts(topology, *tablet, moving, figures);
         Some(MoveView { group, ordinal, slot, phase: phase_name(moving.phase), from, to, copied, whole })
     };
     active.iter().take(FIGURES_TABLETS_MAX).filter_map(view).collect()
@@ -370,7 +375,7 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holon_placement::{NodeInfo, slots_for};
+    use holon_placement::{NodeInfo, Ring, slots_for};
     use std::collections::BTreeSet;
 
     const TABLET: TabletId = TabletId(5);
@@ -384,12 +389,14 @@ mod tests {
     #[test]
     fn a_move_is_as_far_as_the_nodes_that_fetch_it_say() {
         let [one, two, three, four] = [1, 2, 3, 4].map(NodeId);
+        let infos = [one, two, three, four].map(|node| (node, NodeInfo::new("dc", "rack", 1)));
+        let topology = Topology::of_ring(Ring::from_nodes(infos).expect("four nodes"));
         let (from, to) = (vec![one, two], vec![three, four]);
         let mut moving = Move { from, to, phase: Phase::Streaming, reported: BTreeSet::new() };
         let mut told =
             BTreeMap::from([(one, figures(100, None)), (two, figures(90, None)), (three, figures(31, Some(30)))]);
         let rows = |moving: &Move, told: &BTreeMap<NodeId, Figures>| {
-            let (copied, whole) = amounts(TABLET, moving, told);
+            let (copied, whole) = amounts(&topology, TABLET, moving, told);
             (copied.rows, whole.map(|whole| whole.rows))
         };
         assert_eq!(

@@ -90,6 +90,12 @@ impl Metadata {
             let since = gossip.as_ref().and_then(|gossip| gossip.dead_since(*node));
             since.is_some_and(|since| now.since(since) >= self.options.voter_patience)
         };
+        let others = status.members.voters.iter().any(|voter| *voter != self.shard.node());
+        if others && !self.is_member(self.shard.node()) {
+            // This node has left: another leader takes it out of the voters.
+            let _ = consensus.step(|raft, now, out| raft.transfer_leadership(now, None, out));
+            return true;
+        }
         let lost = nodes.iter().map(|record| record.node).filter(is_lost).collect();
         let change = next_change(&status.members.voters, nodes, &lost, self.shard.node());
         if let Some(change) = change {

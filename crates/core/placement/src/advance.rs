@@ -50,11 +50,11 @@ impl Topology {
         let reported = |node: NodeId| self.is_dead(node) || moving.reported.contains(&node);
         match moving.phase {
             Phase::Planned => true,
-            // The dead cannot be filled: a change towards a dead node waits until it is cancelled. One that stays dead
-            // is no worse than before.
-            Phase::Streaming => moving
-                .filled()
-                .all(|node| moving.reported.contains(&node) || self.is_dead(node) && moving.from.contains(&node)),
+            // Whom nobody alive would have the data after, waits.
+            Phase::Streaming => {
+                moving.to.iter().any(|node| !self.is_dead(*node))
+                    && self.filled(moving).all(|node| moving.reported.contains(&node))
+            }
             Phase::ReadNew => {
                 let living = moving.from.iter().filter(|node| !self.is_dead(**node)).count();
                 let switched = moving.from.iter().filter(|node| moving.reported.contains(node)).count();

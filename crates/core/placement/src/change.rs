@@ -1,7 +1,6 @@
 //! The words of a change of topology: what the metadata log says, what nodes are told to do.
 
 use crate::node::{NodeInfo, Replication};
-use crate::quorum::stayers_are_filled;
 use crate::ring::{Ring, RingError};
 use holon_base::{GroupId, NodeId, TabletId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,12 +97,6 @@ impl Move {
     /// Those that are in `to` only.
     pub fn coming(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.to.iter().copied().filter(|node| !self.from.contains(node))
-    }
-
-    /// Those that must fetch the data before anybody reads `to`: those that come, and sometimes those that stay.
-    pub fn filled(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let all = stayers_are_filled(self.from.len(), self.leaving().count(), self.coming().count());
-        self.to.iter().copied().filter(move |node| all || !self.from.contains(node))
     }
 
     /// Those that are in `from` only.

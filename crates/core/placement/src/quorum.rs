@@ -46,6 +46,8 @@
 //! - Where replicas leave and fewer come, those who know may be just those who leave (of 4 replicas 2 are enough to
 //!   meet each quorum; of the 3 that stay perhaps 1 knows). Then those that stay are filled like those that come
 //!   ([`stayers_are_filled`]).
+//! - Where one of new is dead, a quorum of new may be all that live. So all of them are filled, from a quorum of old if so
+//!   many live: nothing depends on what the dead one knew, whether it comes back or not.
 //! - *Fenced.* *Clean* begins when [`fence`] old replicas have reported that they applied *read new*. From then no
 //!   read of old can gather a quorum.
 //!

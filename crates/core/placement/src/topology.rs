@@ -24,7 +24,7 @@
 use crate::change::{Change, ChangeKind, Effects, Entry, GroupPlacement, Move, NodeState, Phase, Refused, Work};
 use crate::limits::TABLETS_MAX;
 use crate::node::{NodeInfo, Replication};
-use crate::quorum::{TabletReplicas, quorum};
+use crate::quorum::{TabletReplicas, quorum, stayers_are_filled};
 use crate::ring::{Ring, RingError};
 use holon_base::{GroupId, NodeId, TabletId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,7 +153,7 @@ impl Topology {
         for (tablet, moving) in self.active.iter().filter(|(_, moving)| !moving.reported.contains(&node)) {
             let (tablet, since) = (*tablet, self.since_of(*tablet));
             match moving.phase {
-                Phase::Streaming if moving.filled().any(|filled| filled == node) => {
+                Phase::Streaming if self.filled(moving).any(|filled| filled == node) => {
                     work.push(self.stream(tablet, moving, node));
                 }
                 Phase::ReadNew if moving.from.contains(&node) => work.push(Work::Switch { tablet, since }),
@@ -169,13 +169,26 @@ impl Topology {
         work
     }
 
+    /// Those that must fetch the data before anybody reads `to`: those that come, and sometimes those that stay. The dead know
+    /// nothing that helps: all others have to know it in their place.
+    pub fn filled<'a>(&'a self, moving: &'a Move) -> impl Iterator<Item = NodeId> + 'a {
+        let all = self.goes_to_the_dead(moving)
+            || stayers_are_filled(moving.from.len(), moving.leaving().count(), moving.coming().count());
+        let filled = move |node: &NodeId| (all || !moving.from.contains(node)) && !self.is_dead(*node);
+        moving.to.iter().copied().filter(filled)
+    }
+
+    fn goes_to_the_dead(&self, moving: &Move) -> bool {
+        moving.to.iter().any(|node| self.is_dead(*node))
+    }
+
     fn stream(&self, tablet: TabletId, moving: &Move, node: NodeId) -> Work {
         let sources: Vec<NodeId> = moving.from.iter().copied().filter(|source| !self.is_dead(*source)).collect();
         let enough = quorum(moving.from.len()).min(sources.len());
         // The i-th that comes takes the place of the i-th that leaves: all know who that is. Only while the numbers
-        // are the same: a quorum of more replicas is not one of fewer.
-        let same_size = moving.from.len() == moving.to.len();
-        let pair = moving.coming().zip(moving.leaving()).find(|(coming, _)| same_size && *coming == node);
+        // are the same: a quorum of more replicas is not one of fewer. And only if all that come are filled.
+        let in_turn = moving.from.len() == moving.to.len() && !self.goes_to_the_dead(moving);
+        let pair = moving.coming().zip(moving.leaving()).find(|(coming, _)| in_turn && *coming == node);
         let instead_of = pair.map(|(_, leaving)| leaving).filter(|leaving| !self.is_dead(*leaving));
         Work::Stream { tablet, since: self.since_of(tablet), sources, enough, instead_of }
     }
@@ -209,7 +222,10 @@ impl Topology {
             Entry::Cancel => self.cancel(&mut effects)?,
             Entry::Forget { node } => {
                 let state = self.members.get_mut(node).ok_or(Refused::NoMember(*node))?;
-                *state = NodeState::Dead;
+                if *state != NodeState::Dead {
+                    *state = NodeState::Dead;
+                    self.stream_without(*node, &mut effects);
+                }
             }
         }
         self.advance(entry, &mut effects);
@@ -280,8 +296,17 @@ impl Topology {
         let before: Vec<Vec<Vec<NodeId>>> = self.all_settled();
         self.change = Some(Change { kind: kind.clone(), started: self.epoch, target, cancelled: false });
         self.plan(before);
-        let dead = self.planned.values().flat_map(|moving| moving.coming()).find(|node| self.is_dead(*node));
-        if let Some(dead) = dead {
+        // Of several dead nodes one has to go first.
+        let takes_out_a_dead = match kind {
+            ChangeKind::Drain { node } => self.is_dead(*node),
+            ChangeKind::Replace { .. } => true,
+            _ => false,
+        };
+        let comes_to_the_dead = |moving: &Move| moving.coming().find(|node| self.is_dead(*node) && !takes_out_a_dead);
+        let ends_at_the_dead =
+            |moving: &Move| moving.to.iter().copied().find(|_| moving.to.iter().all(|node| self.is_dead(*node)));
+        let to_the_dead = |moving: &Move| comes_to_the_dead(moving).or(ends_at_the_dead(moving));
+        if let Some(dead) = self.planned.values().find_map(to_the_dead) {
             (self.change, self.planned, self.members) = (None, BTreeMap::new(), members);
             return Err(Refused::ToTheDead(dead));
         }
@@ -320,6 +345,17 @@ impl Topology {
             && made_for_this
         {
             moving.reported.insert(node);
+        }
+    }
+
+    /// Others have to fetch more than was asked of them before, now that this node knows nothing.
+    fn stream_without(&mut self, dead: NodeId, effects: &mut Effects) {
+        for (tablet, moving) in &mut self.active {
+            if moving.phase == Phase::Streaming && moving.to.contains(&dead) {
+                moving.reported.clear();
+                self.since.insert(*tablet, self.epoch);
+                effects.changed.push(*tablet);
+            }
         }
     }
 
