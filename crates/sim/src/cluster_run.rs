@@ -234,6 +234,7 @@ impl Run {
         if let (Some(dead), None, true) = (down, self.broken, self.random.chance(1, 2)) {
             world.nodes[new].replaces = Some(dead);
             self.broken = Some(dead);
+            self.workload.node_lost();
             world.faults.fired(Fault::NodeReplaced);
         }
     }
@@ -242,6 +243,7 @@ impl Run {
     fn forget(&mut self, world: &mut World, node: usize) {
         if self.members.contains(&node) && self.ask(world, node, self.least_to_leave()).is_some() {
             self.broken = Some(node);
+            self.workload.node_lost();
             self.forget_at = Some(world.now);
         }
     }

@@ -120,6 +120,7 @@ pub struct ClusterWorkload {
     /// Whether each was acknowledged.
     batches: Vec<bool>,
     batches_compared: bool,
+    a_node_was_lost: bool,
     /// What was refused last, for people.
     pub last_refusal: String,
     last_timestamp: i64,
@@ -167,6 +168,7 @@ impl ClusterWorkload {
             rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), Register::default()))).collect(),
             batches: Vec::new(),
             batches_compared: false,
+            a_node_was_lost: false,
             last_refusal: String::new(),
             last_timestamp: 0,
             next_value: 0,
