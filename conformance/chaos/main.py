@@ -31,7 +31,7 @@ import network  # noqa: E402
 # Different plans, always the same ones; `--ci` adds one that is fresh each time.
 CI_SEEDS = (1, 2, 3, 4)
 ARGUMENTS = ("--insecure", "--shards", "1", "--memory", "256MiB")
-CLIENTS_PER_NODE = 3
+CLIENTS_PER_NODE = 4
 FORM_LIMIT_S = 60
 # From the end of the last fault until every node serves everything again: reconnecting after a cut takes seconds, a node that
 # starts replays its log.

@@ -26,6 +26,8 @@ KINDS = {
     "isolate": "one node is cut off from nodes and clients",
 }
 LOSS_PERCENT = 20
+# Without a fault at first, seconds.
+BEGIN_S = 1.0
 
 
 def plan(seed, nodes, seconds):
@@ -33,16 +35,20 @@ def plan(seed, nodes, seconds):
     faults = []
     for kinds in (PROCESS, NETWORK):
         rng = random.Random(f"{seed} {kinds[0]}")
-        now, bag = rng.uniform(1, 3), []
-        while True:
-            if not bag:
-                bag = rng.sample(kinds, len(kinds))
-            kind = bag.pop()
-            length = rng.uniform(0.3, 2.0) if kind == "kill all" else rng.uniform(0.5, 7.0)
-            if now + length > seconds:
+        steps, total = [], BEGIN_S
+        while total < seconds or len(steps) < len(kinds):
+            for kind in rng.sample(kinds, len(kinds)):
+                length = rng.uniform(0.3, 2.0) if kind == "kill all" else rng.choice((rng.uniform(0.5, 3.0), rng.uniform(3.0, 12.0)))
+                steps.append((kind, rng.uniform(0.3, 4.0), length, rng.sample(range(nodes), nodes)))
+                total += sum(steps[-1][1:3])
+        # Each kind comes at least once, however short the run.
+        least = sum(gap + length for _, gap, length, _ in steps[:len(kinds)])
+        scale, now = min(1.0, (seconds - BEGIN_S) / least), BEGIN_S
+        for kind, gap, length, order in steps:
+            begin, now = now + gap * scale, now + (gap + length) * scale
+            if now > seconds * 1.001:
                 break
-            faults.append((now, now + length, kind, rng.sample(range(nodes), nodes)))
-            now += length + rng.uniform(0.3, 4.0)
+            faults.append((begin, now, kind, order))
     return sorted(faults)
 
 
