@@ -8,8 +8,8 @@ A run: nodes are started and join, clients work while faults come and go, then e
 must serve plain, conditional and counting statements again; everything is read back through all nodes; and the history of all
 clients must be one that the models of the simulator's workload allow. Of a set of runs each kind of fault must have fired.
 
-The history of a run stays in the folder that is named at the end, and of one that failed what its nodes said. Exit status 1: a
-run failed, or it could not be done here; then it says why.
+The history of a run that failed stays in the folder that is named at the end, with what its nodes said. Exit status 1: a run
+failed, or it could not be done here; then it says why. With `--plant` a run fails unless its history is found wrong.
 """
 
 import argparse
@@ -96,13 +96,19 @@ class Run:
     def form(self):
         for number in range(self.options.nodes):
             join = ["--join", f"{self.net.address(0)}:7000"] if number else []
-            self.nodes.append(Node(number, self.net, arguments=[*ARGUMENTS, "--rack", f"rack{number + 1}", *join]))
+            words = [*ARGUMENTS, "--rack", f"rack{number + 1}", *join]
+            self.nodes.append(Node(number, self.net, arguments=words, **self.program()))
             self.nodes[-1].start()
         self.within(FORM_LIMIT_S, "all nodes are in the ring", lambda: all(map(self.sees_all, self.nodes)))
         session = load.connect(self.nodes[0].address)
         for text in load.SETUP:
             session.execute(text.format(keyspace=load.KEYSPACE))
         session.cluster.shutdown()
+
+    def program(self):
+        if not self.options.plant:
+            return {}
+        return {"program": holon_node.binary(planted=True), "environment": {"HOLON_TEST_PLANT": self.options.plant}}
 
     def sees_all(self, node):
         words = [node.program, "status", "--data-dir", str(node.data_dir)]
@@ -168,8 +174,19 @@ class Run:
                               timeout=CHECK_LIMIT_S)
         for line in (done.stdout + done.stderr).splitlines():
             print(f"    {line}", flush=True)
-        if done.returncode:
+        # That something was not read back may be the end of a run that went wrong: no proof that a checker noticed.
+        wrong = [line for line in done.stdout.splitlines() if line.startswith("VIOLATION") and "was not read" not in line]
+        plant = self.options.plant
+        if plant and wrong:
+            # What such a bug breaks besides is no failure of this run.
+            self.say(f"planted {plant}: found; also: {self.problems or 'nothing'}")
+            self.problems.clear()
+        elif plant:
+            self.problems.append(f"planted {plant}: NOT found in the history")
+        elif done.returncode:
             self.problems.append(f"the history is not right ({done.returncode}): {history}")
+        if not self.problems and not self.options.keep:
+            history.unlink()
 
 
 def simulator():
@@ -186,6 +203,8 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=600, help="how long faults come and go in a run (default: 600)")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--nodes", type=int, default=3, choices=(3, 4, 5))
+    parser.add_argument("--plant", metavar="BUG", help="of the binary built with planted bugs: the history must be found wrong")
+    parser.add_argument("--keep", action="store_true", help="keep the histories of runs that passed too")
     parser.add_argument("--ci", action="store_true", help="the fixed seeds and a fresh one, 60 s each")
     return parser.parse_args()
 
@@ -216,7 +235,8 @@ def main():
             passed += 1
         else:
             failed += 1
-            print(f"  again: cargo xtask chaos --seed {seed} --seconds {options.seconds} --nodes {options.nodes}")
+            plant = f" --plant {options.plant}" if options.plant else ""
+            print(f"  again: cargo xtask chaos --seed {seed} --seconds {options.seconds} --nodes {options.nodes}{plant}")
         for kind, count in run.fired.items():
             fired[kind] += count
     for kind, about in nemesis.KINDS.items():
@@ -225,7 +245,8 @@ def main():
     if silent:
         failed += 1
         print(f"never fired in {len(seeds)} runs: {', '.join(silent)}")
-    print(f"histories are in {folder}")
+    if failed or options.keep:
+        print(f"histories, and what the nodes of failed runs said, are in {folder}")
     print(f"chaos: {passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -1,7 +1,7 @@
 """What befalls the nodes: a plan made of a seed, and its execution.
 
 Two tracks run beside each other, so that a node may die while another one is cut off: one of processes, one of the network. Each
-goes through its kinds in a shuffled order before any comes again. The plan is the same for the same seed, number of nodes and
+goes through its kinds in a shuffled order before it begins anew. The plan is the same for the same seed, number of nodes and
 length; what happens under it is not, for these are real processes.
 
 A fault counts as fired when it took effect: a process that was dead or stopped, a rule that dropped at least one packet.
@@ -12,7 +12,7 @@ import random
 import signal
 import time
 
-PROCESS = ("kill", "kill all", "pause")
+PROCESS = ("kill", "kill", "pause", "pause", "kill all")
 NETWORK = ("cut", "cut in", "cut out", "bridge", "loss", "isolate")
 KINDS = {
     "kill": "kill -9 of a node, started again",
