@@ -5,14 +5,17 @@
                             └─ veth ─ n3: 10.213.0.3, holon start
 
 All of it stands in a network, mount and process namespace of its own (`enter`), made by `unshare`. When the first process in
-it ends, however it ends, the kernel ends every other one and takes the network away: nothing can be left behind on the machine.
+it ends, however it ends, the kernel ends every other one and takes the network away: neither can be left behind on the machine.
 """
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+
+import holon_node
 
 INSIDE = "HOLON_CHAOS_INSIDE"
 NEEDED = {"unshare": "util-linux", "ip": "iproute2", "nft": "nftables"}
@@ -25,10 +28,10 @@ class Missing(Exception):
     """This machine, or these rights, do not allow for namespaces."""
 
 
-def enter(arguments):
-    """Runs this program anew in namespaces of its own and ends with its exit status; returns when it already is in them."""
+def enter(arguments, environment):
+    """Runs this program anew in namespaces of its own; its exit status, or `None` when it already is in them."""
     if os.environ.get(INSIDE):
-        return
+        return None
     if os.geteuid() != 0:
         raise Missing("network namespaces need root")
     for program, package in NEEDED.items():
@@ -39,7 +42,17 @@ def enter(arguments):
     if tried.returncode:
         raise Missing(f"namespaces cannot be made here: {tried.stderr.strip()}")
     sys.stdout.flush()
-    os.execvpe("unshare", [*unshare, sys.executable, *arguments], {**os.environ, INSIDE: "1"})
+    # A group of its own, so that a signal reaches what is inside too: `unshare` passes none on.
+    inside = subprocess.Popen([*unshare, sys.executable, *arguments], env={**os.environ, **environment, INSIDE: "1"},
+                              preexec_fn=_in_own_group)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: os.killpg(inside.pid, signal.SIGTERM))
+    return inside.wait()
+
+
+def _in_own_group():
+    os.setpgid(0, 0)
+    holon_node.die_with_parent()
 
 
 def tool(*words, text=None):

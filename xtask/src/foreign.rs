@@ -224,7 +224,7 @@ pub fn chaos(context: &mut Context) -> Work {
     }
     work.run("chaos", chaos_command().arg("--ci"));
     if workspace::holon_planted().exists() {
-        work.run("chaos planted", chaos_command().args(["--seed", "1", "--seconds", "20", "--plant", CHAOS_PLANT]));
+        work.run("chaos planted", chaos_command().args(["--seed", "1", "--seconds", "15", "--plant", CHAOS_PLANT]));
     } else {
         let reason = "there is no binary with planted bugs; the stage `build` of --all makes it";
         let list = if context.all { &mut work.failures } else { &mut context.not_run };
