@@ -212,8 +212,10 @@ class Client:
         record.update(client=self.number, node=self.node)
         statement = SimpleStatement(text, consistency_level=level, serial_consistency_level=serial)
         record["begin"] = time.monotonic_ns()
+        future = None
         try:
-            result = self.session.execute(statement)
+            future = self.session.execute_async(statement)
+            result = future.result()
             record["end"] = time.monotonic_ns()
             rows = list(result)
             names = result.column_names
@@ -228,6 +230,9 @@ class Client:
                 record.update(outcome="error", code=number, message=str(error))
             self.history.add(record)
             return False
+        finally:
+            if future is not None and len(future.attempted_hosts) > 1:
+                self.trouble = f"the driver sent a statement {len(future.attempted_hosts)} times: {record}"
         self.note(record, rows, names)
         self.history.add(record)
         return True
@@ -264,13 +269,16 @@ class Load:
             thread.start()
 
     def end(self):
-        """Begins nothing new, and waits for what is under way; what went wrong with the clients themselves."""
+        """Begins nothing new, and waits for what is under way."""
         self.stop.set()
-        for thread in self.threads:
+        for client, thread in zip(self.clients, self.threads):
             thread.join(REQUEST_TIMEOUT_S * 5)
-        stuck = [f"client {client.number} does not end" for client, thread in zip(self.clients, self.threads)
-                 if thread.is_alive()]
-        return stuck + [client.trouble for client in self.clients if client.trouble]
+            if thread.is_alive():
+                client.trouble = f"client {client.number} does not end"
+
+    def troubles(self):
+        """What went wrong with the clients themselves."""
+        return [client.trouble for client in self.clients if client.trouble]
 
     def read_back(self, deadline):
         """Everything at the strongest level, then rows at ONE through every node; what could not be read by then."""

@@ -134,14 +134,14 @@ class Run:
             evil.run(nemesis.plan(self.seed, self.options.nodes, self.options.seconds), self.began)
             healed = time.monotonic()
             self.recover(clients, evil, healed)
-            self.problems += clients.end()
+            clients.end()
             time.sleep(QUIET_S)
             self.problems += clients.read_back(time.monotonic() + READ_BACK_LIMIT_S)
             evil.watch()
             self.tell(clients.history, healed)
         finally:
             clients.stop.set()
-            self.problems += evil.problems
+            self.problems += evil.problems + clients.troubles()
             clients.history.write(history)
         self.judge(history)
 
