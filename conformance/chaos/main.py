@@ -15,10 +15,10 @@ failed, or it could not be done here; then it says why. With `--plant` a run fai
 import argparse
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -80,7 +80,7 @@ class Run:
         try:
             self.form()
             self.work()
-        except (AssertionError, network.Missing, OSError, subprocess.TimeoutExpired) as error:
+        except Exception as error:  # the driver has many; each is a run that failed, and the next one is still done
             self.problems.append(f"{type(error).__name__}: {error}")
         finally:
             said = [node.log() for node in self.nodes]
@@ -214,9 +214,12 @@ def outside():
     """What is done before there are namespaces, and after; the exit status."""
     folder = os.environ.get("HOLON_CHAOS_FOLDER") or holon_node.scratch("chaos")
     os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="chaos-", dir=os.environ.get("HOLON_SCRATCH")) as scratch:
+    scratch = holon_node.scratch("chaos")
+    try:
         there = {"HOLON_CHAOS_FOLDER": folder, "HOLON_SCRATCH": scratch}
         return network.enter([str(HERE / "main.py"), *sys.argv[1:]], there)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def main():
