@@ -59,7 +59,8 @@ def free_address():
     raise RuntimeError("no free loopback address found in 100 tries")
 
 
-def _die_with_parent():
+def die_with_parent():
+    """For a child, before it runs its program."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -90,7 +91,7 @@ class Node:
         self._queue = queue.Queue()
         self.process = subprocess.Popen(
             self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", env=environment, preexec_fn=_die_with_parent, user=self.user)
+            errors="replace", env=environment, preexec_fn=die_with_parent, user=self.user)
         threading.Thread(target=self._read, args=(self.process, self._queue), daemon=True).start()
         if wait:
             self.wait_ready()

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 const REQUIREMENTS: &str = "conformance/requirements.txt";
 const RUST_DRIVER: &str = "conformance/cql/rust_driver/Cargo.toml";
 const FLIGHTS: &str = "examples/flights/flights.py";
+const CHAOS: &str = "conformance/chaos/main.py";
+/// A bug of which the stage `chaos` must notice within a run.
+const CHAOS_PLANT: &str = "majority_minus_one";
 /// Enough for a slow mirror; the packages are some 30 MB.
 const INSTALL_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Opens the console in the stage `node`. The largest of the packages: some 81 MB to fetch, 290 MB on the disk, beside libraries.
@@ -23,6 +26,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("losetup", "mount"),
     ("mount", "mount"),
+    ("unshare", "util-linux"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("python3", "python3-venv"),
     ("cc", "gcc"),
     ("go", "golang-go"),
@@ -169,6 +175,8 @@ fn python() -> Command {
     command.env("HOLON_BINARY", workspace::holon()).env("PYTHONUNBUFFERED", "1").env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("HOLON_RUST_DRIVER", rust_driver_target().join("debug").join("rust_driver"));
     command.env("HOLON_SCRATCH", workspace::target().join("foreign").join("scratch"));
+    command.env("HOLON_SIM", workspace::simulator());
+    command.env("HOLON_CHAOS_FOLDER", workspace::target().join("foreign").join("chaos"));
     if workspace::holon_planted().exists() {
         command.env("HOLON_BINARY_PLANTED", workspace::holon_planted());
     }
@@ -198,6 +206,31 @@ pub fn flights() -> Command {
     let mut command = python();
     command.arg(FLIGHTS);
     command
+}
+
+/// Real processes in network namespaces, under faults.
+pub fn chaos_command() -> Command {
+    let mut command = python();
+    command.arg(CHAOS);
+    command
+}
+
+/// Stage `chaos`: runs of a minute each, and that a bug put in on purpose is found.
+pub fn chaos(context: &mut Context) -> Work {
+    let mut work = Work::default();
+    if let Err(trouble) = virtualenv() {
+        work.failures.push(trouble);
+        return work;
+    }
+    work.run("chaos", chaos_command().arg("--ci"));
+    if workspace::holon_planted().exists() {
+        work.run("chaos planted", chaos_command().args(["--seed", "1", "--seconds", "15", "--plant", CHAOS_PLANT]));
+    } else {
+        let reason = "there is no binary with planted bugs; the stage `build` of --all makes it";
+        let list = if context.all { &mut work.failures } else { &mut context.not_run };
+        list.push(format!("chaos planted: {reason}"));
+    }
+    work
 }
 
 /// Stage `foreign`: the suites of the foreign clients, and the flights.

@@ -24,8 +24,9 @@ usage: cargo xtask <command>
   bench NAME [ARGUMENTS…]   the measurement in bench/NAME
   conformance NAME [ARGS…]  one foreign suite (cql, node) against the release binary; ARGS go to pytest
   flights [ARGUMENTS…]      examples/flights against a node of its own
+  chaos [ARGUMENTS…]        real processes under faults, as root: --seed N, --seconds S, --runs N, --nodes N
 
-stages of `test`: build, unit, tidy, lint, simulation, foreign, node
+stages of `test`: build, unit, tidy, lint, simulation, foreign, node, chaos
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Some("bench") => stages::bench(rest),
         Some("conformance") => stages::conformance(rest),
         Some("flights") => stages::flights(rest),
+        Some("chaos") => stages::chaos(rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

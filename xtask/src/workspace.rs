@@ -27,6 +27,11 @@ pub fn holon() -> PathBuf {
     target().join("release").join("holon")
 }
 
+/// The simulator's program, which also checks recorded histories.
+pub fn simulator() -> PathBuf {
+    target().join("release").join("holon-sim")
+}
+
 /// The release binary that carries the planted bugs; made by `test --all` only.
 pub fn holon_planted() -> PathBuf {
     target().join("foreign").join("holon-planted")

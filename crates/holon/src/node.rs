@@ -175,9 +175,14 @@ fn shard_stopped(shard: ShardId, reason: String) {
 #[cfg(feature = "plant")]
 fn plant() -> Result<Arc<dyn Fn() + Send + Sync>, String> {
     let list = std::env::var("HOLON_TEST_PLANT").unwrap_or_default();
-    let plants =
-        holon_store::plant::Plants::parse(&list).map_err(|name| format!("HOLON_TEST_PLANT: no bug {name:?}"))?;
-    Ok(Arc::new(move || holon_store::plant::set(plants)))
+    let mut replica = holon_replica::plant::Plants::default();
+    let of_store: Vec<&str> = list.split(',').map(str::trim).filter(|name| !replica.put(name)).collect();
+    let store = holon_store::plant::Plants::parse(&of_store.join(","))
+        .map_err(|name| format!("HOLON_TEST_PLANT: no bug {name:?}"))?;
+    Ok(Arc::new(move || {
+        holon_replica::plant::set(replica);
+        holon_store::plant::set(store);
+    }))
 }
 
 #[cfg(not(feature = "plant"))]

@@ -6,9 +6,11 @@
 //! holon-sim kept                          the seeds that once found something
 //! holon-sim planted                       bugs put in on purpose must be found
 //! holon-sim ci --cpu-minutes 10           fresh seeds for so long
+//! holon-sim check-history FILE            what conformance/chaos recorded of real processes
 //! ```
 
 use clap::{Parser, Subcommand};
+use holon_sim::check_history;
 use holon_sim::faults::Fault;
 use holon_sim::plants::Plants;
 use holon_sim::report::RunOptions;
@@ -194,6 +196,9 @@ enum Command {
         #[arg(long)]
         cpu_minutes: f64,
     },
+    /// Holds a recorded history of real processes against the models of the worlds.
+    #[command(hide = true)]
+    CheckHistory { file: std::path::PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -216,6 +221,7 @@ fn main() -> ExitCode {
     };
     let options = RunOptions { simulated: Duration::from_secs(arguments.simulated_seconds) };
     let (passed, failed) = match arguments.command {
+        Some(Command::CheckHistory { file }) => return history(&file),
         Some(Command::Kept) => kept(&worlds, &options),
         Some(Command::Planted) => planted(&worlds, &options),
         Some(Command::Ci { cpu_minutes }) => {
@@ -239,6 +245,16 @@ fn fail(what: &str, lines: impl IntoIterator<Item = String>) -> ExitCode {
     eprintln!("{what}");
     lines.into_iter().for_each(|line| eprintln!("  {line}"));
     ExitCode::FAILURE
+}
+
+fn history(file: &std::path::Path) -> ExitCode {
+    match check_history::check_file(file) {
+        Ok(report) => {
+            println!("{}", check_history::words(&report));
+            if check_history::is_right(&report) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(what) => fail("cannot check it:", [what]),
+    }
 }
 
 fn range(text: &str) -> Option<(u64, u64)> {

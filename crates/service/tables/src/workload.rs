@@ -14,14 +14,19 @@
 //! batches of one and of several partitions, simple and prepared statements, deletions of cells, rows, ranges and
 //! partitions, reads by key, slice and range with and without pages, in both orders, full scans in token order,
 //! conditional statements, and tables that come, change and go.
+//!
+//! [`recorded`] holds what other clients recorded, of real processes, against the same models.
 
 mod check;
 pub mod client;
 mod cluster_workload;
+mod effect;
 mod history;
+mod last_write;
 pub mod linearizability;
 mod operation;
-mod register;
+pub mod recorded;
+pub mod register;
 mod scratch;
 mod shape;
 mod table_workload;

@@ -15,6 +15,8 @@ mod batches;
 mod statements;
 
 use super::client::Client;
+use super::effect::Effect;
+use super::last_write::LastWrite;
 use super::transactions::{self, Pending, Transactions};
 use super::{Violation, Workload};
 use crate::workload::operation::{Named, NamedRow, describe};
@@ -30,35 +32,6 @@ const PARTITIONS: i32 = 8;
 const ROWS: i32 = 4;
 
 type Key = (i32, i32);
-
-/// What is known of one row. A value of `None` is a deletion.
-#[derive(Clone, Debug, Default)]
-struct Register {
-    /// By timestamp; without those of which is known that they did not happen.
-    attempted: BTreeMap<i64, Option<i64>>,
-    /// Any read at a majority has to show this write or a later one; 0: not even that there is anything.
-    floor: i64,
-}
-
-impl Register {
-    fn show(&self, value: Option<(i64, i64)>, floor: i64) -> Result<i64, String> {
-        match value {
-            Some((value, timestamp)) => match self.attempted.get(&timestamp) {
-                Some(Some(written)) if *written == value && timestamp >= floor => Ok(timestamp),
-                Some(Some(written)) if *written == value => {
-                    Err(format!("shows the write at {timestamp}, after that at {floor} was acknowledged or seen"))
-                }
-                other => Err(format!("shows {value} written at {timestamp}, where the model has {other:?}")),
-            },
-            None if floor == 0 => Ok(0),
-            None => {
-                let deleted = self.attempted.range(floor..).find(|(_, value)| value.is_none());
-                let deleted = deleted.map(|(timestamp, _)| *timestamp);
-                deleted.ok_or_else(|| format!("shows nothing, after the write at {floor} was acknowledged or seen"))
-            }
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -116,7 +89,7 @@ enum Stage {
 
 pub struct ClusterWorkload {
     connections: Vec<Connection>,
-    rows: BTreeMap<Key, Register>,
+    rows: BTreeMap<Key, LastWrite>,
     /// Whether each was acknowledged.
     batches: Vec<bool>,
     batches_compared: bool,
@@ -165,7 +138,7 @@ impl ClusterWorkload {
         };
         ClusterWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
-            rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), Register::default()))).collect(),
+            rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), LastWrite::default()))).collect(),
             batches: Vec::new(),
             batches_compared: false,
             a_node_was_lost: false,
@@ -192,7 +165,7 @@ impl ClusterWorkload {
 
     fn attempt(&mut self, keys: &[Key], timestamp: i64, value: Option<i64>) {
         for key in keys {
-            self.rows.entry(*key).or_default().attempted.insert(timestamp, value);
+            self.rows.entry(*key).or_default().attempt(timestamp, value);
         }
     }
 
@@ -212,8 +185,7 @@ impl ClusterWorkload {
             Operation::Write { keys, timestamp, is_strong } => {
                 self.count("writes acknowledged");
                 for key in keys.iter().filter(|_| is_strong) {
-                    let row = self.rows.entry(*key).or_default();
-                    row.floor = row.floor.max(timestamp);
+                    self.rows.entry(*key).or_default().raise(timestamp);
                 }
             }
             Operation::Transaction(pending) => {
@@ -278,7 +250,7 @@ impl ClusterWorkload {
             let floor = floors.get(key).copied().unwrap_or(0);
             let timestamp = row.show(found, floor).map_err(|what| format!("row {key:?} {what}"))?;
             if is_strong {
-                row.floor = row.floor.max(timestamp);
+                row.raise(timestamp);
             }
             self.compare(number, *key, found, pages.consistency)?;
         }
@@ -307,21 +279,11 @@ impl ClusterWorkload {
     }
 
     fn failed(&mut self, number: usize, operation: Operation, error: &ErrorResponse) -> Result<(), String> {
-        let behind = error.message.contains("unconfigured table")
-            || error.message.contains("does not exist")
-            || error.message.contains("unknown keyspace");
         self.last_refusal = format!("connection {number}, {:?}: {}", error.code(), error.message);
-        let not_done = match error.code() {
-            ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::IsBootstrapping => true,
-            // The node has not heard of the table yet.
-            ErrorCode::Invalid if behind => true,
-            ErrorCode::WriteTimeout
-            | ErrorCode::ReadTimeout
-            | ErrorCode::WriteFailure
-            | ErrorCode::ReadFailure
-            | ErrorCode::Server => false,
-            _ => return Err(format!("{:?}: {}", error.code(), error.message)),
-        };
+        let effect = Effect::of(error.code(), &error.message);
+        if effect == Effect::Unexpected {
+            return Err(format!("{:?}: {}", error.code(), error.message));
+        }
         self.count(match error.code() {
             ErrorCode::Unavailable => "unavailable",
             ErrorCode::WriteTimeout => "write timeouts",
@@ -329,15 +291,14 @@ impl ClusterWorkload {
             _ => "other errors",
         });
         match operation {
-            Operation::Write { keys, timestamp, .. } if not_done => {
+            Operation::Write { keys, timestamp, .. } if effect == Effect::None => {
                 for key in keys {
-                    self.rows.entry(key).or_default().attempted.remove(&timestamp);
+                    self.rows.entry(key).or_default().not_done(timestamp);
                 }
             }
-            // A transaction that could not read, or found no leader, has written nothing.
             Operation::Transaction(pending) => {
                 self.count("transactions refused");
-                let not_done = not_done || matches!(error.code(), ErrorCode::ReadTimeout | ErrorCode::ReadFailure);
+                let not_done = matches!(effect, Effect::None | Effect::NoneIfConditional);
                 self.transactions.failed(pending, not_done);
                 self.again(number, Operation::Transaction(pending));
             }

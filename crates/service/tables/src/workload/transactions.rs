@@ -61,11 +61,44 @@ pub enum Pending {
     CounterRead { key: i32, floor: i64 },
 }
 
+/// What is known of a counter that counts by one.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counter {
+pub struct Counter {
     acknowledged: i64,
     tried: i64,
     seen: i64,
+}
+
+impl Counter {
+    pub fn begin(&mut self) {
+        self.tried += 1;
+    }
+
+    pub fn acknowledge(&mut self) {
+        self.acknowledged += 1;
+    }
+
+    /// What was begun did certainly not count.
+    pub fn not_done(&mut self) {
+        self.tried -= 1;
+    }
+
+    /// What a read that begins now shows at least.
+    pub fn floor(&self) -> i64 {
+        self.acknowledged.max(self.seen)
+    }
+
+    /// A read that began at this floor has ended.
+    ///
+    /// # Errors
+    /// It cannot show this.
+    pub fn show(&mut self, shown: i64, floor: i64) -> Result<(), String> {
+        if shown < floor || shown > self.tried {
+            return Err(format!("shows {shown}; {floor} were certain before, {} tried", self.tried));
+        }
+        self.seen = self.seen.max(shown);
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -100,7 +133,7 @@ impl Transactions {
             if random.chance(1, 3) {
                 return self.read_counter(keyspace, key);
             }
-            self.counters.entry(key).or_default().tried += 1;
+            self.counters.entry(key).or_default().begin();
             let text = format!("UPDATE {keyspace}.n SET c = c + 1 WHERE id = {key}");
             return (Pending::Count { key }, query(text, Consistency::Quorum, None), "counters counted");
         }
@@ -145,8 +178,7 @@ impl Transactions {
     }
 
     fn read_counter(&mut self, keyspace: &str, key: i32) -> (Pending, Request, &'static str) {
-        let counter = self.counters.entry(key).or_default();
-        let floor = counter.acknowledged.max(counter.seen);
+        let floor = self.counters.entry(key).or_default().floor();
         let text = format!("SELECT id, c FROM {keyspace}.n WHERE id = {key}");
         (Pending::CounterRead { key, floor }, query(text, Consistency::Quorum, None), "counters read")
     }
@@ -155,15 +187,11 @@ impl Transactions {
     /// What the answer may not say.
     pub fn answered(&mut self, pending: Pending, result: &ResultResponse) -> Result<(), String> {
         match pending {
-            Pending::Count { key } => self.counters.entry(key).or_default().acknowledged += 1,
+            Pending::Count { key } => self.counters.entry(key).or_default().acknowledge(),
             Pending::CounterRead { key, floor } => {
                 let shown = first_row(result)?.map_or(0, |row| row.1.unwrap_or(0));
                 let counter = self.counters.entry(key).or_default();
-                if shown < floor || shown > counter.tried {
-                    let tried = counter.tried;
-                    return Err(format!("counter {key} shows {shown}; {floor} were certain before, {tried} tried"));
-                }
-                counter.seen = counter.seen.max(shown);
+                counter.show(shown, floor).map_err(|what| format!("counter {key} {what}"))?;
             }
             Pending::Register { key, call } => {
                 let end = self.tick();
@@ -190,7 +218,7 @@ impl Transactions {
     /// No answer came, or an error; `not_done`: certainly nothing was.
     pub fn failed(&mut self, pending: Pending, not_done: bool) {
         match pending {
-            Pending::Count { key } if not_done => self.counters.entry(key).or_default().tried -= 1,
+            Pending::Count { key } if not_done => self.counters.entry(key).or_default().not_done(),
             Pending::Register { key, call } => {
                 let end = self.tick();
                 let Some(timed) = self.registers.get_mut(&key).and_then(|calls| calls.get_mut(call)) else { return };
@@ -233,29 +261,15 @@ impl Transactions {
     pub fn check(&self) -> Result<usize, String> {
         let mut undecided = 0;
         for (key, calls) in &self.registers {
-            match check::<ConditionalRegister>(calls, None, STEPS_MAX) {
+            match check_register(calls) {
                 Verdict::Linearizable => {}
                 Verdict::GaveUp => undecided += 1,
                 Verdict::Not { done, stuck } => {
-                    let tell = |places: &[usize]| {
-                        let calls = places.iter().map(|place| {
-                            let Timed { begin, end, call } = &calls[*place];
-                            format!(
-                                "{begin}-{} {:?} {:?}",
-                                end.map_or("".into(), |end| end.to_string()),
-                                call.0,
-                                call.1
-                            )
-                        });
-                        calls.collect::<Vec<_>>().join("; ")
-                    };
-                    let from = done.len().saturating_sub(8);
-                    return Err(format!(
-                        "register {key} is not linearizable: after {} calls, at last [{}], none of these fits: [{}]",
-                        done.len(),
-                        tell(&done[from..]),
-                        tell(&stuck)
-                    ));
+                    return Err(not_linearizable(*key, &done, &stuck, |place| {
+                        let Timed { begin, end, call } = &calls[place];
+                        let end = end.map_or("".into(), |end| end.to_string());
+                        format!("{begin}-{end} {:?} {:?}", call.0, call.1)
+                    }));
                 }
             }
         }
@@ -265,6 +279,23 @@ impl Transactions {
     pub fn most_calls(&self) -> usize {
         self.registers.values().map(Vec::len).max().unwrap_or(0)
     }
+}
+
+/// Whether the calls on one register, which began without a row, are linearizable.
+pub fn check_register(calls: &[Timed<Call>]) -> Verdict {
+    check::<ConditionalRegister>(calls, None, STEPS_MAX)
+}
+
+/// A verdict in words; `tell` says what the call at a place of the history was.
+pub fn not_linearizable(key: i32, done: &[usize], stuck: &[usize], tell: impl Fn(usize) -> String) -> String {
+    let tell = |places: &[usize]| places.iter().map(|place| tell(*place)).collect::<Vec<_>>().join("; ");
+    let from = done.len().saturating_sub(8);
+    format!(
+        "register {key} is not linearizable: after {} calls, at last [{}], none of these fits: [{}]",
+        done.len(),
+        tell(&done[from..]),
+        tell(stuck)
+    )
 }
 
 fn query(statement: String, consistency: Consistency, serial: Option<Consistency>) -> Request {

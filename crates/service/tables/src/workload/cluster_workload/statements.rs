@@ -91,7 +91,7 @@ impl ClusterWorkload {
         let is_strong = !matches!(consistency, Consistency::One | Consistency::LocalOne);
         let keys: Vec<Key> =
             self.rows.keys().copied().filter(|key| k.is_none_or(|k| key.0 == k) && covers(key.1)).collect();
-        let floor = |key: &Key| (*key, if is_strong { self.rows[key].floor } else { 0 });
+        let floor = |key: &Key| (*key, if is_strong { self.rows[key].floor() } else { 0 });
         let floors = keys.iter().map(floor).collect();
         let pages = Pages { statement, consistency, page_size, rows: Vec::new() };
         let request = page_request(&pages, None);
