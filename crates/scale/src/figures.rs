@@ -19,13 +19,13 @@ impl Figures {
         self.0.contains_key(name)
     }
 
-    /// The means of what several trials measured; of each name also the largest, as `name_max`.
-    pub fn take_means(&mut self, trials: &[Figures]) {
+    /// The means of what several trials measured; of each name also the largest, as `name_max`. All names get the prefix.
+    pub fn take_means(&mut self, prefix: &str, trials: &[Figures]) {
         let Some(first) = trials.first() else { return };
         for name in first.0.keys() {
             let values = || trials.iter().map(|trial| trial.get(name));
-            self.set(name, values().sum::<f64>() / trials.len() as f64);
-            self.set(&format!("{name}_max"), values().fold(f64::MIN, f64::max));
+            self.set(&format!("{prefix}{name}"), values().sum::<f64>() / trials.len() as f64);
+            self.set(&format!("{prefix}{name}_max"), values().fold(f64::MIN, f64::max));
         }
     }
 
@@ -58,8 +58,8 @@ mod tests {
         let mut two = Figures::default();
         two.set("a", 0.3);
         let mut means = Figures::default();
-        means.take_means(&[one, two]);
-        assert_eq!((means.get("a"), means.get("a_max")), (0.2, 0.3));
+        means.take_means("p_", &[one, two]);
+        assert_eq!((means.get("p_a"), means.get("p_a_max")), (0.2, 0.3));
         assert_eq!(Figures::from_lines(&means.to_lines()), means);
         assert!(means.get("b").is_nan() && !means.has("b"));
     }

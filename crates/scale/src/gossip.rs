@@ -1,7 +1,9 @@
-//! What gossip takes and how fast it is, for one size of a cluster: idle, then crashes one after the other, then joins.
+//! What gossip takes and how fast it is, for one size of a cluster: idle, then joins, then crashes, one after
+//! the other.
 
 use crate::figures::Figures;
 use crate::world::{Sharing, Traffic, World};
+use holon_member::Stats;
 use std::time::Duration;
 
 /// After this much the rates of the start have passed.
@@ -9,6 +11,8 @@ const WARM_UP: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(20);
 /// After an event, until its gossip has ended.
 const AFTER: Duration = Duration::from_secs(4);
+/// Of a thousand messages so many are lost in the lossy part.
+pub const LOSS_PER_MILLE: u64 = 10;
 /// No event takes longer to be known, or it counts as never known.
 const BOUND: Duration = Duration::from_secs(600);
 
@@ -17,27 +21,35 @@ pub fn trials(nodes: usize) -> usize {
     (20_000 / nodes.max(1)).clamp(2, 20)
 }
 
-/// Runs it all; what cannot be, such as a living node declared dead, is an error.
+/// Runs it all: without loss, then with the loss of [`LOSS_PER_MILLE`], whose figures are named `lossy_…`; crashes come
+/// under loss only. What cannot be, such as a living node declared dead, is an error.
 pub fn measure(seed: u64, nodes: usize, sharing: Sharing, trials: usize) -> Result<Figures, String> {
     let mut figures = Figures::default();
     let mut world = World::settled(seed, nodes, sharing);
+    world.network.loss_per_mille = 0;
     world.run_for(WARM_UP);
-    idle(&mut world, &mut figures);
+    idle(&mut world, "", &mut figures);
+    // Before the crashes: a newcomer takes the dead of the log for alive, and would ask them.
+    joins(&mut world, trials, "", &mut figures)?;
+    world.network.loss_per_mille = LOSS_PER_MILLE;
+    let lossy_from = world.age();
+    world.run_for(WARM_UP);
+    idle(&mut world, "lossy_", &mut figures);
+    joins(&mut world, trials.div_ceil(4).min(trials - 1).max(1), "lossy_", &mut figures)?;
+
     crashes(&mut world, trials.min(nodes / 3).max(1), &mut figures)?;
-    joins(&mut world, trials, &mut figures)?;
     if world.wrong_deaths > 0 {
         return Err(format!("{nodes} nodes: {} times a living node was declared dead", world.wrong_deaths));
     }
-    let (own, list) = world.members.iter().map(|member| member.memory_bytes()).fold((0, 0), |(own, list), (a, b)| {
-        (own + a, list.max(b))
-    });
-    figures.set("own_state_bytes", own as f64 / world.members.len() as f64);
-    figures.set("list_bytes", list as f64);
-    let refutations: u64 = world.members.iter().map(|member| member.stats().refutations).sum();
-    let hours = world.living() as f64 * world.age().as_secs_f64() / 3_600.0;
-    figures.set("false_suspicions_per_node_hour", refutations as f64 / hours);
+    let memory = || world.members.iter().map(holon_member::Member::memory_bytes);
+    figures.set("own_state_bytes", memory().map(|(own, _)| own as f64).sum::<f64>() / world.members.len() as f64);
+    figures.set("own_state_bytes_max", memory().map(|(own, _)| own as f64).fold(0.0, f64::max));
+    figures.set("list_bytes", memory().map(|(_, list)| list as f64).fold(0.0, f64::max));
+    let sum = |of: fn(&Stats) -> u64| world.members.iter().map(|member| of(&member.stats())).sum::<u64>() as f64;
+    let node_hours = world.living() as f64 * (world.age() - lossy_from).as_secs_f64() / 3_600.0;
+    figures.set("false_suspicions_per_hour", sum(|stats| stats.refutations) / node_hours * world.living() as f64);
     figures.set("simulated_seconds", world.age().as_secs_f64());
-    figures.set("messages_simulated", world.members.iter().map(|member| member.stats().messages_sent).sum::<u64>() as f64);
+    figures.set("messages_simulated", sum(|stats| stats.messages_sent));
     Ok(figures)
 }
 
@@ -46,13 +58,13 @@ fn per_node_second(traffic: Traffic, nodes: usize, time: Duration) -> (f64, f64,
     (traffic.messages as f64 / over, traffic.bytes as f64 / over, traffic.sync_bytes as f64 / over)
 }
 
-fn idle(world: &mut World, figures: &mut Figures) {
+fn idle(world: &mut World, prefix: &str, figures: &mut Figures) {
     world.count_traffic();
     world.run_for(IDLE);
     let (messages, bytes, sync_bytes) = per_node_second(world.traffic, world.living(), IDLE);
-    figures.set("idle_messages", messages);
-    figures.set("idle_bytes", bytes);
-    figures.set("idle_sync_bytes", sync_bytes);
+    figures.set(&format!("{prefix}idle_messages"), messages);
+    figures.set(&format!("{prefix}idle_bytes"), bytes);
+    figures.set(&format!("{prefix}idle_sync_bytes"), sync_bytes);
 }
 
 /// The busiest second of what was counted, a node: messages and bytes.
@@ -103,12 +115,12 @@ fn crashes(world: &mut World, trials: usize, figures: &mut Figures) -> Result<()
         figures.set("crash_busiest_bytes", busiest(world, &before, node) / took.as_secs_f64());
         of_all.push(figures);
     }
-    figures.take_means(&of_all);
+    figures.take_means("", &of_all);
     figures.set("crash_trials", trials as f64);
     Ok(())
 }
 
-fn joins(world: &mut World, trials: usize, figures: &mut Figures) -> Result<(), String> {
+fn joins(world: &mut World, trials: usize, prefix: &str, figures: &mut Figures) -> Result<(), String> {
     let mut of_all = Vec::new();
     for _ in 0..trials {
         let mut figures = Figures::default();
@@ -135,8 +147,8 @@ fn joins(world: &mut World, trials: usize, figures: &mut Figures) -> Result<(), 
         of_all.push(figures);
         world.learners.clear();
     }
-    figures.take_means(&of_all);
-    figures.set("join_trials", trials as f64);
+    figures.take_means(prefix, &of_all);
+    figures.set(&format!("{prefix}join_trials"), trials as f64);
     Ok(())
 }
 

@@ -42,15 +42,24 @@ pub struct Network {
 
 impl Default for Network {
     fn default() -> Network {
-        Network { loss_per_mille: 10, delay_micros: (500, 5_000), log_micros: (1_000, 200_000) }
+        Network { loss_per_mille: 0, delay_micros: (500, 5_000), log_micros: (1_000, 200_000) }
     }
 }
 
 enum Happening {
-    Arrive { from: u32, to: u32, bytes: Bytes },
-    Wake { node: u32 },
+    Arrive {
+        from: u32,
+        to: u32,
+        bytes: Bytes,
+    },
+    Wake {
+        node: u32,
+    },
     /// The entry that makes `member` a member reaches `node`.
-    Log { node: u32, member: u32 },
+    Log {
+        node: u32,
+        member: u32,
+    },
 }
 
 /// What was sent since the count began.
