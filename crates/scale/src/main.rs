@@ -41,8 +41,9 @@ fn main() -> ExitCode {
 
 fn one(nodes: usize) -> Result<Figures, String> {
     let mut figures = Figures::default();
+    let ring = placement::weigh(nodes, &mut figures)?;
     memory::weigh(nodes, &mut figures);
-    placement::measure(nodes, &mut figures)?;
+    placement::measure(nodes, ring, &mut figures)?;
     let sharing = if nodes <= FULL_MAX { Sharing::Full } else { Sharing::Shared };
     figures.add(gossip::measure(SEED, nodes, sharing, gossip::trials(nodes))?);
     if nodes <= FULL_MAX {

@@ -46,18 +46,23 @@ fn moved(before: &[Vec<NodeId>], after: &[Vec<NodeId>]) -> f64 {
     before.iter().zip(after).map(new).sum::<usize>() as f64 / after.iter().map(Vec::len).sum::<usize>() as f64
 }
 
-pub fn measure(nodes: usize, figures: &mut Figures) -> Result<(), String> {
-    at_once(nodes, figures).map_err(|error| format!("{nodes} nodes: {error}"))?;
+/// A ring made at once, weighed as [`crate::memory::weigh`] does and before it.
+pub fn weigh(nodes: usize, figures: &mut Figures) -> Result<Ring, String> {
+    let before = resident_bytes();
+    let ring = Ring::from_nodes((0..nodes).map(|node| (id(node), info(node)))).map_err(|error| error.to_string())?;
+    figures.set("ring_resident_bytes", resident_bytes().saturating_sub(before) as f64);
+    Ok(ring)
+}
+
+pub fn measure(nodes: usize, ring: Ring, figures: &mut Figures) -> Result<(), String> {
+    at_once(nodes, ring, figures).map_err(|error| format!("{nodes} nodes: {error}"))?;
     if nodes <= GROWN_MAX {
         grown(nodes, figures).map_err(|error| format!("{nodes} nodes: {error}"))?;
     }
     Ok(())
 }
 
-fn at_once(nodes: usize, figures: &mut Figures) -> Result<(), RingError> {
-    let before = resident_bytes();
-    let ring = Ring::from_nodes((0..nodes).map(|node| (id(node), info(node))))?;
-    figures.set("ring_resident_bytes", resident_bytes().saturating_sub(before) as f64);
+fn at_once(nodes: usize, ring: Ring, figures: &mut Figures) -> Result<(), RingError> {
     figures.set("ring_bytes", ring.encode().len() as f64);
     figures.set("slots", f64::from(ring.slots()));
     // Of all slots: what a table with a tablet for each would have.
