@@ -87,7 +87,7 @@ fn shown(value: f64, digits: usize) -> String {
     let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
     let mut grouped = String::new();
     for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place) % 3 == 0 && digit.is_ascii_digit() {
+        if (whole.len() - place) % 3 == 0 && grouped.ends_with(|before: char| before.is_ascii_digit()) {
             grouped.push(',');
         }
         grouped.push(digit);
