@@ -16,9 +16,8 @@ fn suspicion(nodes: usize) -> f64 {
 
 #[test]
 fn load_is_constant_and_times_grow_with_the_logarithm() {
-    let rows: Vec<Figures> = SIZES
-        .map(|nodes| measure(7, nodes, Sharing::Full, TRIALS).unwrap_or_else(|what| panic!("{what}")))
-        .into();
+    let rows: Vec<Figures> =
+        SIZES.map(|nodes| measure(7, nodes, Sharing::Full, TRIALS).unwrap_or_else(|what| panic!("{what}"))).into();
     let (first, last) = (&rows[0], &rows[SIZES.len() - 1]);
     for (nodes, row) in SIZES.iter().zip(&rows) {
         let of = |name: &str| row.get(name);
