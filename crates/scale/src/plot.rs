@@ -13,6 +13,9 @@ const COLORS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#7f4fa0"];
 /// Names at the ends of lines keep this distance.
 const NAME_DISTANCE: f64 = 14.0;
 
+/// A line that ends so far from the right edge ends early.
+const EARLY: f64 = 60.0;
+
 pub struct Line {
     pub name: String,
     /// (nodes, value); what is not finite or not positive is left out.
@@ -143,9 +146,16 @@ fn write_names(text: &mut String, mut names: Vec<(f64, f64, &String, &str)>) {
     names.sort_by(|one, two| one.0.total_cmp(&two.0));
     let mut free = 0.0;
     for (y, x, name, color) in names {
-        let y = (y + 4.0).max(free);
-        free = y + NAME_DISTANCE;
-        let _ = writeln!(text, "<text x=\"{:.1}\" y=\"{y:.1}\" fill=\"{color}\">{name}</text>", x + 8.0);
+        // A line that ends early has others beside its end, and room above it.
+        let (x, y, anchor) = if x < WIDTH - RIGHT - EARLY {
+            (x, y - 8.0, "end")
+        } else {
+            let y = (y + 4.0).max(free);
+            free = y + NAME_DISTANCE;
+            (x + 8.0, y, "start")
+        };
+        let _ =
+            writeln!(text, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{color}\">{name}</text>");
     }
 }
 
