@@ -21,6 +21,7 @@ usage: cargo xtask <command>
   fix                       formatting, clippy --fix, lowers the ratchet of sizes: writes
   test [--all] [STAGE…]     every stage, or the named ones; --all (as root) skips nothing
   sim ARGUMENTS…            the simulator: --seed N | --seeds A..B | kept | planted | ci --cpu-minutes M
+  scale [ARGUMENTS…]        gossip and placement at 10 to 75,000 nodes; writes docs/SCALE.md (--print N…: shows only)
   bench NAME [ARGUMENTS…]   the measurement in bench/NAME
   conformance NAME [ARGS…]  one foreign suite (cql, node) against the release binary; ARGS go to pytest
   flights [ARGUMENTS…]      examples/flights against a node of its own
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Some("fix") => check::fix(),
         Some("test") => stages::test(rest),
         Some("sim") => stages::simulator(rest),
+        Some("scale") => stages::scale(rest),
         Some("bench") => stages::bench(rest),
         Some("conformance") => stages::conformance(rest),
         Some("flights") => stages::flights(rest),

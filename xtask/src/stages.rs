@@ -223,6 +223,13 @@ pub fn simulator(arguments: &[String]) -> Result<(), String> {
     plain("holon-sim", &mut simulator_command(&arguments))
 }
 
+/// `cargo xtask scale …`: the words are those of `crates/scale`.
+pub fn scale(arguments: &[String]) -> Result<(), String> {
+    let mut command = cargo(&["run", "--quiet", "--release", "-p", "holon-scale", "--"]);
+    command.args(arguments);
+    plain("holon-scale", &mut command)
+}
+
 /// `cargo xtask bench NAME`.
 pub fn bench(arguments: &[String]) -> Result<(), String> {
     let known: Vec<String> =

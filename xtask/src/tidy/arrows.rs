@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   base <- core <- service <- holon        wire <- its own service, under `front` only
-//!           core and service <- edge, sim   nothing depends on sim
+//!           core and service <- edge, sim   nothing depends on sim, nor on scale, which uses core only
 //! ```
 
 use super::source::code_only;
@@ -66,12 +66,12 @@ fn listed(table: &[(&str, &[&str])], from: &str, to: &str) -> bool {
 fn allowed(from: &str, to: &str) -> bool {
     let ((from_layer, from_name), (to_layer, to_name)) = (layer(from), layer(to));
     match (from_layer, to_layer) {
-        ("base" | "xtask", _) | (_, "sim" | "xtask" | "holon") => false,
+        ("base" | "xtask", _) | (_, "sim" | "scale" | "xtask" | "holon") => false,
         (_, "base") | ("holon", _) => true,
         ("core", "core") => listed(CORE, from_name, to_name),
         ("service", "service") => listed(SERVICES, from_name, to_name),
         ("service", "wire") => listed(WIRES, from_name, to_name),
-        ("service" | "edge" | "sim", "core") | ("edge" | "sim", "service") => true,
+        ("service" | "edge" | "sim" | "scale", "core") | ("edge" | "sim", "service") => true,
         _ => false,
     }
 }
@@ -214,6 +214,7 @@ mod tests {
             ("crates/edge", "crates/core/kernel"),
             ("crates/sim", "crates/service/tables"),
             ("crates/holon", "crates/edge"),
+            ("crates/scale", "crates/core/member"),
         ] {
             assert!(allowed(from, to), "{from} -> {to}");
         }
@@ -225,6 +226,8 @@ mod tests {
             ("crates/core/store", "crates/wire/cql"),
             ("crates/edge", "crates/wire/cql"),
             ("crates/holon", "crates/sim"),
+            ("crates/holon", "crates/scale"),
+            ("crates/scale", "crates/service/tables"),
             ("crates/core/kernel", "crates/sim"),
             ("crates/service/log", "crates/wire/cql"),
             ("crates/service/log", "crates/service/tables"),

@@ -18,7 +18,9 @@
 //! - after faults end, everybody sees everybody alive within a bound, partitions included;
 //! - nobody is declared dead in a run without faults; a machine that slept does not take its sleep for others' silence;
 //! - what is known of a member only ever gets newer (incarnation, then version of its facts);
-//! - no message is longer than told, and the load of a node does not grow with the cluster while nothing happens.
+//! - no message is longer than told, and the load of a node does not grow with the cluster while nothing happens and
+//!   no message is lost (`docs/SCALE.md` has figures, with loss too);
+//! - a newcomer's first sync brings the whole list (`tests/pull.rs`).
 //!
 //! Bytes that peers send are checked; what is wrong is counted in [`Stats`] and dropped.
 

@@ -28,8 +28,12 @@ pub const OVERLAY_MIN: usize = 64;
 /// Signs of life remembered before old ones are swept out.
 pub const HEARD_SWEEP_AT: usize = 128;
 
-/// Ranges a sync may still have to compare. Depth-first, so a tree of 16 branches over 2^32 members fits.
-pub const SYNC_RANGES_MAX: usize = 512;
+/// Questions in one message at most: with leaves of short records, its answer fits the messages it may take.
+pub const SYNC_QUESTIONS_MAX: usize = 24;
+
+/// Ranges a sync may still have to compare; what is beyond is left to the next one. Depth-first, so that at each level
+/// no more wait than the branches of one message's questions: enough for 2^32 members.
+pub const SYNC_RANGES_MAX: usize = 8 * SYNC_QUESTIONS_MAX * SYNC_BRANCHES;
 
 /// Branches into which a differing range of the list is cut.
 pub const SYNC_BRANCHES: usize = 16;

@@ -124,6 +124,10 @@ impl BaseList {
             base.records.push(record);
             base.sums.push(sum);
         }
+        // It stays as long as it is: room to grow would be up to half of a node's memory of the cluster.
+        base.ids.shrink_to_fit();
+        base.records.shrink_to_fit();
+        base.sums.shrink_to_fit();
         base
     }
 
@@ -295,11 +299,14 @@ impl MemberList {
     pub fn cut(&self, range: Range, leaf: usize) -> Option<Vec<Range>> {
         let (start, end) = self.base.bounds(range);
         let of_base = end.saturating_sub(start);
+        // No smaller than what is sent as records: each piece costs a digest now and a question later.
+        let pieces = |members: usize| members.div_ceil(leaf.max(1)).clamp(2, SYNC_BRANCHES);
         let mut boundaries = Vec::new();
         if of_base >= 4 * SYNC_BRANCHES {
             // The overlay is small beside the base: even pieces of the base are even enough.
-            for piece in 1..SYNC_BRANCHES {
-                let at = start + of_base * piece / SYNC_BRANCHES;
+            let pieces = pieces(of_base);
+            for piece in 1..pieces {
+                let at = start + of_base * piece / pieces;
                 boundaries.push(separator(self.base.ids[at - 1].0, self.base.ids[at].0));
             }
         } else {
@@ -307,8 +314,9 @@ impl MemberList {
             if ids.len() <= leaf {
                 return None;
             }
-            for piece in 1..SYNC_BRANCHES {
-                let at = ids.len() * piece / SYNC_BRANCHES;
+            let pieces = pieces(ids.len());
+            for piece in 1..pieces {
+                let at = ids.len() * piece / pieces;
                 if at > 0 {
                     boundaries.push(separator(ids[at - 1].0, ids[at].0));
                 }

@@ -10,14 +10,14 @@
 //! Lists that agree cost one small question and answer, however long they are; each difference costs the way down to
 //! it. The asker paces itself: one question under way, each answer bounded. A node that knows nothing pulls all there is.
 
-use crate::limits::{SYNC_ANSWER_MESSAGES_MAX, SYNC_LEAF_MEMBERS, SYNC_RANGES_MAX, SYNC_ROUNDS_MAX};
+use crate::limits::{
+    SYNC_ANSWER_MESSAGES_MAX, SYNC_LEAF_MEMBERS, SYNC_QUESTIONS_MAX, SYNC_RANGES_MAX, SYNC_ROUNDS_MAX,
+};
 use crate::member::{Member, Output, State};
 use crate::options::PlantedBug;
 use crate::wire::{Body, Claim, HEADER_BYTES_MAX, Item, QUESTION_BYTES_MAX, Range, SYNC_BODY_BYTES, put_header};
 use holon_base::{ByteWriter, Instant, NodeId};
 
-/// Questions in one message at most: with leaves of short records, its answer fits the messages it may take.
-const QUESTIONS_MAX: usize = 24;
 /// A question that gets no answer is asked so many times again.
 const RETRIES_MAX: u32 = 3;
 /// Parts of an answer, as a set of bits.
@@ -80,7 +80,7 @@ impl Member {
         let number = self.next_number();
         let Some(sync) = &mut self.sync else { return };
         let room = self.options.message_bytes().saturating_sub(HEADER_BYTES_MAX + SYNC_BODY_BYTES + 64);
-        let most = (room / QUESTION_BYTES_MAX).clamp(1, QUESTIONS_MAX);
+        let most = (room / QUESTION_BYTES_MAX).clamp(1, SYNC_QUESTIONS_MAX);
         sync.rounds += 1;
         let questions = sync.stack.split_off(sync.stack.len().saturating_sub(most));
         if questions.is_empty() || sync.rounds > SYNC_ROUNDS_MAX {
@@ -114,7 +114,7 @@ impl Member {
         let room = self.options.message_bytes() - HEADER_BYTES_MAX - SYNC_BODY_BYTES - 64;
         let mut parts: Vec<Vec<Item>> = vec![Vec::new()];
         let mut used = 0;
-        'all: for (range, sum) in ranges.into_iter().take(QUESTIONS_MAX) {
+        'all: for (range, sum) in ranges.into_iter().take(SYNC_QUESTIONS_MAX) {
             for item in self.compare(range, sum, room) {
                 let mut writer = ByteWriter::new();
                 item.put(&mut writer);

@@ -88,6 +88,9 @@ pub enum ProposeError {
 
 type Outcome = (u64, Result<Bytes, Bytes>);
 
+/// Takes a line for people.
+type Tell = Rc<dyn Fn(String)>;
+
 /// A shard's part of the metadata log.
 pub struct Metadata {
     me: Weak<Metadata>,
@@ -105,9 +108,9 @@ pub struct Metadata {
     /// What the router has been told.
     pub(crate) known_nodes: RefCell<BTreeMap<NodeId, SocketAddr>>,
     pub(crate) copies: RefCell<Copies>,
-    report: RefCell<Rc<dyn Fn(String)>>,
+    report: RefCell<Tell>,
     /// What is to happen when this node is no member any more, and why.
-    end: RefCell<Option<Rc<dyn Fn(String)>>>,
+    end: RefCell<Option<Tell>>,
     // Shard 0 only.
     consensus: RefCell<Option<Rc<Consensus>>>,
     pub(crate) gossip: RefCell<Option<Rc<Gossip>>>,

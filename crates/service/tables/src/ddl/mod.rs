@@ -19,7 +19,7 @@ pub mod types;
 mod user_type;
 
 use crate::error::{CqlError, CqlResult};
-use crate::limits::TABLETS_ALONE_MAX;
+use crate::limits::{TABLETS_ALONE_MAX, TABLETS_PER_TABLE_MAX};
 use crate::schema::codec::{decode_answer, encode_change};
 use crate::schema::{Change, QualifiedName, Schema, SchemaChange, Table};
 use holon_base::ServiceId;
@@ -62,6 +62,12 @@ pub struct PlannedChange {
 /// Tablets of a new table on a node of so many cores: a power of two, two for each core where the limit allows.
 pub fn tablets_for(shards: u16) -> u32 {
     (u32::from(shards.max(1)) * 2).next_power_of_two().min(TABLETS_ALONE_MAX)
+}
+
+/// Tablets of a new table in a cluster: as many as the ring has slots, if one entry of the metadata log may make so many.
+/// (From 3,277 nodes of a data centre on the ring has more slots than that.)
+pub fn tablets_in_a_cluster(shards: u16, slots: u32) -> u32 {
+    tablets_for(shards).max(slots).min(TABLETS_PER_TABLE_MAX)
 }
 
 /// Whether [`plan`] takes the statement.
@@ -178,5 +184,21 @@ impl DdlContext<'_> {
         let keyspace = name.keyspace.as_ref().map(ast::Identifier::as_str).or(self.keyspace);
         let keyspace = keyspace.ok_or_else(CqlError::no_keyspace)?;
         Ok(QualifiedName { keyspace: keyspace.into(), name: name.name.as_str().into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TABLETS_ALONE_MAX, TABLETS_PER_TABLE_MAX, tablets_for, tablets_in_a_cluster};
+
+    /// The schema refuses a table of any other number.
+    #[test]
+    fn a_ring_of_any_number_of_slots_can_have_tables() {
+        for slots in (4..=21).map(|bits| 1 << bits) {
+            let tablets = tablets_in_a_cluster(8, slots);
+            assert!(tablets.is_power_of_two() && tablets <= TABLETS_PER_TABLE_MAX, "{slots} slots: {tablets} tablets");
+            assert!(tablets >= slots.min(TABLETS_PER_TABLE_MAX), "{slots} slots: {tablets} tablets");
+        }
+        assert_eq!(tablets_for(200), TABLETS_ALONE_MAX);
     }
 }

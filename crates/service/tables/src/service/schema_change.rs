@@ -115,10 +115,10 @@ impl TablesService {
 
     /// Of a node alone so many that all cores have some; of a cluster as many as the ring has slots.
     fn tablets_of_a_table(&self) -> u32 {
-        let own = ddl::tablets_for(self.shard.shards());
+        let shards = self.shard.shards();
         match self.shard.map() {
-            Some(map) if map.nodes().len() > 1 => own.max(map.slots()),
-            _ => own,
+            Some(map) if map.nodes().len() > 1 => ddl::tablets_in_a_cluster(shards, map.slots()),
+            _ => ddl::tablets_for(shards),
         }
     }
 
