@@ -478,7 +478,7 @@ impl ClusterState {
 
     /// Where a member stands; `None`: it is no member, or not in the ring yet.
     pub(crate) fn state(&self, node: NodeId) -> Option<NodeState> {
-        self.topology.as_ref()?.members().find(|(member, _)| *member == node).map(|(_, state)| state)
+        self.topology.as_ref()?.state(node)
     }
 }
 

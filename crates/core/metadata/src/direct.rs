@@ -35,7 +35,7 @@ fn next_change(cluster: &ClusterState, is_alive: impl Fn(NodeId) -> bool) -> Opt
     if topology.change().is_some() {
         return None;
     }
-    let member = |node: NodeId| topology.members().any(|(member, _)| member == node);
+    let member = |node: NodeId| topology.state(node).is_some();
     let coming = records.iter().filter(|record| !member(record.node) && is_alive(record.node)).find_map(|record| {
         let (new, info) = (record.node, info_of(record));
         match cluster.replaced_by(new) {
@@ -67,7 +67,7 @@ impl Metadata {
             loop {
                 let records = me.cluster.borrow().records();
                 let is_alive = |node| me.shard.is_alive(node);
-                let next = next_change(&me.cluster.borrow(), is_alive).filter(|_| consensus.is_leader());
+                let next = if consensus.is_leader() { next_change(&me.cluster.borrow(), is_alive) } else { None };
                 if let Some(kind) = next {
                     // Refused, or unknown: the next look tells.
                     let _ = me.change_topology(Entry::Start(kind)).await;

@@ -100,6 +100,11 @@ impl Topology {
         self.members.iter().map(|(node, state)| (*node, *state))
     }
 
+    /// `None`: it is no member.
+    pub fn state(&self, node: NodeId) -> Option<NodeState> {
+        self.members.get(&node).copied()
+    }
+
     /// Also of a node that joins or leaves.
     pub fn info(&self, node: NodeId) -> Option<&NodeInfo> {
         let target = self.change.as_ref().and_then(|change| change.target.info(node));
