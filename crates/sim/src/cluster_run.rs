@@ -52,6 +52,7 @@ struct Run {
     has_come_back: bool,
     /// Those that the log was seen to have, and those that it has had.
     members: BTreeSet<usize>,
+    in_ring: usize,
     left: BTreeSet<usize>,
     next_session: u64,
     sent: u64,
@@ -91,6 +92,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         forget_at: None,
         has_come_back: false,
         members: BTreeSet::new(),
+        in_ring: 0,
         left: BTreeSet::new(),
         next_session: 1,
         sent: 0,
@@ -215,6 +217,7 @@ impl Run {
         let up = (0..self.nodes).filter_map(|node| world.up(node)?.first()?.shard.map());
         let Some(map) = up.max_by_key(|map| map.epoch()) else { return };
         let records = map.nodes();
+        self.in_ring = records.iter().filter(|record| !record.tokens.is_empty()).count();
         for node in 0..self.nodes {
             if records.iter().any(|record| record.node == World::node_id(node)) {
                 self.members.insert(node);
@@ -280,12 +283,11 @@ impl Run {
         });
     }
 
-    /// A node other than this one that an administrator may ask, if the ring has so many nodes.
+    /// A node other than this one that an administrator may ask, if the ring is known to have so many nodes.
     fn ask(&self, world: &World, node: usize, in_ring: usize) -> Option<(Rc<holon_kernel::Shard>, Rc<Metadata>)> {
         let other = (0..self.nodes).find(|other| *other != node && world.up(*other).is_some())?;
         let live = world.up(other)?.first()?;
-        let ring = live.shard.map()?.nodes().iter().filter(|record| !record.tokens.is_empty()).count();
-        (ring >= in_ring).then(|| (live.shard.clone(), live.metadata.clone()))
+        (self.in_ring >= in_ring).then(|| (live.shard.clone(), live.metadata.clone()))
     }
 
     /// An administrator asks some node that one may leave.

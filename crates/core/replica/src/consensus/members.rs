@@ -1,5 +1,6 @@
 //! The members of a group follow the replicas of its tablet, one at a time: who reads the tablet becomes a learner, then, when it
-//! has the log, a voter; who does not any more is removed when all the others are there.
+//! has the log, a voter; who does not any more is removed when all the others are there. A reader that seems dead is not waited
+//! for: it may be dead for good, and who leaves would never be let go. What was decided is at a majority of the replicas anyway.
 //!
 //! A replica that gives a tablet away forgets what it promised to the group. So it asks first whether the group has let it go;
 //! only the leader's word counts, when the entry is committed.
@@ -48,7 +49,7 @@ impl Groups {
         if let Some(ready) = learners.copied().find(|node| is_ready(*node)) {
             return Some(Step::Change(Change::AddVoter(ready)));
         }
-        if !readers.iter().all(|node| members.voters.contains(node)) {
+        if !readers.iter().all(|node| members.voters.contains(node) || !self.shard.is_alive(*node)) {
             return None; // a learner is on its way
         }
         let gone = members.all().filter(|node| !readers.contains(node));
