@@ -53,6 +53,8 @@ struct Run {
     /// Those that the log was seen to have, and those that it has had.
     members: BTreeSet<usize>,
     in_ring: usize,
+    /// Of the map that was looked at last.
+    epoch: u64,
     left: BTreeSet<usize>,
     next_session: u64,
     sent: u64,
@@ -93,6 +95,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         has_come_back: false,
         members: BTreeSet::new(),
         in_ring: 0,
+        epoch: 0,
         left: BTreeSet::new(),
         next_session: 1,
         sent: 0,
@@ -216,6 +219,10 @@ impl Run {
     fn look_who_is_member(&mut self, world: &World) {
         let up = (0..self.nodes).filter_map(|node| world.up(node)?.first()?.shard.map());
         let Some(map) = up.max_by_key(|map| map.epoch()) else { return };
+        if map.epoch() <= self.epoch {
+            return; // those who knew more are down
+        }
+        self.epoch = map.epoch();
         let records = map.nodes();
         self.in_ring = records.iter().filter(|record| !record.tokens.is_empty()).count();
         for node in 0..self.nodes {
@@ -224,6 +231,10 @@ impl Run {
             } else if self.members.remove(&node) {
                 self.left.insert(node);
             }
+        }
+        let waits = self.broken.is_some_and(|node| self.members.contains(&node)) && self.forget_at.is_none();
+        if waits && self.left.iter().any(|new| world.nodes[*new].replaces == self.broken) {
+            self.forget_at = Some(world.now); // its replacement was sent away again, and there is no other
         }
     }
 
@@ -274,7 +285,10 @@ impl Run {
     }
 
     fn cancel(&mut self, world: &mut World, node: usize) {
-        let Some((shard, metadata)) = self.ask(world, node, 0) else { return };
+        // A replacement that is cancelled leaves the dead in a ring that must be able to do without it.
+        let waits_for_replacement = self.broken.is_some_and(|node| !self.left.contains(&node));
+        let in_ring = if waits_for_replacement { self.least_to_leave() - 1 } else { 0 };
+        let Some((shard, metadata)) = self.ask(world, node, in_ring) else { return };
         let faults = world.faults.clone();
         shard.spawn(Scope::Node, Class::Foreground, async move {
             if metadata.cancel_change().await.is_ok() {
@@ -392,10 +406,9 @@ impl Run {
             let rows: Vec<String> = rows.iter().map(|(name, value)| format!("{name}: {value}")).collect();
             Some(format!("node {node}: {}", rows.join("; ")))
         };
-        (0..self.nodes)
-            .map(|node| of_node(node).unwrap_or(format!("node {node} is down")))
-            .collect::<Vec<_>>()
-            .join("\n    ")
+        let what = format!("drained {:?}, broken {:?}, left {:?}", self.drained, self.broken, self.left);
+        let nodes = (0..self.nodes).map(|node| of_node(node).unwrap_or(format!("node {node} is down")));
+        std::iter::once(what).chain(nodes).collect::<Vec<_>>().join("\n    ")
     }
 
     /// Faults end, all nodes come up; after a while everything is read back, through every node.

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   command = version:u8 kind:u8 body
-//!   body    = 1: a node has come, or has other facts: node:u128 address:text data center:text rack:text shards:u16
+//!   body    = 1: a node has come: node:u128 address:text data center:text rack:text shards:u16
 //!                count (name:text value:text)*
 //!           | 2: a node is gone for good: node:u128
 //!           | 3: an entry of placement: its bytes
 //!           | 4: a tablet is to have a consensus group, with its readers as first members: tablet:u64
 //!           | 5: a node that is to come takes the place of a dead one: new:u128 dead:u128
+//!           | 6: a member has other facts: as 1
 //! ```
 //!
 //! A node is a member when the log has its record; it holds tablets when a change of topology has brought it into the
@@ -29,6 +30,7 @@ const REMOVE_NODE: u8 = 2;
 const PLACEMENT: u8 = 3;
 const FOUND: u8 = 4;
 const REPLACEMENT: u8 = 5;
+const OTHER_FACTS: u8 = 6;
 
 /// Commands that are remembered, so that one which was proposed twice takes effect once. A proposer gives up long before
 /// so many others have followed.
@@ -72,6 +74,8 @@ impl Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClusterCommand {
     Node(NodeRecord),
+    /// Said by the node itself: one that was removed meanwhile does not come in by that.
+    OtherFacts(NodeRecord),
     RemoveNode(NodeId),
     Placement(Entry),
     Found(TabletId),
@@ -85,6 +89,10 @@ impl ClusterCommand {
         match self {
             ClusterCommand::Node(record) => {
                 out.put_u8(NODE);
+                put_record(record, &mut out);
+            }
+            ClusterCommand::OtherFacts(record) => {
+                out.put_u8(OTHER_FACTS);
                 put_record(record, &mut out);
             }
             ClusterCommand::RemoveNode(node) => {
@@ -122,6 +130,7 @@ impl ClusterCommand {
                 return Ok(ClusterCommand::Placement(entry));
             }
             FOUND => ClusterCommand::Found(TabletId(input.u64()?)),
+            OTHER_FACTS => ClusterCommand::OtherFacts(read_record(&mut input)?),
             REPLACEMENT => ClusterCommand::Replacement { new: NodeId(input.u128()?), dead: NodeId(input.u128()?) },
             _ => return Err(ShortInput { offset: 1 }),
         };
@@ -303,6 +312,12 @@ impl ClusterState {
                     ids.into_iter().for_each(|id| self.create(index, id, me, &mut changes));
                 }
                 changes.nodes = true;
+            }
+            ClusterCommand::OtherFacts(record) => {
+                if let Some(known) = self.nodes.get_mut(&record.node) {
+                    *known = record;
+                    changes.nodes = true;
+                }
             }
             ClusterCommand::RemoveNode(node) => {
                 changes.nodes = self.remove_node(node);
@@ -548,6 +563,20 @@ mod tests {
         let command = ClusterCommand::decode(ClusterCommand::Found(TabletId(77)).encode()).expect("its own bytes");
         state.apply(index + 3, command, NodeId(1)).expect("nothing");
         assert_eq!(state.founders(TabletId(77)), None);
+    }
+
+    #[test]
+    fn a_node_that_was_removed_does_not_come_in_again_by_what_it_says_of_itself() {
+        let (mut state, index) = three();
+        let moved = NodeRecord { address: ([10, 0, 0, 33], 7000).into(), ..node(3) };
+        let says = || ClusterCommand::decode(ClusterCommand::OtherFacts(moved.clone()).encode()).expect("its own bytes");
+        state.apply(index, says(), NodeId(1)).expect("other facts");
+        let known = state.record(NodeId(3)).expect("a member");
+        assert_eq!((known.address, known.tokens.is_empty()), (moved.address, false));
+        state.apply(index + 1, ClusterCommand::RemoveNode(NodeId(3)), NodeId(1)).expect("removed");
+        state.apply(index + 2, says(), NodeId(1)).expect("it says so too late");
+        assert_eq!(state.record(NodeId(3)), None);
+        assert!(state.removed().any(|(node, _)| node == NodeId(3)));
     }
 
     #[test]

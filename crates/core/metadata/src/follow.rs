@@ -103,9 +103,12 @@ impl Metadata {
                 // A node that was never admitted, or was removed, must not come in by itself.
                 let founder = me.options.cluster.founder == me.shard.node();
                 let alone = founder && me.cluster.borrow().records().is_empty();
-                if alone || me.is_member(me.shard.node()) {
-                    let command = ClusterCommand::Node(me.own_record()).encode();
-                    me.commit(METADATA_SERVICE, command).await;
+                let command = match alone {
+                    true => Some(ClusterCommand::Node(me.own_record())),
+                    false => me.is_member(me.shard.node()).then(|| ClusterCommand::OtherFacts(me.own_record())),
+                };
+                if let Some(command) = command {
+                    me.commit(METADATA_SERVICE, command.encode()).await;
                 }
                 if !me.is_known_as_it_is() {
                     me.wait_for_members(RETRY_PAUSE).await;
