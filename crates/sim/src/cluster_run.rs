@@ -407,7 +407,7 @@ impl Run {
             Some(format!("node {node}: {}", rows.join("; ")))
         };
         let what = format!("drained {:?}, broken {:?}, left {:?}", self.drained, self.broken, self.left);
-        let nodes = (0..self.nodes).map(|node| of_node(node).unwrap_or(format!("node {node} is down")));
+        let nodes = (0..self.nodes).map(|node| of_node(node).unwrap_or(format!("node {node} {}", world.phase(node))));
         std::iter::once(what).chain(nodes).collect::<Vec<_>>().join("\n    ")
     }
 

@@ -293,6 +293,18 @@ impl World {
         matches!(self.nodes[node].phase, Phase::Down)
     }
 
+    /// For people.
+    pub fn phase(&self, node: usize) -> &'static str {
+        match self.nodes[node].phase {
+            Phase::Down => "is down",
+            Phase::Identity { .. } => "reads who it is",
+            Phase::Joining { .. } => "asks to be let in",
+            Phase::Starting { .. } => "starts",
+            Phase::Up { .. } => "is up",
+            Phase::Stopping { .. } => "stops",
+        }
+    }
+
     /// The shards of a node whose doors are open.
     pub fn up(&self, node: usize) -> Option<&[LiveShard]> {
         match &self.nodes[node].phase {

@@ -79,7 +79,10 @@ pub(crate) enum ClusterCommand {
     RemoveNode(NodeId),
     Placement(Entry),
     Found(TabletId),
-    Replacement { new: NodeId, dead: NodeId },
+    Replacement {
+        new: NodeId,
+        dead: NodeId,
+    },
 }
 
 impl ClusterCommand {
@@ -569,7 +572,8 @@ mod tests {
     fn a_node_that_was_removed_does_not_come_in_again_by_what_it_says_of_itself() {
         let (mut state, index) = three();
         let moved = NodeRecord { address: ([10, 0, 0, 33], 7000).into(), ..node(3) };
-        let says = || ClusterCommand::decode(ClusterCommand::OtherFacts(moved.clone()).encode()).expect("its own bytes");
+        let says =
+            || ClusterCommand::decode(ClusterCommand::OtherFacts(moved.clone()).encode()).expect("its own bytes");
         state.apply(index, says(), NodeId(1)).expect("other facts");
         let known = state.record(NodeId(3)).expect("a member");
         assert_eq!((known.address, known.tokens.is_empty()), (moved.address, false));

@@ -81,6 +81,13 @@ pub struct Follower {
     pub snapshot: bool,
 }
 
+impl Follower {
+    /// Whether it is there and holds the log up to this entry: a learner that would delay nobody as a voter.
+    pub fn has(&self, index: u64) -> bool {
+        self.active && self.matched >= index
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub node: NodeId,

@@ -41,10 +41,8 @@ impl Groups {
         if let Some(new) = readers.iter().find(|node| !members.contains(**node)) {
             return Some(Step::Change(Change::AddLearner(*new)));
         }
-        let is_ready = |node: NodeId| {
-            let known = status.followers.iter().find(|follower| follower.node == node);
-            known.is_some_and(|known| known.active && known.matched >= status.commit)
-        };
+        let is_ready =
+            |node: NodeId| status.followers.iter().any(|known| known.node == node && known.has(status.commit));
         let learners = members.learners.iter().filter(|node| readers.contains(node));
         if let Some(ready) = learners.copied().find(|node| is_ready(*node)) {
             return Some(Step::Change(Change::AddVoter(ready)));
