@@ -244,7 +244,8 @@ impl Run {
 
     /// A node that is about to join for the first time may come in the place of one that is down.
     fn choose_replaced(&mut self, world: &mut World, new: usize) {
-        let down = (0..self.nodes).find(|node| world.is_down(*node) && self.members.contains(node));
+        let mut down = (0..self.nodes).filter(|node| world.is_down(*node) && self.members.contains(node));
+        let down = down.find(|node| Self::can_be_lost(world, *node));
         if let (Some(dead), None, true) = (down, self.broken, self.random.chance(1, 2)) {
             world.nodes[new].replaces = Some(dead);
             self.broken = Some(dead);
@@ -253,9 +254,16 @@ impl Run {
         }
     }
 
+    /// Two voters are, for a moment, on the way from one to three: without one of them, for good, nothing can be changed any more.
+    fn can_be_lost(world: &World, node: usize) -> bool {
+        let up = (0..world.nodes.len()).filter_map(|other| world.up(other)?.first());
+        up.map(|live| live.metadata.voters()).all(|voters| voters.len() > 2 || !voters.contains(&World::node_id(node)))
+    }
+
     /// An administrator gives up a node that is down, if the ring can do without it.
     fn forget(&mut self, world: &mut World, node: usize) {
-        if self.members.contains(&node) && self.ask(world, node, self.least_to_leave()).is_some() {
+        let may_go = self.members.contains(&node) && Self::can_be_lost(world, node);
+        if may_go && self.ask(world, node, self.least_to_leave()).is_some() {
             self.broken = Some(node);
             self.workload.node_lost();
             self.forget_at = Some(world.now);

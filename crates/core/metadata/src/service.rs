@@ -252,7 +252,7 @@ impl Metadata {
             let removed = me.shard.now();
             me.shard.sleep(REMOVED_PATIENCE).await;
             // Its vote may be needed to vote it out.
-            let votes = || me.consensus().is_some_and(|group| group.status().members.voters.contains(&me.shard.node()));
+            let votes = || me.voters().contains(&me.shard.node());
             while votes() && me.shard.now() < removed + REMOVED_VOTER_PATIENCE {
                 me.wait_for_members(Duration::from_millis(100)).await;
             }

@@ -246,7 +246,7 @@ impl Metadata {
             nodes,
             nodes_in_all,
             leader: self.leader(),
-            voters: self.consensus().map_or(0, |consensus| consensus.status().members.voters.len()),
+            voters: self.voters().len(),
             ..ClusterView::default()
         };
         let Some(topology) = cluster.topology() else { return view };
@@ -295,7 +295,7 @@ impl Metadata {
     fn nodes_in_view(&self, figures: &BTreeMap<NodeId, Figures>) -> (Vec<NodeView>, usize) {
         let cluster = self.cluster.borrow();
         let (records, topology) = (cluster.records(), cluster.topology());
-        let voters = self.consensus().map(|consensus| consensus.status().members.voters).unwrap_or_default();
+        let voters = self.voters();
         let leader = self.leader();
         let mut held: BTreeMap<NodeId, u64> = BTreeMap::new();
         for replicas in cluster.groups().flat_map(|group| &group.tablets) {

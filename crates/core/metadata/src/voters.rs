@@ -87,6 +87,11 @@ fn next_change(seen: &Seen, is_alive: impl Fn(NodeId) -> bool, has_the_log: impl
 }
 
 impl Metadata {
+    /// On shard 0: who votes in the metadata group, as this node has it.
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        self.consensus().map(|consensus| consensus.status().members.voters).unwrap_or_default()
+    }
+
     /// Looks after the voters while this node leads, until the shard stops.
     pub(crate) fn choose_voters(&self, consensus: &Rc<Consensus>) {
         let (me, consensus) = (self.me(), consensus.clone());
