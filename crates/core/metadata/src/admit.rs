@@ -1,6 +1,6 @@
 //! How a node comes in: a member proposes it, and hands it what it needs to take part.
 
-use crate::cluster::{ClusterCommand, put_record, read_record};
+use crate::cluster_command::{ClusterCommand, put_record, read_record};
 use crate::identity::Cluster;
 use crate::service::{METADATA_SERVICE, Metadata};
 use bytes::Bytes;

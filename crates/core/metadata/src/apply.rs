@@ -1,6 +1,7 @@
 //! Committed entries to effects: on every shard, in order, each once a start.
 
-use crate::cluster::{Changes, ClusterCommand};
+use crate::cluster::Changes;
+use crate::cluster_command::ClusterCommand;
 use crate::command::Command;
 use crate::service::{APPLY, METADATA_SERVICE, Metadata};
 use bytes::Bytes;

@@ -5,7 +5,8 @@
 //! What an administrator asks for (drain, another replication factor) is proposed as it comes and refused
 //! while another change is on its way.
 
-use crate::cluster::{ClusterCommand, ClusterState, info_of};
+use crate::cluster::{ClusterState, info_of};
+use crate::cluster_command::ClusterCommand;
 use crate::consensus::Consensus;
 use crate::service::{METADATA_SERVICE, Metadata};
 use holon_base::NodeId;
@@ -102,12 +103,15 @@ impl Metadata {
         self.change_topology(Entry::Forget { node }).await
     }
 
-    /// Undoes the change that is on its way.
+    /// Undoes the change that is on its way as this node has it; not one that follows it meanwhile.
     ///
     /// # Errors
     /// There is none, or it cannot be undone any more.
     pub async fn cancel_change(&self) -> Result<(), ChangeError> {
-        self.change_topology(Entry::Cancel).await
+        let started = self.cluster.borrow().topology().and_then(|topology| Some(topology.change()?.started));
+        let nothing =
+            || ChangeError::Refused("no change of topology is on its way: there is nothing to cancel".to_string());
+        self.change_topology(Entry::Cancel { started: started.ok_or_else(nothing)? }).await
     }
 
     async fn change_topology(&self, entry: Entry) -> Result<(), ChangeError> {

@@ -2,7 +2,7 @@
 //! with the cluster; and every node sees to it that the log knows it as it is.
 
 use crate::apply::decode_entries;
-use crate::cluster::ClusterCommand;
+use crate::cluster_command::ClusterCommand;
 use crate::consensus::Consensus;
 use crate::service::{FETCH_NEWS, METADATA_SERVICE, Metadata};
 use bytes::Bytes;

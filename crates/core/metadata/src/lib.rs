@@ -16,6 +16,7 @@
 mod admit;
 mod apply;
 mod cluster;
+mod cluster_command;
 mod command;
 mod consensus;
 mod direct;

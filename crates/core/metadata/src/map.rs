@@ -1,6 +1,6 @@
 //! The cluster's map as the kernel asks for it: the state of this shard's machine.
 
-use crate::cluster::ClusterCommand;
+use crate::cluster_command::ClusterCommand;
 use crate::service::{METADATA_SERVICE, Metadata};
 use holon_base::{NodeId, TabletId};
 use holon_kernel::{ClusterMap, Founders, LocalFuture, NodeRecord, Replicas};

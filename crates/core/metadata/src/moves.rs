@@ -8,7 +8,7 @@
 //! Nothing of it is remembered: whoever starts again asks again, and does again what was not reported. So a node may be
 //! killed at any moment.
 
-use crate::cluster::ClusterCommand;
+use crate::cluster_command::ClusterCommand;
 use crate::limits::{FILLS_MAX, WORK_PAUSE, WORK_TIMEOUT};
 use crate::service::{CLEAN, FILL, METADATA_SERVICE, Metadata};
 use bytes::Bytes;

@@ -137,8 +137,10 @@ pub enum Entry {
         node: NodeId,
         since: u64,
     },
-    /// Back to where the change began.
-    Cancel,
+    /// Back to where the change began, if it is still the one that this entry started: whoever asks has seen that one.
+    Cancel {
+        started: u64,
+    },
     /// The node never comes back. Drain or replace it next.
     Forget {
         node: NodeId,
@@ -152,7 +154,7 @@ pub enum Refused {
     Ring(#[from] RingError),
     #[error("another change is on its way; wait for it or cancel it")]
     Busy,
-    #[error("there is no change to cancel")]
+    #[error("there is no such change to cancel (any more)")]
     NothingToCancel,
     #[error("too late to cancel: tablets would go back to a node that is dead")]
     TooLate,

@@ -40,7 +40,10 @@ impl Entry {
             Entry::Streamed { tablet, node, since } => report(&mut output, 3, tablet, node, since),
             Entry::Switched { tablet, node, since } => report(&mut output, 4, tablet, node, since),
             Entry::Cleaned { tablet, node, since } => report(&mut output, 5, tablet, node, since),
-            Entry::Cancel => output.put_u8(6),
+            Entry::Cancel { started } => {
+                output.put_u8(6);
+                output.put_varint(*started);
+            }
             Entry::Forget { node } => {
                 output.put_u8(7);
                 output.put_u128(node.0);
@@ -67,7 +70,7 @@ impl Entry {
                     _ => Entry::Cleaned { tablet, node, since },
                 }
             }
-            6 => Entry::Cancel,
+            6 => Entry::Cancel { started: input.varint()? },
             7 => Entry::Forget { node: NodeId(input.u128()?) },
             _ => return Err(DecodeError::Value("kind of entry")),
         };

@@ -224,7 +224,7 @@ impl Topology {
             Entry::Cleaned { tablet, node, since } => {
                 self.report(*tablet, *node, *since, &[Phase::Clean, Phase::Undo]);
             }
-            Entry::Cancel => self.cancel(&mut effects)?,
+            Entry::Cancel { started } => self.cancel(*started, &mut effects)?,
             Entry::Forget { node } => {
                 let state = self.members.get_mut(node).ok_or(Refused::NoMember(*node))?;
                 if *state != NodeState::Dead {
@@ -364,8 +364,9 @@ impl Topology {
         }
     }
 
-    fn cancel(&mut self, effects: &mut Effects) -> Result<(), Refused> {
-        let change = self.change.clone().filter(|change| !change.cancelled).ok_or(Refused::NothingToCancel)?;
+    fn cancel(&mut self, started: u64, effects: &mut Effects) -> Result<(), Refused> {
+        let is_meant = |change: &Change| change.started == started && !change.cancelled;
+        let change = self.change.clone().filter(is_meant).ok_or(Refused::NothingToCancel)?;
         let switched = |moving: &Move| matches!(moving.phase, Phase::ReadNew | Phase::Clean);
         // Where each tablet is, or will be when the move it is in has ended.
         let mut before = self.all_settled();

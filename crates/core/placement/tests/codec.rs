@@ -44,7 +44,7 @@ fn entries(info: NodeInfo) -> Vec<Entry> {
         Entry::Switched { tablet: TabletId::new(GroupId(8), 0), node: node(1), since: 300 },
         Entry::Cleaned { tablet: TabletId::new(GroupId(8), 0), node: node(2), since: u64::MAX },
         Entry::Forget { node: node(3) },
-        Entry::Cancel,
+        Entry::Cancel { started: 3 },
     ]
 }
 
@@ -141,7 +141,8 @@ proptest! {
                     let tablet = TabletId::new(GroupId(7), 3);
                     topology.replicas(tablet);
                     topology.next_work(node(77));
-                    let _ = topology.apply(u64::MAX, &Entry::Cancel);
+                    let started = topology.change().map_or(0, |change| change.started);
+                    let _ = topology.apply(u64::MAX, &Entry::Cancel { started });
                     topology.replicas(tablet);
                 }
             }

@@ -337,7 +337,8 @@ impl World {
             steps += 1;
             assert!(steps < 50_000, "{kind:?} never ends: {:?}", self.now().moves());
             if steps == cancel_at && self.below(2) == 0 {
-                let result = self.propose(Entry::Cancel);
+                let started = self.now().change().map_or(0, |change| change.started);
+                let result = self.propose(Entry::Cancel { started });
                 assert!(matches!(result, Ok(()) | Err(Refused::TooLate)), "{result:?}");
                 self.cancelled = result.is_ok().then(|| kind.clone());
             }
@@ -434,7 +435,7 @@ fn a_join_is_cancelled_at_each_step() {
         while topology.change().is_some() {
             let index = topology.epoch() + 1;
             if entries == cancel_after && !cancelled {
-                topology.apply(index, &Entry::Cancel).unwrap();
+                topology.apply(index, &Entry::Cancel { started: 2 }).unwrap();
                 cancelled = true;
                 continue;
             }
@@ -476,15 +477,21 @@ fn a_report_counts_only_for_the_move_it_was_made_for() {
     let coming = topology.replicas(tablet).unwrap().joint[0];
     let report = |topology: &Topology, node: NodeId| topology.next_work(node)[0].report(node);
     let streamed_late = report(&topology, coming);
-    topology.apply(3, &Entry::Cancel).unwrap();
+    topology.apply(3, &Entry::Cancel { started: 2 }).unwrap();
     let cleaned_late = report(&topology, coming);
     topology.apply(4, &cleaned_late).unwrap();
     assert!(topology.change().is_none());
 
     topology.apply(5, &drain).unwrap();
+    let for_the_first = Entry::Cancel { started: 2 };
+    assert_eq!(
+        topology.clone().apply(6, &for_the_first),
+        Err(Refused::NothingToCancel),
+        "nobody asked to undo this one"
+    );
     topology.apply(6, &streamed_late).unwrap();
     assert_eq!(topology.replicas(tablet).unwrap().readers, [owner], "an empty replica would be read");
-    topology.apply(7, &Entry::Cancel).unwrap();
+    topology.apply(7, &Entry::Cancel { started: 5 }).unwrap();
     topology.apply(8, &cleaned_late).unwrap();
     assert!(topology.change().is_some(), "what was copied since would stay there for ever");
     topology.apply(9, &report(&topology, coming)).unwrap();
