@@ -30,8 +30,13 @@ def loaded(node):
     loader.connect()
     loader.prepare()
     for _ in range(2):
-        assert loader.load(1.0, lambda: None) > 100
-        settle(loader)
+        before = loader.statements
+        for _ in range(20):  # the machine may be busy with other things for a while
+            loader.load(1.0, lambda: None)
+            settle(loader)
+            if loader.statements > before + 100:
+                break
+        assert loader.statements > before + 100
         loader.verify()
         holon(node, "tables", "flush")
     yield node, loader
