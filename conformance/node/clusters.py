@@ -33,6 +33,11 @@ def status(node):
     return command(node, "status")[1]
 
 
+def up(node):
+    """How many members this node sees up and in the ring."""
+    return status(node).count(" up normal ")
+
+
 def eventually(what, holds, limit_s=60):
     deadline = time.monotonic() + limit_s
     while not holds():
@@ -64,7 +69,7 @@ class Three:
         for _ in range(count):
             self.add()
         for node in self.nodes:
-            eventually("all are in the ring", lambda node=node: status(node).count(" up normal ") == count)
+            eventually("all are in the ring", lambda node=node: up(node) == count)
         return self
 
     def session(self, node):

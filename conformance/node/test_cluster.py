@@ -11,7 +11,7 @@ import time
 
 import pytest
 from cassandra import Unavailable
-from clusters import ALL, ONE, QUORUM, SMALL, command, eventually, run, status, table, token
+from clusters import ALL, ONE, QUORUM, SMALL, command, eventually, run, status, table, token, up
 
 
 def test_three_nodes_are_one_computer(cluster):
@@ -203,7 +203,7 @@ def test_a_node_joins_and_another_leaves_while_a_driver_works(cluster):
     thread.start()
     try:
         fourth = three.add()
-        eventually("the fourth is in the ring", lambda: status(three.nodes[0]).count(" up normal ") == 4, 120)
+        eventually("the fourth is in the ring", lambda: up(three.nodes[0]) == 4, 120)
         leaving = re.search(r"^node +([0-9a-f-]{36})", status(three.nodes[2]), re.M).group(1)
         # The ring may be on its way to more slots, for four: one change at a time, as the refusal says.
         eventually("the drain is accepted", lambda: command(three.nodes[0], "cluster", "drain", leaving)[0] == 0)
@@ -223,10 +223,6 @@ def test_a_node_joins_and_another_leaves_while_a_driver_works(cluster):
 
 def node_id(node):
     return re.search(r"^node +([0-9a-f-]{36})", status(node), re.M).group(1)
-
-
-def up(node):
-    return status(node).count(" up normal ")
 
 
 def test_a_dead_node_is_replaced_and_ends_when_it_comes_back(cluster):

@@ -11,7 +11,7 @@ import time
 import pytest
 from cassandra import ConsistencyLevel, Unavailable, WriteTimeout
 from cassandra.query import SimpleStatement
-from clusters import QUORUM, eventually, run, status, table
+from clusters import QUORUM, eventually, run, table, up
 
 SERIAL = ConsistencyLevel.SERIAL
 
@@ -147,7 +147,7 @@ def test_the_loss_of_a_node_loses_no_decision(cluster):
     [thread.join() for thread in threads]
     print(f"\n  {dict(outcomes)}, longest {max(stalls):.2f} s")
     assert before > 50 and between > before + 100, (before, between, outcomes)
-    eventually("the third is back", lambda: status(three.nodes[0]).count(" up normal ") == 3)
+    eventually("the third is back", lambda: up(three.nodes[0]) == 3)
     back = three.reconnect(three.nodes[2])
     for key in keys:
         values = {value(each, key) for each in (session, three.session(three.nodes[1]), back)}
@@ -175,7 +175,7 @@ def test_decisions_hold_while_nodes_come_and_go(cluster):
     thread.start()
     try:
         fourth = three.add()
-        eventually("the fourth is in the ring", lambda: status(three.nodes[0]).count(" up normal ") == 4, 120)
+        eventually("the fourth is in the ring", lambda: up(three.nodes[0]) == 4, 120)
         time.sleep(1)
     finally:
         stop.set()
@@ -224,7 +224,7 @@ def test_a_planned_restart_of_each_node_fails_no_request_of_the_others(cluster):
         assert node.terminate() == 0
         time.sleep(1)
         node.start()
-        eventually("it is back", lambda: all(status(each).count(" up normal ") == 3 for each in three.nodes))
+        eventually("it is back", lambda: all(up(each) == 3 for each in three.nodes))
         time.sleep(1)
         stop.set()
         [thread.join() for thread in threads]
