@@ -8,6 +8,7 @@ use crate::report::{Outcome, RunOptions};
 use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
+use holon_kernel::metric::{Metric, MetricValue};
 use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
 use holon_metadata::Metadata;
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
@@ -72,6 +73,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         cache_bytes: random.range(16 << 10, 1 << 20) as usize,
         log_segment_bytes: 4096 * random.range(128, 256),
         log_bytes_max: 8 << 20,
+        repair_interval: Duration::from_secs(random.range(3, 10)),
         ..TablesConfig::default()
     };
     let first = random.range(3, 5) as usize;
@@ -111,6 +113,14 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
+    let totals = [
+        ("deletions forgotten", "holon_store_tombstones_purged_total"),
+        ("tablets found unchanged", "holon_repair_unchanged_total"),
+        ("replicas made equal", "holon_replica_repairs_total"),
+    ];
+    for (what, name) in totals {
+        faults.sometimes(what, Run::total(&world, name) > 0);
+    }
     for (what, count) in run.workload.figures() {
         faults.sometimes(what, count > 0);
     }
@@ -211,6 +221,7 @@ impl Run {
             80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
             82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
             84..87 => self.cancel(world, node),
+            87..94 => Self::compact(world, node),
             _ => {}
         }
     }
@@ -303,6 +314,32 @@ impl Run {
                 faults.fired(Fault::ChangeCancelled);
             }
         });
+    }
+
+    /// What may be forgotten of a table is.
+    fn compact(world: &World, node: usize) {
+        for live in world.up(node).into_iter().flatten() {
+            let Some(service) = live.shard.service(TABLES_SERVICE) else { continue };
+            live.shard.spawn(Scope::Node, Class::Background, async move {
+                let words = ["compact", "holon_cluster", "q"].map(str::to_string).to_vec();
+                let _ = service.command(words, Rc::new(|_| ())).await; // the table may not be there yet, or a disk fails
+            });
+        }
+    }
+
+    /// What all shards count together.
+    fn total(world: &World, name: &str) -> u64 {
+        let shards = (0..world.nodes.len()).filter_map(|node| world.up(node)).flatten();
+        let metrics = shards.flat_map(|live| {
+            let mut metrics = Vec::new();
+            live.shard.services().iter().for_each(|service| service.metrics(&mut metrics));
+            metrics
+        });
+        let count = |metric: Metric| match metric.value {
+            MetricValue::Counter(count) if metric.name == name => count,
+            _ => 0,
+        };
+        metrics.map(count).sum()
     }
 
     /// A node other than this one that an administrator may ask, if the ring is known to have so many nodes.

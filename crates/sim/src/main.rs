@@ -137,6 +137,11 @@ const WORLDS: &[WorldKind] = &[
             "transactions answered",
             "transactions refused",
             "all registers decided",
+            "quiet rows deleted",
+            "quiet rows compared",
+            "deletions forgotten",
+            "tablets found unchanged",
+            "replicas made equal",
         ],
     },
 ];
@@ -157,6 +162,8 @@ const PLANTED: &[(&str, &str)] = &[
     ("transact_twice", "cluster"),
     ("read_locally", "cluster"),
     ("answer_when_decided", "cluster"),
+    ("purge_unrepaired", "cluster"),
+    ("skip_compare", "cluster"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

@@ -9,9 +9,11 @@
 //! - A read at any level shows nothing that was not written; what was refused with "nothing was done" was not.
 //! - At the end, when all faults are over: every row reads the same at every level and through every node.
 //! - Conditional statements are linearizable, counters count ([`super::transactions`]).
+//! - Rows that nobody read are the same at ONE through every node, and as they were written or deleted ([`quiet`]).
 //! - Both parts of a logged batch are there at the end, or neither; both, if it was acknowledged.
 
 mod batches;
+mod quiet;
 mod statements;
 
 use super::client::Client;
@@ -25,7 +27,8 @@ use holon_base::{Random, Wall};
 use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
-use std::collections::BTreeMap;
+use quiet::{Fate, Quiet};
+use std::collections::{BTreeMap, BTreeSet};
 
 const KEYSPACE: &str = "holon_cluster";
 const PARTITIONS: i32 = 8;
@@ -48,6 +51,14 @@ enum Operation {
     },
     /// All rows that batches wrote.
     ReadBatches {
+        pages: Pages,
+    },
+    /// Of a row that nobody reads.
+    Quiet {
+        id: usize,
+        deletes: bool,
+    },
+    ReadQuiet {
         pages: Pages,
     },
     Read {
@@ -73,6 +84,8 @@ struct Connection {
     next: Option<(Operation, Request)>,
     /// What is still to be read at the end.
     left: Vec<(Consistency, i32)>,
+    /// The quiet rows are.
+    is_quiet_left: bool,
 }
 
 /// What the end of a run goes through.
@@ -81,6 +94,8 @@ enum Stage {
     Working,
     /// Nothing new is begun.
     Paused,
+    /// What nobody read, at ONE through every node.
+    Quiet,
     /// Everything at QUORUM, then at ALL: which brings all replicas up to date …
     Settling,
     /// … so that every node shows the same at ONE.
@@ -93,6 +108,8 @@ pub struct ClusterWorkload {
     /// Whether each was acknowledged.
     batches: Vec<bool>,
     batches_compared: bool,
+    quiet: Vec<Quiet>,
+    quiet_shown: Option<BTreeSet<i64>>,
     a_node_was_lost: bool,
     /// What was refused last, for people.
     pub last_refusal: String,
@@ -106,13 +123,14 @@ pub struct ClusterWorkload {
     figures: BTreeMap<&'static str, u64>,
 }
 
-fn setup(factor: u32) -> [String; 5] {
+fn setup(factor: u32) -> [String; 6] {
     let replication = format!("{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}");
     let [registers, counters] = transactions::setup(KEYSPACE);
     [
         format!("CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = {replication}"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.t (k int, c int, v bigint, PRIMARY KEY (k, c))"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.b (id int PRIMARY KEY, v bigint)"),
+        quiet::setup(KEYSPACE),
         registers,
         counters,
     ]
@@ -135,12 +153,15 @@ impl ClusterWorkload {
             doing: None,
             next: None,
             left: Vec::new(),
+            is_quiet_left: false,
         };
         ClusterWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
             rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), LastWrite::default()))).collect(),
             batches: Vec::new(),
             batches_compared: false,
+            quiet: Vec::new(),
+            quiet_shown: None,
             a_node_was_lost: false,
             last_refusal: String::new(),
             last_timestamp: 0,
@@ -193,6 +214,18 @@ impl ClusterWorkload {
                 return self.transactions.answered(pending, &result);
             }
             Operation::Batch { number } => self.batches[number] = true,
+            Operation::Quiet { id, deletes } => self.quiet_ended(id, deletes, Fate::Acknowledged),
+            Operation::ReadQuiet { mut pages } => {
+                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
+                pages.rows.extend(rows.named());
+                if let Some(state) = rows.metadata.paging_state.clone() {
+                    let request = page_request(&pages, Some(state));
+                    self.connections[number].next = Some((Operation::ReadQuiet { pages }, request));
+                    return Ok(());
+                }
+                let ids = pages.rows.iter().filter_map(|row| int(row, "id")).collect();
+                return self.compare_quiet(number, ids);
+            }
             Operation::ReadBatches { mut pages } => {
                 let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
                 pages.rows.extend(rows.named());
@@ -296,6 +329,9 @@ impl ClusterWorkload {
                     self.rows.entry(key).or_default().not_done(timestamp);
                 }
             }
+            Operation::Quiet { id, deletes } if effect == Effect::None => {
+                self.quiet_ended(id, deletes, Fate::NotDone);
+            }
             Operation::Transaction(pending) => {
                 self.count("transactions refused");
                 let not_done = matches!(effect, Effect::None | Effect::NoneIfConditional);
@@ -314,6 +350,10 @@ impl ClusterWorkload {
         {
             return self.transactions.read_again(pending);
         }
+        if let Operation::ReadQuiet { .. } = operation {
+            self.connections[number].is_quiet_left = true;
+            return;
+        }
         if self.stage != Stage::Working
             && let Operation::Read { keys, pages, .. } = operation
             && let Some((k, _)) = keys.first()
@@ -325,8 +365,16 @@ impl ClusterWorkload {
     /// The next stage of the end, when this one is done.
     fn advance(&mut self) {
         let idle = |connection: &Connection| {
-            connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
+            let left = !connection.left.is_empty() || connection.is_quiet_left;
+            !left && connection.doing.is_none() && connection.next.is_none()
         };
+        if self.stage == Stage::Quiet && self.connections.iter().all(idle) {
+            self.stage = Stage::Settling;
+            let levels = [Consistency::All, Consistency::Quorum];
+            let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
+            self.connections[0].left = left.collect();
+            self.transactions.finish();
+        }
         if self.stage == Stage::Settling && self.connections.iter().all(idle) {
             self.stage = Stage::Comparing;
             for connection in &mut self.connections {
@@ -388,6 +436,11 @@ impl Workload for ClusterWorkload {
             (Operation::Setup(self.set_up), query)
         } else if self.stage == Stage::Paused {
             return None;
+        } else if self.stage == Stage::Quiet {
+            if !std::mem::take(&mut self.connections[connection].is_quiet_left) {
+                return None;
+            }
+            self.read_quiet()
         } else if self.stage != Stage::Working {
             // The end begins with connection 0; the others may help.
             if let Some((pending, request, _)) = self.transactions.read_back(KEYSPACE) {
@@ -407,6 +460,8 @@ impl Workload for ClusterWorkload {
             let (pending, request, kind) = self.transactions.next(KEYSPACE, random);
             self.count(kind);
             (Operation::Transaction(pending), request)
+        } else if random.chance(1, 16) {
+            self.quiet_write(random, wall)
         } else if random.chance(1, 2) {
             self.write(random, wall)
         } else {
@@ -453,11 +508,8 @@ impl Workload for ClusterWorkload {
 
     fn finish(&mut self) {
         if matches!(self.stage, Stage::Working | Stage::Paused) {
-            self.stage = Stage::Settling;
-            let levels = [Consistency::All, Consistency::Quorum];
-            let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
-            self.connections[0].left = left.collect();
-            self.transactions.finish();
+            self.stage = Stage::Quiet;
+            self.connections.iter_mut().for_each(|connection| connection.is_quiet_left = true);
         }
     }
 
@@ -465,7 +517,10 @@ impl Workload for ClusterWorkload {
         let idle = |connection: &Connection| {
             connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
         };
-        self.batches_compared && self.transactions.is_read_back() && self.connections.iter().all(idle)
+        self.stage == Stage::Comparing
+            && self.batches_compared
+            && self.transactions.is_read_back()
+            && self.connections.iter().all(idle)
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {
