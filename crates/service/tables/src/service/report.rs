@@ -31,7 +31,30 @@ pub(super) fn metrics(service: &TablesService, out: &mut Vec<Metric>) {
         ("holon_cql_plan_cache_misses_total", "simple statements planned anew", &statements.counts.simple_misses),
     ];
     out.extend(counts.map(|(name, help, value)| counter(name, help, value.get())));
+    replica_metrics(service, out);
     engine_metrics(service, out);
+}
+
+fn replica_metrics(service: &TablesService, out: &mut Vec<Metric>) {
+    let counters = &service.coordinator.counters;
+    let counts = [
+        ("holon_replica_digests_differed_total", "reads that found replicas to differ", &counters.digests_differed),
+        ("holon_replica_repairs_total", "mutations written to replicas that lacked them", &counters.repairs),
+        ("holon_replica_speculations_total", "replicas asked because another was slow", &counters.speculations),
+        ("holon_replica_reroutes_total", "requests routed anew because the map had changed", &counters.reroutes),
+    ];
+    out.extend(counts.map(|(name, help, count)| Metric::counter(name, help, count.get())));
+    let Some(hints) = service.coordinator.hints() else { return };
+    let counters = hints.counters();
+    let counts = [
+        ("holon_hints_kept_total", "writes kept for a replica that missed them", &counters.kept),
+        ("holon_hints_sent_total", "kept writes that their replica has taken", &counters.sent),
+        ("holon_hints_dropped_total", "kept writes given up: too old, too many, or for no member", &counters.dropped),
+    ];
+    out.extend(counts.map(|(name, help, count)| Metric::counter(name, help, count.get())));
+    let (waiting, bytes) = hints.waiting();
+    out.push(Metric::gauge("holon_hints_waiting", "kept writes not sent yet", waiting as f64));
+    out.push(Metric::gauge("holon_hints_waiting_bytes", "their bytes", bytes as f64));
 }
 
 fn engine_metrics(service: &TablesService, out: &mut Vec<Metric>) {
