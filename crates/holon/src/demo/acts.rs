@@ -168,6 +168,7 @@ pub async fn steady(stage: &Rc<Stage>) {
 
 pub async fn kill(stage: &Rc<Stage>) {
     stage.begin(KILL);
+    stage.load.note_lost(KILLED);
     stage.nodes.kill(KILLED);
     stage.said.say(format!("node {} is killed (kill -9)", KILLED + 1));
     stage.rest_of_act().await;
@@ -353,6 +354,7 @@ impl std::fmt::Display for Moves {
 
 pub async fn cut(stage: &Rc<Stage>) {
     stage.begin(CUT);
+    stage.load.note_lost(CUT_OFF);
     stage.nodes.cut(CUT_OFF);
     stage.said.say(format!("node {} is cut off from the others, not from its clients", CUT_OFF + 1));
     let refused = || stage.load.counts(CUT, CUT_OFF).failed() > 0;

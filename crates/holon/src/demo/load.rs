@@ -29,6 +29,11 @@ const SEATS_A_WORKER: usize = 2;
 const PAUSE: Duration = Duration::from_millis(4);
 /// After a refusal or a lost connection.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// Who waits 250 ms for a group's leader (`GROUP_SCOUT_PATIENCE`) gives it no more statements; twice that, because each node has to
+/// notice by a statement of its own.
+const LOSS_NOTICED_AFTER: Duration = Duration::from_millis(500);
+/// What a node gives a conditional statement: one that began longer before a loss is not hurt by it.
+const CONDITIONAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of a day's flights, as many are read.
 const DAY_ROWS_READ_MAX: usize = 100;
 /// Broken promises kept word by word; further ones are counted.
@@ -57,6 +62,8 @@ pub struct Load {
     began: Instant,
     phase: Cell<usize>,
     stopping: Cell<bool>,
+    /// Which node was lost to the others last, and when.
+    lost_at: Cell<Option<(usize, Instant)>>,
     /// Whether workers talk to a node.
     open: Vec<Cell<bool>>,
     tallies: Vec<RefCell<Tally>>,
@@ -81,6 +88,7 @@ impl Load {
             began: Instant::now(),
             phase: Cell::new(0),
             stopping: Cell::new(false),
+            lost_at: Cell::new(None),
             open: addresses.iter().map(|_| Cell::new(false)).collect(),
             tallies: addresses.iter().map(|_| RefCell::new(Tally::new(phases))).collect(),
             under_way: (0..workers).map(|_| Cell::new(None)).collect(),
@@ -106,6 +114,11 @@ impl Load {
     /// Workers begin to talk to a node, or cease to.
     pub fn set_open(&self, node: usize, open: bool) {
         self.open[node].set(open);
+    }
+
+    /// A node is killed or cut off at this moment: the statements that it led are left undecided.
+    pub fn note_lost(&self, node: usize) {
+        self.lost_at.set(Some((node, Instant::now())));
     }
 
     pub fn counts(&self, phase: usize, node: usize) -> Counts {
@@ -391,7 +404,7 @@ impl Worker {
             self.load.under_way[self.number].set(Some(began));
             let (kind, done) = self.one(&mut client).await;
             self.load.under_way[self.number].set(None);
-            self.record(phase, kind, began.elapsed(), &done);
+            self.record(phase, kind, began, &done);
             tokio::time::sleep(if done.is_err() { PAUSE_AFTER_FAILURE } else { PAUSE }).await;
             if done.is_err_and(|failure| !matches!(failure, Failure::Answered { .. })) {
                 return;
@@ -400,11 +413,17 @@ impl Worker {
     }
 
     /// What is served counts where it began, what fails where it ended: it fails by what happens then.
-    fn record(&self, began_in: usize, kind: Kind, took: Duration, done: &Result<(), Failure>) {
+    fn record(&self, began_in: usize, kind: Kind, began: Instant, done: &Result<(), Failure>) {
         let mut tally = self.load.tallies[self.node].borrow_mut();
         match done {
-            Ok(()) => tally.served(began_in, kind, took),
-            Err(failure) => tally.failed(self.load.phase.get(), kind, failure),
+            Ok(()) => tally.served(began_in, kind, began.elapsed()),
+            Err(failure) => {
+                let leader_lost = self.load.lost_at.get().is_some_and(|(lost, at)| {
+                    let noticed = at + LOSS_NOTICED_AFTER;
+                    lost != self.node && began < noticed && began + CONDITIONAL_TIMEOUT > at
+                });
+                tally.failed(self.load.phase.get(), kind, failure, leader_lost);
+            }
         }
     }
 

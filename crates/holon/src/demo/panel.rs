@@ -155,7 +155,7 @@ fn head(picture: &Picture, columns: usize) -> Vec<Line> {
 
 fn condition(condition: Condition) -> (&'static str, Style) {
     match condition {
-        Condition::Absent => ("not there yet", Style::Faint),
+        Condition::Absent => ("to come", Style::Faint),
         Condition::Starting => ("starting", Style::Notice),
         Condition::Running => ("serving", Style::Good),
         Condition::Killed => ("killed", Style::Bad),
@@ -164,10 +164,8 @@ fn condition(condition: Condition) -> (&'static str, Style) {
 }
 
 fn nodes(picture: &Picture) -> Vec<Line> {
-    let head = format!(
-        "  node {:<12} {:<13} {:>10} {:>8} {:>8} {:>10} {:>7}",
-        "", "", "requests/s", "failed", "tablets", "data", "hints"
-    );
+    let head = ["requests/s", "failed", "tablets", "data", "hints"];
+    let head = format!("  node {:23}{:>10} {:>8} {:>8} {:>10} {:>7}", "", head[0], head[1], head[2], head[3], head[4]);
     let mut lines = vec![vec![span(Style::Faint, head)]];
     for (place, node) in picture.nodes.iter().enumerate() {
         let (word, style) = condition(node.condition);
@@ -180,8 +178,8 @@ fn nodes(picture: &Picture) -> Vec<Line> {
         lines.push(vec![
             span(Style::Node(place), format!("  ■ {:<3}", place + 1)),
             span(Style::Plain, format!("{:<13}", node.address)),
-            span(style, format!("{word:<13}")),
-            span(Style::Plain, format!(" {rate:>10} ")),
+            span(style, format!("{word:<10}")),
+            span(Style::Plain, format!("{rate:>10} ")),
             span(if node.failed > 0 { Style::Bad } else { Style::Plain }, format!("{:>8}", show_count(node.failed))),
             span(Style::Plain, format!(" {:>8} {:>10} {:>7}", told.0, told.1, told.2)),
         ]);
@@ -325,7 +323,7 @@ mod tests {
         let cells: Vec<&str> = row("  ■ 1").split_whitespace().collect();
         assert_eq!(cells[4..], ["120", "0", "128", "3", "MiB", "1,234"]);
         assert!(row("  ■ 2").contains("killed") && row("  ■ 2").contains('–'));
-        assert!(row("  ■ 3").contains("cut off") && row("  ■ 4").contains("not there yet"));
+        assert!(row("  ■ 3").contains("cut off") && row("  ■ 4").contains("to come"));
         let all = lines.join("\n");
         assert!(all.contains(&format!("ring  {}1", "123".repeat(20))), "{all}");
         assert!(all.contains("200 requests/s") && all.contains("reads 1.2 ms / 20.0 ms"), "{all}");

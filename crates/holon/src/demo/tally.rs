@@ -39,13 +39,16 @@ pub enum Outcome {
     TimedOut,
     /// Refused: too much to do. Nothing was done.
     Overloaded,
+    /// A conditional statement that was in the hands of a leader when that was lost: it is not given to another, since it might be
+    /// done twice. The outcome is unknown, and the client is told so.
+    Undecided,
     /// The connection ended with the request under way.
     Lost,
     /// Anything else, which no node should ever say.
     Other,
 }
 
-const OUTCOMES: usize = 6;
+const OUTCOMES: usize = 7;
 
 impl Outcome {
     const NAMED: [(Outcome, &'static str); OUTCOMES] = [
@@ -53,6 +56,7 @@ impl Outcome {
         (Outcome::Unavailable, "unavailable"),
         (Outcome::TimedOut, "timed out"),
         (Outcome::Overloaded, "overloaded"),
+        (Outcome::Undecided, "left undecided by a lost leader"),
         (Outcome::Lost, "lost in flight"),
         (Outcome::Other, "failed otherwise"),
     ];
@@ -85,9 +89,9 @@ impl Counts {
         self.of(Outcome::Served)
     }
 
-    /// All but those served.
+    /// All but those served, and those that a lost leader left undecided.
     pub fn failed(&self) -> u64 {
-        self.0.iter().sum::<u64>() - self.served()
+        self.all() - self.served() - self.of(Outcome::Undecided)
     }
 
     pub fn all(&self) -> u64 {
@@ -128,8 +132,16 @@ impl Tally {
         self.latencies[kind as usize].record(took);
     }
 
-    pub fn failed(&mut self, phase: usize, kind: Kind, failure: &Failure) {
-        self.counts[phase].0[Outcome::of(failure) as usize] += 1;
+    /// `leader_lost`: the request began before the loss of a node was noticed.
+    pub fn failed(&mut self, phase: usize, kind: Kind, failure: &Failure, leader_lost: bool) {
+        let outcome = match Outcome::of(failure) {
+            Outcome::TimedOut if kind == Kind::Conditional && leader_lost => Outcome::Undecided,
+            outcome => outcome,
+        };
+        self.counts[phase].0[outcome as usize] += 1;
+        if outcome == Outcome::Undecided {
+            return;
+        }
         self.said[phase] = Some(format!("{}: {failure}", kind.name()));
     }
 
@@ -218,15 +230,28 @@ mod tests {
     fn outcomes_are_counted_by_phase_and_told_in_words() {
         let mut tally = Tally::new(3);
         tally.served(1, Kind::Read, Duration::from_millis(1));
-        tally.failed(1, Kind::Write, &lost());
-        tally.failed(2, Kind::Write, &Failure::Silent);
-        tally.failed(2, Kind::Write, &Failure::Silent);
+        tally.failed(1, Kind::Write, &lost(), true);
+        tally.failed(2, Kind::Write, &Failure::Silent, true);
+        tally.failed(2, Kind::Conditional, &Failure::Silent, false);
         let second = tally.counts(1);
         assert_eq!((second.served(), second.failed(), second.all(), second.of(Outcome::Lost)), (1, 1, 2, 1));
         assert_eq!(second.failures(), "1 lost in flight");
         assert_eq!(tally.all().failures(), "2 timed out, 1 lost in flight");
         assert_eq!(tally.counts(0).failures(), "none failed");
         assert_eq!(tally.said(1), Some("writes: the connection was lost: it was closed"));
+    }
+
+    #[test]
+    fn only_conditional_statements_that_timed_out_under_a_lost_leader_are_counted_apart() {
+        let mut tally = Tally::new(1);
+        tally.failed(0, Kind::Conditional, &Failure::Silent, true);
+        assert_eq!((tally.counts(0).failed(), tally.counts(0).all(), tally.said(0)), (0, 1, None));
+        assert_eq!(tally.counts(0).failures(), "1 left undecided by a lost leader");
+        let refused = Failure::Answered { code: ErrorCode::Unavailable, message: String::new() };
+        tally.failed(0, Kind::Conditional, &refused, true);
+        tally.failed(0, Kind::Read, &Failure::Silent, true);
+        tally.failed(0, Kind::Conditional, &Failure::Silent, false);
+        assert_eq!(tally.counts(0).failed(), 3);
     }
 
     #[test]
