@@ -29,9 +29,9 @@ const SEATS_A_WORKER: usize = 2;
 const PAUSE: Duration = Duration::from_millis(4);
 /// After a refusal or a lost connection.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
-/// Who waits 250 ms for a group's leader (`GROUP_SCOUT_PATIENCE`) gives it no more statements; twice that, because each node has to
-/// notice by a statement of its own.
-const LOSS_NOTICED_AFTER: Duration = Duration::from_millis(500);
+/// A statement that begins later after the loss of a node is not given to it any more: who waits 250 ms for a group's leader
+/// (`GROUP_SCOUT_PATIENCE`) asks the others, and they elect another within a second (twice `GROUP_ELECTION`).
+const LOSS_NOTICED_AFTER: Duration = Duration::from_secs(1);
 /// What a node gives a conditional statement: one that began longer before a loss is not hurt by it.
 const CONDITIONAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of a day's flights, as many are read.
@@ -418,11 +418,13 @@ impl Worker {
         match done {
             Ok(()) => tally.served(began_in, kind, began.elapsed()),
             Err(failure) => {
-                let leader_lost = self.load.lost_at.get().is_some_and(|(lost, at)| {
-                    let noticed = at + LOSS_NOTICED_AFTER;
-                    lost != self.node && began < noticed && began + CONDITIONAL_TIMEOUT > at
-                });
-                tally.failed(self.load.phase.get(), kind, failure, leader_lost);
+                let lost = self.load.lost_at.get().filter(|(lost, _)| *lost != self.node).map(|(_, at)| at);
+                let leader_lost =
+                    lost.is_some_and(|at| began < at + LOSS_NOTICED_AFTER && began + CONDITIONAL_TIMEOUT > at);
+                let after = lost.and_then(|at| began.checked_duration_since(at));
+                let when =
+                    after.map_or(String::new(), |after| format!(", {:.1} s after the loss", after.as_secs_f64()));
+                tally.failed(self.load.phase.get(), kind, failure, &when, leader_lost);
             }
         }
     }

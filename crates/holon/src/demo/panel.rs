@@ -325,7 +325,7 @@ mod tests {
         assert!(row("  ■ 2").contains("killed") && row("  ■ 2").contains('–'));
         assert!(row("  ■ 3").contains("cut off") && row("  ■ 4").contains("to come"));
         let all = lines.join("\n");
-        assert!(all.contains(&format!("ring  {}1", "123".repeat(20))), "{all}");
+        assert!(all.contains(&format!("ring  {}·", "123".repeat(21))), "{all}");
         assert!(all.contains("200 requests/s") && all.contains("reads 1.2 ms / 20.0 ms"), "{all}");
         assert!(all.contains("nothing lost") && all.contains("✓ load  ✗ steady"), "{all}");
         assert!(lines[22].contains("event 30") && !all.contains("event 1\n"), "{all}");

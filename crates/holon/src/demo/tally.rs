@@ -132,17 +132,16 @@ impl Tally {
         self.latencies[kind as usize].record(took);
     }
 
-    /// `leader_lost`: the request began before the loss of a node was noticed.
-    pub fn failed(&mut self, phase: usize, kind: Kind, failure: &Failure, leader_lost: bool) {
+    /// `when`: further words for people; `leader_lost`: the request began before the loss of a node could be noticed.
+    pub fn failed(&mut self, phase: usize, kind: Kind, failure: &Failure, when: &str, leader_lost: bool) {
         let outcome = match Outcome::of(failure) {
             Outcome::TimedOut if kind == Kind::Conditional && leader_lost => Outcome::Undecided,
             outcome => outcome,
         };
         self.counts[phase].0[outcome as usize] += 1;
-        if outcome == Outcome::Undecided {
-            return;
+        if outcome != Outcome::Undecided {
+            self.said[phase] = Some(format!("{}{when}: {failure}", kind.name()));
         }
-        self.said[phase] = Some(format!("{}: {failure}", kind.name()));
     }
 
     pub fn counts(&self, phase: usize) -> Counts {
@@ -230,9 +229,9 @@ mod tests {
     fn outcomes_are_counted_by_phase_and_told_in_words() {
         let mut tally = Tally::new(3);
         tally.served(1, Kind::Read, Duration::from_millis(1));
-        tally.failed(1, Kind::Write, &lost(), true);
-        tally.failed(2, Kind::Write, &Failure::Silent, true);
-        tally.failed(2, Kind::Conditional, &Failure::Silent, false);
+        tally.failed(1, Kind::Write, &lost(), "", true);
+        tally.failed(2, Kind::Write, &Failure::Silent, "", true);
+        tally.failed(2, Kind::Conditional, &Failure::Silent, "", false);
         let second = tally.counts(1);
         assert_eq!((second.served(), second.failed(), second.all(), second.of(Outcome::Lost)), (1, 1, 2, 1));
         assert_eq!(second.failures(), "1 lost in flight");
@@ -244,13 +243,13 @@ mod tests {
     #[test]
     fn only_conditional_statements_that_timed_out_under_a_lost_leader_are_counted_apart() {
         let mut tally = Tally::new(1);
-        tally.failed(0, Kind::Conditional, &Failure::Silent, true);
+        tally.failed(0, Kind::Conditional, &Failure::Silent, "", true);
         assert_eq!((tally.counts(0).failed(), tally.counts(0).all(), tally.said(0)), (0, 1, None));
         assert_eq!(tally.counts(0).failures(), "1 left undecided by a lost leader");
         let refused = Failure::Answered { code: ErrorCode::Unavailable, message: String::new() };
-        tally.failed(0, Kind::Conditional, &refused, true);
-        tally.failed(0, Kind::Read, &Failure::Silent, true);
-        tally.failed(0, Kind::Conditional, &Failure::Silent, false);
+        tally.failed(0, Kind::Conditional, &refused, "", true);
+        tally.failed(0, Kind::Read, &Failure::Silent, "", true);
+        tally.failed(0, Kind::Conditional, &Failure::Silent, "", false);
         assert_eq!(tally.counts(0).failed(), 3);
     }
 
