@@ -219,10 +219,10 @@ def test_a_terminal_is_drawn_on_and_given_back(demo):
     drawn += text + read_terminal(ours, b"Ctrl-C")
     frames = drawn.decode(errors="replace").split("\x1b[H")
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frames[-2])
-    for word in ("holon demo", "serving", "ring", "requests/s", "p50 / p99", f"console http://{told.base}:7070"):
+    for word in ("holon demo", "serving", "ring", "requests/s", "p50/p99", f"console http://{told.base}:7070"):
         assert word in shown, shown
     lines = shown.split("\r\n")
-    assert len(lines) == 30 and all(len(line.rstrip("\n")) <= 100 for line in lines), shown
+    assert len(lines) == 30 and all(len(line.rstrip("\r\n")) <= 100 for line in lines), shown
     told.process.send_signal(signal.SIGINT)
     left = b""
     while piece := read_terminal(ours, b"promises kept"):

@@ -155,8 +155,8 @@ async fn show(options: Options) -> Result<ExitCode, String> {
         None if failed(&stage, &ended) => text.push_str("with --dir DIR the logs of the nodes are kept\n"),
         None => {}
     }
-    drop(folder);
     crate::cli::print(&text);
+    drop(folder); // which can take seconds
     match ended {
         Ended::Signal(number) => Ok(ExitCode::from(EXIT_SIGNAL + number)),
         Ended::Told(Err(reason)) => Err(format!("the demo could not go on: {reason}")),

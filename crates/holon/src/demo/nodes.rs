@@ -89,6 +89,8 @@ pub struct Nodes {
     folder: PathBuf,
     addresses: Vec<Address>,
     running: Vec<RefCell<Option<Child>>>,
+    /// Killed, and perhaps not gone yet: the system waits for what it was writing.
+    dying: Vec<RefCell<Option<Child>>>,
     conditions: Vec<Cell<Condition>>,
     /// The last answer of each; null if it has given none since its start.
     statuses: Vec<RefCell<Value>>,
@@ -144,6 +146,7 @@ impl Nodes {
         Rc::new(Nodes {
             folder,
             running: addresses.iter().map(|_| RefCell::default()).collect(),
+            dying: addresses.iter().map(|_| RefCell::default()).collect(),
             conditions: addresses.iter().map(|_| Cell::new(Condition::Absent)).collect(),
             statuses: addresses.iter().map(|_| RefCell::default()).collect(),
             // All nodes share the cores of this machine.
@@ -178,6 +181,7 @@ impl Nodes {
     /// # Errors
     /// It could not be started, ended, or is not ready in time.
     pub async fn start(&self, place: Place, token: Option<String>) -> Result<Duration, String> {
+        self.gone(place).await;
         let began = Instant::now();
         let child = self.spawn(place, token).map_err(|error| format!("node {} cannot start: {error}", place + 1))?;
         *self.running[place].borrow_mut() = Some(child);
@@ -233,18 +237,31 @@ impl Nodes {
         token.ok_or(format!("node 1 gave no token: {text}"))
     }
 
-    /// kill -9.
+    /// kill -9. It is not waited for: the lines and the load go on meanwhile.
     pub fn kill(&self, place: Place) {
         if let Some(mut child) = self.running[place].borrow_mut().take() {
             drop(child.kill()); // it may have ended by itself
-            drop(child.wait());
+            *self.dying[place].borrow_mut() = Some(child);
         }
         self.conditions[place].set(Condition::Killed);
         *self.statuses[place].borrow_mut() = Value::Null;
     }
 
+    /// Its directory is free for another start.
+    async fn gone(&self, place: Place) {
+        while self.dying[place].borrow_mut().as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
+            tokio::time::sleep(READY_LOOKS).await;
+        }
+    }
+
+    /// And waits until they are gone.
     pub fn kill_all(&self) {
         (0..self.count()).filter(|place| self.running[*place].borrow().is_some()).for_each(|place| self.kill(place));
+        for child in &self.dying {
+            if let Some(mut child) = child.borrow_mut().take() {
+                drop(child.wait());
+            }
+        }
     }
 
     pub fn cut(&self, place: Place) {

@@ -1,7 +1,7 @@
 //! The live picture, as lines of styled text for any size of a terminal. Pure: figures in, lines out.
 
 use super::nodes::Condition;
-use super::tally::{KINDS, Kind, Pace};
+use super::tally::{Kind, Pace};
 use crate::size::show_bytes;
 use crate::text::show_count;
 use std::time::Duration;
@@ -218,28 +218,34 @@ pub fn show_seconds(seconds: f64) -> String {
     }
 }
 
+/// `1.2/20 ms`: half of them within the first, 99 of a hundred within the second.
+fn show_latencies((p50, p99): (f64, f64)) -> String {
+    let millis = |seconds: f64| match seconds * 1e3 {
+        millis if millis < 9.95 => format!("{millis:.1}"),
+        millis => format!("{millis:.0}"),
+    };
+    format!("{}/{} ms", millis(p50), millis(p99))
+}
+
 fn pace(picture: &Picture) -> Vec<Line> {
     let all: f64 = picture.pace.by_node.iter().sum();
-    let mut first = vec![span(Style::Faint, "  load  "), span(Style::Strong, format!("{all:.0} requests/s"))];
-    first.push(span(Style::Faint, "   p50 / p99: "));
+    let (writes, sold) = (show_count(picture.acknowledged), show_count(picture.sold));
+    let first = vec![
+        span(Style::Faint, "  load  "),
+        span(Style::Strong, format!("{all:.0} requests/s")),
+        span(Style::Plain, format!(": {writes} writes, {sold} conditional acknowledged")),
+    ];
+    let mut second = vec![span(Style::Faint, "        p50/p99: ")];
     for (kind, latencies) in Kind::EVERY.iter().zip(&picture.pace.latencies) {
-        let told =
-            latencies.map_or("–".to_string(), |(p50, p99)| format!("{} / {}", show_seconds(p50), show_seconds(p99)));
-        first.push(span(Style::Plain, format!("{} {told}   ", kind.name())));
+        let told = latencies.map_or("–".to_string(), show_latencies);
+        second.push(span(Style::Plain, format!("{} {told}  ", kind.name())));
     }
-    debug_assert_eq!(picture.pace.latencies.len(), KINDS);
-    let count = |number| show_count(number);
-    let told = format!(
-        "{} writes and {} conditional acknowledged, {} reads checked: ",
-        count(picture.acknowledged),
-        count(picture.sold),
-        count(picture.checked)
-    );
     let verdict = match picture.wrong {
         0 => span(Style::Good, "nothing lost"),
-        wrong => span(Style::Bad, format!("{} WRONG", count(wrong))),
+        wrong => span(Style::Bad, format!("{} WRONG", show_count(wrong))),
     };
-    vec![first, vec![span(Style::Faint, "        "), span(Style::Plain, told), verdict]]
+    let checked = format!("        {} reads checked: ", show_count(picture.checked));
+    vec![first, second, vec![span(Style::Plain, checked), verdict]]
 }
 
 fn promises(picture: &Picture) -> Line {
@@ -326,7 +332,10 @@ mod tests {
         assert!(row("  ■ 3").contains("cut off") && row("  ■ 4").contains("to come"));
         let all = lines.join("\n");
         assert!(all.contains(&format!("ring  {}·", "123".repeat(21))), "{all}");
-        assert!(all.contains("200 requests/s") && all.contains("reads 1.2 ms / 20.0 ms"), "{all}");
+        assert!(
+            all.contains("200 requests/s") && all.contains("reads 1.2/20 ms  writes 0.5/2500 ms  conditional –"),
+            "{all}"
+        );
         assert!(all.contains("nothing lost") && all.contains("✓ load  ✗ steady"), "{all}");
         assert!(lines[22].contains("event 30") && !all.contains("event 1\n"), "{all}");
         assert!(lines[23].starts_with("console http://127.0.0.1:7070"));
