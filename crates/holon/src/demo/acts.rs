@@ -199,7 +199,7 @@ pub async fn back(stage: &Rc<Stage>) -> Result<(), String> {
         KILLED + 1,
         ready.as_secs_f64()
     ));
-    let sent_all = hints_sent(stage, &others).await;
+    let sent_all = hints_sent(stage, &others, Hints::default()).await;
     stage.rest_of_act().await;
     let hints = Hints::of(stage, &others);
     let repairs = stage.nodes.metric("holon_replica_repairs_total", &others).saturating_sub(repairs);
@@ -225,7 +225,8 @@ pub async fn back(stage: &Rc<Stage>) -> Result<(), String> {
 }
 
 /// Writes kept for a node that was away, as some nodes told last.
-struct Hints {
+#[derive(Clone, Copy, Default)]
+pub struct Hints {
     kept: u64,
     sent: u64,
     dropped: u64,
@@ -242,6 +243,16 @@ impl Hints {
             waiting: metric("holon_hints_waiting"),
         }
     }
+
+    /// What came after an earlier state; a node that did not answer one of the two looks counts as if nothing had come.
+    fn since(self, before: Hints) -> Hints {
+        Hints {
+            kept: self.kept.saturating_sub(before.kept),
+            sent: self.sent.saturating_sub(before.sent),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            waiting: self.waiting,
+        }
+    }
 }
 
 impl std::fmt::Display for Hints {
@@ -252,11 +263,11 @@ impl std::fmt::Display for Hints {
 }
 
 /// How long it took until no hint waits any more; `None`: some still do.
-async fn hints_sent(stage: &Rc<Stage>, places: &[Place]) -> Option<Duration> {
+async fn hints_sent(stage: &Rc<Stage>, places: &[Place], before: Hints) -> Option<Duration> {
     let began = Instant::now();
     let (mut progress, mut progress_at) = (0, began);
     loop {
-        let hints = Hints::of(stage, places);
+        let hints = Hints::of(stage, places).since(before);
         let done = hints.sent + hints.dropped;
         if done != progress {
             (progress, progress_at) = (done, Instant::now());
@@ -352,8 +363,10 @@ impl std::fmt::Display for Moves {
     }
 }
 
-pub async fn cut(stage: &Rc<Stage>) {
+/// The hints that the others had before, which [`heal`] takes.
+pub async fn cut(stage: &Rc<Stage>) -> Hints {
     stage.begin(CUT);
+    let before = Hints::of(stage, &but(CUT_OFF, stage.connected()));
     stage.load.note_lost(CUT_OFF);
     stage.nodes.cut(CUT_OFF);
     stage.said.say(format!("node {} is cut off from the others, not from its clients", CUT_OFF + 1));
@@ -380,9 +393,14 @@ pub async fn cut(stage: &Rc<Stage>) {
             show_bytes(stage.nodes.links.swallowed_bytes())
         ),
     });
+    before
 }
 
-pub async fn heal(stage: &Rc<Stage>) {
+fn but(one: Place, places: Vec<Place>) -> Vec<Place> {
+    places.into_iter().filter(|place| *place != one).collect()
+}
+
+pub async fn heal(stage: &Rc<Stage>, before: Hints) {
     stage.begin(HEAL);
     let healed_at = Instant::now();
     stage.nodes.heal(CUT_OFF);
@@ -393,10 +411,10 @@ pub async fn heal(stage: &Rc<Stage>) {
     }
     let refused = stage.load.counts(HEAL, CUT_OFF);
     stage.begin(HEALED);
-    let others: Vec<Place> = stage.connected().into_iter().filter(|place| *place != CUT_OFF).collect();
-    let caught_up = hints_sent(stage, &others).await;
+    let others = but(CUT_OFF, stage.connected());
+    let caught_up = hints_sent(stage, &others, before).await;
     stage.rest_of_act().await;
-    let hints = Hints::of(stage, &others);
+    let hints = Hints::of(stage, &others).since(before);
     let (own, own_told) = told(stage, &[HEALED], &[CUT_OFF]);
     let (counts, numbers) = told(stage, &[HEAL, HEALED], &others);
     let when = served_again.map_or("not again".to_string(), |took| format!("again after {:.1} s", took.as_secs_f64()));

@@ -168,8 +168,11 @@ async fn show(options: Options) -> Result<ExitCode, String> {
 /// Not only broken promises: those that were not come to count too.
 fn failed(stage: &Stage, ended: &Ended) -> bool {
     let promises = stage.promises();
-    let all = promises.len() == story::PROMISES && promises.iter().all(|promise| promise.kept);
-    !matches!(ended, Ended::Signal(_)) && !(all && matches!(ended, Ended::Told(Ok(()))))
+    match ended {
+        Ended::Signal(_) => false,
+        Ended::Told(Err(_)) => true,
+        Ended::Told(Ok(())) => promises.len() != story::PROMISES || promises.iter().any(|promise| !promise.kept),
+    }
 }
 
 async fn draw(stage: &Rc<Stage>, screen: Option<&Screen>) {

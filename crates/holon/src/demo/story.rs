@@ -60,8 +60,8 @@ pub async fn tell(stage: &Rc<Stage>) -> Result<(), String> {
     acts::kill(stage).await;
     acts::back(stage).await?;
     acts::join(stage).await?;
-    acts::cut(stage).await;
-    acts::heal(stage).await;
+    let hints = acts::cut(stage).await;
+    acts::heal(stage, hints).await;
     stage.load.stop();
     for worker in workers {
         worker.await.map_err(|error| format!("a client failed: {error}"))?;
