@@ -172,6 +172,7 @@ pub async fn kill(stage: &Rc<Stage>) {
     stage.nodes.kill(KILLED);
     stage.said.say(format!("node {} is killed (kill -9)", KILLED + 1));
     stage.rest_of_act().await;
+    settle(stage).await;
     let survivors = stage.connected();
     let (counts, numbers) = told(stage, &[KILL], &survivors);
     let lost = stage.load.counts(KILL, KILLED);
@@ -379,6 +380,7 @@ pub async fn cut(stage: &Rc<Stage>) -> Hints {
         ));
     }
     stage.rest_of_act().await;
+    settle(stage).await;
     let alone = stage.load.counts(CUT, CUT_OFF);
     let (counts, numbers) = told(stage, &[CUT], &stage.connected());
     stage.keep(Promise {
@@ -394,6 +396,13 @@ pub async fn cut(stage: &Rc<Stage>) -> Hints {
         ),
     });
     before
+}
+
+/// Until what was under way when a node was lost has ended at the others, so that it counts for this act.
+async fn settle(stage: &Rc<Stage>) {
+    let survivors = stage.connected();
+    let settled = || survivors.iter().all(|place| !stage.load.is_settling(*place));
+    let _ = stage.wait_for(REFUSE_LIMIT, settled).await; // what is under way even then is of the next act
 }
 
 fn but(one: Place, places: Vec<Place>) -> Vec<Place> {

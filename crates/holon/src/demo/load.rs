@@ -145,6 +145,12 @@ impl Load {
         self.under_way[workers].iter().filter_map(Cell::get).min()
     }
 
+    /// Whether a node still works on a request that began before the last loss could be noticed.
+    pub fn is_settling(&self, node: usize) -> bool {
+        let noticed = self.lost_at.get().map(|(_, at)| at + LOSS_NOTICED_AFTER);
+        noticed.is_some_and(|noticed| self.oldest_under_way(node).is_some_and(|began| began < noticed))
+    }
+
     pub fn sample(&self) -> Sample {
         let mut sample = Sample { at: self.began.elapsed(), ..Sample::default() };
         for tally in &self.tallies {
