@@ -35,7 +35,8 @@ pub use door::{BoundDoor, Door, DoorError, DoorFigures, DoorLimits};
 pub use http::{HttpAnswer, HttpHandler, serve_http};
 pub use peers::{Peers, PeersOptions};
 pub use process::{
-    ProcessFigures, end_process_on_panic, machine_memory_bytes, process_figures, raise_open_files_limit, random_u128,
+    ProcessFigures, end_process_on_panic, end_with_parent, machine_memory_bytes, process_figures,
+    raise_open_files_limit, random_u128, terminal_size,
 };
 pub use runner::{ShardGone, ShardHandle, ShardsOptions, start_shards};
 pub use solo::run_on_disk;

@@ -64,6 +64,32 @@ pub fn end_process_on_panic() {
     }));
 }
 
+/// How often a node that ends with another process looks whether that is still there.
+const PARENT_LOOKS: Duration = Duration::from_millis(500);
+
+/// Calls `gone` once process `parent` is no longer the parent of this one, and ends this process if it still runs `patience`
+/// later. From a thread of its own, so that nothing else can hold it up.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn end_with_parent(parent: u32, patience: Duration, gone: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let watch = move || {
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::sleep(PARENT_LOOKS);
+        }
+        gone();
+        std::thread::sleep(patience);
+        std::process::exit(0); // what was acknowledged is on the disk
+    };
+    std::thread::Builder::new().name("parent".to_string()).spawn(watch).map(drop)
+}
+
+/// Columns and lines of the terminal at stdout; `None` if it is none.
+pub fn terminal_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
 /// 128 bits nobody can guess, from the system.
 pub fn random_u128() -> std::io::Result<u128> {
     use std::io::Read;

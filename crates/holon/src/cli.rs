@@ -14,7 +14,9 @@ pub fn run(clock: Clock) -> Result<ExitCode, String> {
     let matches = command().get_matches();
     let Some((name, matches)) = matches.subcommand() else { return Err("no command; see --help".to_string()) };
     match name {
-        "start" => node::start(configuration(matches)?, clock),
+        "start" => node::start(configuration(matches)?, clock, matches.get_one::<u32>("parent").copied()),
+        #[cfg(feature = "tables")]
+        "demo" => crate::demo::run(matches),
         "config" => {
             print(&config::show(&configuration(matches)?));
             Ok(ExitCode::SUCCESS)
@@ -76,6 +78,12 @@ fn config_arg() -> Arg {
     Arg::new("config").long("config").value_name("FILE").value_parser(clap::value_parser!(PathBuf)).help(help)
 }
 
+/// For processes that start nodes and may be killed: not a setting, since it means nothing in a file.
+fn parent_arg() -> Arg {
+    let help = "stop when this process, which must be the parent, is gone";
+    Arg::new("parent").long("parent").value_name("PID").value_parser(clap::value_parser!(u32)).hide(true).help(help)
+}
+
 /// Commands that talk to a running node find it by its data directory.
 fn to_a_node(name: &'static str, about: &'static str) -> Command {
     let data_dir = setting_args().filter(|arg| arg.get_id() == "data_dir");
@@ -91,7 +99,7 @@ pub fn command() -> Command {
         Arg::new("format").long("format").value_parser(["text", "json"]).default_value("text").help("how to print it");
     let watch = Arg::new("watch").long("watch").action(ArgAction::SetTrue);
     let watch = watch.help("show it anew each second, with how far a change of the cluster is");
-    Command::new("holon")
+    let command = Command::new("holon")
         .version(env!("CARGO_PKG_VERSION"))
         .about("One binary that is a whole data platform; this version: tables, with the client you know from Cassandra.")
         .subcommand_required(true)
@@ -100,7 +108,8 @@ pub fn command() -> Command {
             Command::new("start")
                 .about("Runs a node until it is stopped (SIGTERM, Ctrl-C, `holon stop`; kill -9 loses nothing acknowledged)")
                 .arg(config_arg())
-                .args(setting_args()),
+                .args(setting_args())
+                .arg(parent_arg()),
         )
         .subcommand(
             Command::new("config")
@@ -125,7 +134,10 @@ pub fn command() -> Command {
             to_a_node("token", "Gives a token with which one more node may join this node's cluster")
                 .arg(Arg::new("minutes").long("minutes").default_value("60").help("how long it is good for")),
         )
-        .subcommand(to_a_node("stop", "Stops a running node cleanly"))
+        .subcommand(to_a_node("stop", "Stops a running node cleanly"));
+    #[cfg(feature = "tables")]
+    let command = command.subcommand(crate::demo::command());
+    command
 }
 
 #[cfg(test)]

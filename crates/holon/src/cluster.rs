@@ -159,7 +159,7 @@ fn bar(part: f64) -> String {
 }
 
 /// How much of a change is done: its tablets, each that moves by what of it is copied.
-fn part_done(cluster: &Value) -> f64 {
+pub fn part_done(cluster: &Value) -> f64 {
     let change = &cluster["change"];
     let of_move = |moving: &Value| {
         let whole = number(&moving["whole"]["rows"]);

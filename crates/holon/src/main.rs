@@ -8,6 +8,8 @@ mod cluster;
 mod config;
 mod console;
 mod control;
+#[cfg(feature = "tables")]
+mod demo;
 mod holdings;
 mod logs;
 mod membership;

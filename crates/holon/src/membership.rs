@@ -20,7 +20,7 @@ use holon_edge::{Clock, DataDir, DiskPool, Peers, PeersOptions, ShardHandle};
 use holon_kernel::{Class, DiskClient, LocalFuture};
 use holon_metadata::{AdmitError, Cluster, Identity, IdentityError, JoinRequest, NodeOptions};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -128,7 +128,7 @@ pub async fn prepare(
         own.save(data.path()).map_err(|error| error.to_string())?;
     }
     write(data, pool, clock, &identity)?;
-    let membership = Membership::new(&identity, own, address)?;
+    let membership = Membership::new(&identity, own, address, settings.peer_address.ip())?;
     Ok((identity, membership))
 }
 
@@ -226,7 +226,12 @@ async fn ask_any(members: &[String], trust: Trust, asked: &Asked) -> Result<Byte
 }
 
 impl Membership {
-    fn new(identity: &Identity, own: Option<NodeIdentity>, address: SocketAddr) -> Result<Membership, String> {
+    fn new(
+        identity: &Identity,
+        own: Option<NodeIdentity>,
+        address: SocketAddr,
+        door: IpAddr,
+    ) -> Result<Membership, String> {
         let cluster = identity.cluster.as_ref().map_or_else(OnceLock::new, |cluster| OnceLock::from(cluster.id));
         let security = match &own {
             None => Security::Insecure,
@@ -240,6 +245,7 @@ impl Membership {
             node: identity.node,
             cluster: Arc::new(cluster),
             address,
+            source: Some(door),
             requests: requests.clone(),
             report: Arc::new(|line| tracing::warn!("peers: {line}")),
             security,

@@ -18,6 +18,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The exit code of a node whose shard had to stop (a failed sync, damaged data).
 const EXIT_SHARD_STOPPED: i32 = 70;
@@ -30,18 +31,31 @@ thread_local! {
     static METADATA: RefCell<Option<Rc<Metadata>>> = const { RefCell::new(None) };
 }
 
-/// Runs a node until it is told to stop.
-pub fn start(config: Config, clock: Clock) -> Result<ExitCode, String> {
+/// A node whose parent is gone has so long to stop in order.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs a node until it is told to stop, or until `parent` is gone.
+pub fn start(config: Config, clock: Clock, parent: Option<u32>) -> Result<ExitCode, String> {
     let mut settings = config.settings;
     logs::start(&settings.log, settings.log_format);
     holon_edge::end_process_on_panic();
     refuse_open_doors(&mut settings)?;
     holon_edge::raise_open_files_limit();
+    let stop = Arc::new(tokio::sync::Notify::new());
+    if let Some(parent) = parent {
+        let stop = stop.clone();
+        let gone = move || {
+            tracing::warn!(parent, "the process that started this node is gone, so the node stops");
+            stop.notify_one();
+        };
+        let watched = holon_edge::end_with_parent(parent, ORPHAN_PATIENCE, gone);
+        watched.map_err(|error| format!("process {parent} cannot be watched: {error}"))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the system gives no reactor: {error}"))?;
-    tokio::task::LocalSet::new().block_on(&runtime, run(settings, clock))
+    tokio::task::LocalSet::new().block_on(&runtime, run(settings, clock, stop))
 }
 
 /// Nobody is let in from elsewhere unless asked for by name.
@@ -74,7 +88,7 @@ fn check_advertised(settings: &Settings) -> Result<(), String> {
     }
 }
 
-async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
+async fn run(mut settings: Settings, clock: Clock, stop: Arc<tokio::sync::Notify>) -> Result<ExitCode, String> {
     let mut doors = Vec::new();
     for service in SERVICES {
         let address = (service.door_address)(&mut settings);
@@ -109,7 +123,6 @@ async fn run(mut settings: Settings, clock: Clock) -> Result<ExitCode, String> {
         state: std::cell::Cell::new(State::Starting),
         progress: Arc::new(Mutex::new("starting".to_string())),
     });
-    let stop = Arc::new(tokio::sync::Notify::new());
     let listener = console_door.listen().map_err(|error| error.to_string())?;
     tokio::task::spawn_local(holon_edge::serve_http(listener, console::handler(view.clone())));
     let control = ControlServer::bind(&data).map_err(|error| error.to_string())?;
@@ -327,7 +340,7 @@ async fn shut_down(view: &Rc<NodeView>, signals: &mut Signals) -> ExitCode {
         view.shards.iter().for_each(ShardHandle::drain);
         let drained = async {
             while view.shards.iter().any(|shard| shard.connections() > 0) {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         if tokio::time::timeout(holon_edge::limits::DRAIN_TIMEOUT, drained).await.is_err() {

@@ -45,6 +45,7 @@ const WIRE_OUTSIDE_FRONT: &[(&str, &str)] = &[
     ),
     ("crates/service/tables/src/service/neighbours.rs", "tells clients by events which nodes come, go and seem dead"),
     ("crates/service/tables/src/workload/", "the workload speaks the protocol as a client does"),
+    ("crates/holon/src/demo/cql.rs", "the load of the demo comes through the door, as any client's does"),
     ("crates/service/tables/tests/", "the transcripts speak the protocol as a client does"),
 ];
 

@@ -62,7 +62,7 @@ pub enum CallError {
     /// The outcome is unknown: the request may still take effect.
     #[error("no answer before the deadline: the outcome is unknown")]
     Timeout,
-    /// Nothing was done.
+    /// Nothing was done: it has too much to do, or is only starting.
     #[error("too many requests in flight to that shard: try again later")]
     Overloaded,
     /// Nothing was done that counts: a change of a tablet that began to move meanwhile may be there, and has to be made again.

@@ -63,6 +63,7 @@ pub struct Shard {
     next_id: Cell<u64>,
     services: RefCell<BTreeMap<ServiceId, Rc<dyn Service>>>,
     tablets: RefCell<BTreeMap<TabletId, Rc<dyn Tablet>>>,
+    takes_tablet_requests: Cell<bool>,
     map: RefCell<Option<Rc<dyn ClusterMap>>>,
     dead: RefCell<BTreeSet<NodeId>>,
     /// To be told when a node seems alive that did not, or the other way round.
@@ -97,6 +98,7 @@ impl Shard {
             next_id: Cell::new(first_id),
             services: RefCell::default(),
             tablets: RefCell::default(),
+            takes_tablet_requests: Cell::new(true),
             map: RefCell::new(None),
             dead: RefCell::default(),
             watching: RefCell::default(),
@@ -301,6 +303,16 @@ impl Shard {
 
     pub fn insert_tablet(&self, id: TabletId, tablet: Rc<dyn Tablet>) {
         self.tablets.borrow_mut().insert(id, tablet);
+    }
+
+    /// Whether requests of other shards for tablets are taken. A shard that starts takes none until its logs are in its tablets: it
+    /// says that it has too much to do, since "not here" would send the asker away for good.
+    pub fn take_tablet_requests(&self, take: bool) {
+        self.takes_tablet_requests.set(take);
+    }
+
+    pub fn takes_tablet_requests(&self) -> bool {
+        self.takes_tablet_requests.get()
     }
 
     /// Forgets a tablet and ends its tasks.
@@ -535,6 +547,9 @@ impl Shard {
                 self.spawn(scope, Class::Foreground, async move {
                     let epoch = envelope.map_epoch;
                     let work = async {
+                        if matches!(target, Target::Tablet(_)) && !shard.takes_tablet_requests.get() {
+                            return Err(CallError::Overloaded);
+                        }
                         shard.check_epoch(envelope.source.node, target, epoch).await?;
                         let answer = shard.execute(envelope.source, target, verb, envelope.payload).await?;
                         shard.check_moved(target, verb, epoch).map(|()| answer)

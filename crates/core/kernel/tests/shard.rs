@@ -223,6 +223,36 @@ fn calls_go_to_the_shard_that_holds_the_tablet_and_come_back_once() {
 }
 
 #[test]
+fn a_shard_that_starts_refuses_requests_for_tablets_and_has_done_nothing() {
+    let post = Rc::new(RefCell::new(Vec::new()));
+    let there = shard(1, Box::new(Post(post.clone())), Order::FirstCome);
+    let tablet = (0..).map(TabletId).find(|tablet| tablet.shard(2) == ShardId(1)).expect("one of two");
+    let ask = || {
+        there.deliver(Envelope {
+            source: Address { node: NodeId(2), shard: ShardId(0) },
+            destination: there.address(),
+            correlation: 1,
+            map_epoch: 0,
+            kind: EnvelopeKind::Request {
+                target: Target::Tablet(tablet),
+                verb: Verb::APPLY,
+                remaining: Duration::from_secs(1),
+            },
+            payload: Bytes::from_static(b"ab"),
+        });
+        there.run_ready(100);
+        post.take().pop().expect("an answer").kind
+    };
+    there.take_tablet_requests(false);
+    // Neither before the tablet is open (it is not "not here": whoever hears that does not come back), nor after it is.
+    assert_eq!(ask(), EnvelopeKind::Reply(Err(CallError::Overloaded)));
+    there.insert_tablet(tablet, Rc::new(Doubler));
+    assert_eq!(ask(), EnvelopeKind::Reply(Err(CallError::Overloaded)));
+    there.take_tablet_requests(true);
+    assert_eq!(ask(), EnvelopeKind::Reply(Ok(())));
+}
+
+#[test]
 fn a_call_to_a_tablet_that_is_nowhere_says_so() {
     let here = shard(0, Box::new(NoRouter), Order::FirstCome);
     let answer = Rc::new(RefCell::new(None));

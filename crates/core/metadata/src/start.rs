@@ -46,6 +46,7 @@ pub enum StartError {
 pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -> Result<(), StartError> {
     metadata.set_report(progress.clone());
     let shard = metadata.shard.clone();
+    shard.take_tablet_requests(false);
     for (node, address) in &metadata.options.cluster.seeds {
         metadata.known_nodes.borrow_mut().insert(*node, *address);
         shard.know_node(*node, Some(*address));
@@ -72,6 +73,7 @@ pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -
         recovered.map_err(|detail| StartError::Service { service: service.name(), detail })?;
     }
     metadata.running.set(true);
+    shard.take_tablet_requests(true);
     ask_first(&metadata, BARRIER, Bytes::from_static(&[1])).await?;
     for service in &services {
         let done = service.clone().recovered_everywhere().await;

@@ -10,13 +10,20 @@ use holon_metadata::*;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// Keeps the entries it is told; makes four tablets for "+name", removes group n for "-n", refuses what begins with "!".
 #[derive(Default)]
 struct Recorder {
     applied: RefCell<Vec<(u64, String)>>,
     open: RefCell<BTreeSet<TabletId>>,
+    shard: RefCell<Weak<Shard>>,
+}
+
+impl Recorder {
+    fn takes_requests(&self) -> bool {
+        self.shard.borrow().upgrade().expect("runs").takes_tablet_requests()
+    }
 }
 
 const RECORDER: ServiceId = ServiceId(9);
@@ -70,9 +77,11 @@ impl Service for Recorder {
         })
     }
     fn recover(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+        assert!(!self.takes_requests(), "what is in the log is not in the tablets yet");
         Box::pin(async { Ok(()) })
     }
     fn recovered_everywhere(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+        assert!(self.takes_requests(), "other nodes' requests are to be served, so that this one can take part");
         Box::pin(async { Ok(()) })
     }
     fn stop(self: Rc<Self>) -> LocalFuture<()> {
@@ -124,6 +133,7 @@ impl Node {
             });
             let metadata = Metadata::alone(&shard, seed as u32);
             let recorder = Rc::new(Recorder::default());
+            *recorder.shard.borrow_mut() = Rc::downgrade(&shard);
             shard.add_service(recorder.clone());
             (shard, metadata, recorder)
         };

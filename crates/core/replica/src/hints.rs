@@ -46,6 +46,9 @@ pub struct HintStore {
 struct Waiting {
     hints: u64,
     bytes: u64,
+    /// Hints ever counted, and those of them that are still being written: whether one may have come behind the back of a reader.
+    counted: u64,
+    being_written: u64,
 }
 
 /// Since the start.
@@ -120,6 +123,17 @@ impl HintStore {
         let one = waiting.entry(node).or_default();
         one.hints += 1;
         one.bytes += bytes;
+        one.counted += 1;
+    }
+
+    fn waiting_for(&self, node: NodeId) -> Waiting {
+        self.waiting.borrow().get(&node).copied().unwrap_or_default()
+    }
+
+    fn note_being_written(&self, node: NodeId, change: i64) {
+        if let Some(one) = self.waiting.borrow_mut().get_mut(&node) {
+            one.being_written = one.being_written.saturating_add_signed(change);
+        }
     }
 
     /// Keeps a write for a node; false if it could not be kept.
@@ -135,12 +149,14 @@ impl HintStore {
         }
         // Counted before it is there, so that many at once keep the bound; looked for in vain costs little.
         self.note(node, bytes);
+        self.note_being_written(node, 1);
         let key = key(node, kept_at, self.shard.unique_id());
         let mut row = Row::default();
         row.put(CellEntry::new(COLUMN, StoreCell::live(kept_at, value)));
         let mut builder = MutationBuilder::new();
         builder.row(&key, &row);
         let kept = self.write(builder).await.is_ok();
+        self.note_being_written(node, -1);
         add(if kept { &self.counters.kept } else { &self.counters.dropped }, 1);
         kept
     }
@@ -191,6 +207,7 @@ impl HintStore {
 
     /// All of one node, the oldest first.
     async fn replay(&self, node: NodeId) -> Result<(), CallError> {
+        let before = self.waiting_for(node);
         for tablet in self.tablets() {
             let mut left = Some(KeyRange::prefix(Bytes::copy_from_slice(&node.0.to_be_bytes())));
             while let Some(range) = left {
@@ -215,7 +232,10 @@ impl HintStore {
                 left = page.rest;
             }
         }
-        self.waiting.borrow_mut().remove(&node);
+        // One that was kept meanwhile may stand before what was read last: it is looked for in the next round.
+        if before.being_written == 0 && self.waiting_for(node).counted == before.counted {
+            self.waiting.borrow_mut().remove(&node);
+        }
         Ok(())
     }
 

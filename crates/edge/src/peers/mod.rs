@@ -45,7 +45,7 @@ use figures::Counters;
 use holon_base::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -60,6 +60,9 @@ pub struct PeersOptions {
     pub cluster: Arc<OnceLock<u128>>,
     /// Where others reach this node's door.
     pub address: SocketAddr,
+    /// Connections to other nodes of this machine come from here: nodes that share a machine have a loopback address each, and
+    /// tell one another apart by it. `None`: from where the system chooses.
+    pub source: Option<IpAddr>,
     /// Until there is one, requests are refused.
     pub requests: Arc<OnceLock<RequestHandler>>,
     /// One line about another node, for people; at most [`limits::PEER_REPORTS_PER_SECOND`], and the same one only

@@ -201,7 +201,7 @@ impl Link {
     async fn connect(&self) -> Result<Box<dyn Stream>, PeerError> {
         let options = &self.peers.options;
         let cluster = *options.cluster.get().ok_or(PeerError::NoCluster)?;
-        let connecting = tokio::time::timeout(options.timeouts.connect, socket::connect(self.address));
+        let connecting = tokio::time::timeout(options.timeouts.connect, socket::connect(self.address, options.source));
         let stream = connecting.await.map_err(|_| PeerError::TimedOut("connecting"))??;
         let (source, destination, address) = (options.node, self.node, options.address);
         let hello = Hello::Envelopes { cluster, source, destination, address };

@@ -64,7 +64,7 @@ pub async fn ask(address: SocketAddr, trust: Trust, request: Bytes, timeout: Dur
 }
 
 async fn connect(address: SocketAddr, trust: Trust, buffer: &mut BytesMut) -> Result<Box<dyn Stream>, PeerError> {
-    let stream = socket::connect(address).await?;
+    let stream = socket::connect(address, None).await?;
     let mut stream: Box<dyn Stream> = match trust {
         Trust::Anyone => Box::new(stream),
         Trust::Authority(fingerprint) => tls::connect_to_member(fingerprint, stream).await?,

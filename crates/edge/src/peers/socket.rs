@@ -1,12 +1,17 @@
 //! The sockets between nodes: a node that vanished without a word (power, cable) is found out in seconds.
 
 use crate::limits;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use tokio::net::{TcpSocket, TcpStream};
 
-pub(crate) async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+/// From `source`, if both are loopback addresses of one family: elsewhere the system knows the way better.
+pub(crate) async fn connect(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let on_this_machine = |ip: &IpAddr| ip.is_loopback() && ip.is_ipv4() == address.is_ipv4();
+    if let Some(source) = source.filter(|source| on_this_machine(source) && on_this_machine(&address.ip())) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
     let stream = socket.connect(address).await?;
     prepare(&stream)?;
     Ok(stream)
@@ -31,6 +36,20 @@ pub(crate) fn prepare(stream: impl AsFd) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use rustix::net::sockopt;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn nodes_of_one_machine_are_told_apart_by_where_they_come_from() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let from = |source: &str| connect(address, Some(source.parse().expect("an address")));
+        for (source, seen) in [("127.0.0.9", "127.0.0.9"), ("192.0.2.1", "127.0.0.1"), ("::1", "127.0.0.1")] {
+            let connected = from(source).await.expect("connected");
+            assert_eq!(connected.local_addr().expect("address").ip().to_string(), seen, "asked for {source}");
+            let (_, peer) = listener.accept().await.expect("accepted");
+            assert_eq!(peer.ip().to_string(), seen);
+        }
+    }
 
     #[test]
     fn sockets_notice_a_node_that_vanished() {

@@ -160,6 +160,7 @@ impl Node {
             node: plan.node,
             cluster,
             address,
+            source: None,
             requests,
             report: Arc::new(move |line| report.lock().expect("reports").push(line)),
             security: plan.security.clone(),

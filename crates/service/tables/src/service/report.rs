@@ -49,6 +49,17 @@ fn replication_metrics(service: &TablesService, out: &mut Vec<Metric>) {
         ("holon_repair_bytes_total", "bytes that were compared", &repairs.bytes),
     ];
     out.extend(counters.map(|(name, help, value)| Metric::counter(name, help, value.get())));
+    let Some(hints) = service.coordinator.hints() else { return };
+    let counters = hints.counters();
+    let counts = [
+        ("holon_hints_kept_total", "writes kept for a replica that missed them", &counters.kept),
+        ("holon_hints_sent_total", "kept writes that their replica has taken", &counters.sent),
+        ("holon_hints_dropped_total", "kept writes given up: too old, too many, or for no member", &counters.dropped),
+    ];
+    out.extend(counts.map(|(name, help, count)| Metric::counter(name, help, count.get())));
+    let (waiting, bytes) = hints.waiting();
+    out.push(Metric::gauge("holon_hints_waiting", "kept writes not sent yet", waiting as f64));
+    out.push(Metric::gauge("holon_hints_waiting_bytes", "their bytes", bytes as f64));
 }
 
 /// For people: how old the oldest knowledge is that the replicas of a tablet are equal.
