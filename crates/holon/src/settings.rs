@@ -3,6 +3,7 @@
 use crate::size::{parse_bytes, show_bytes};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A row of the table below. The flag of `cql_address` is `--cql-address`, its variable `HOLON_CQL_ADDRESS`.
 pub struct Setting {
@@ -99,6 +100,12 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting { key: "rack", value_name: "NAME", default: "rack1", help: "where in the data center this node stands" },
     Setting {
+        key: "clock_skew_max_ms",
+        value_name: "MS",
+        default: "500",
+        help: "a node whose clock is further than this from most others takes no writes; the same on every node",
+    },
+    Setting {
         key: "log",
         value_name: "FILTER",
         default: "info",
@@ -149,6 +156,7 @@ pub struct Settings {
     pub cluster_name: String,
     pub data_center: String,
     pub rack: String,
+    pub clock_skew_max: Duration,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -159,6 +167,9 @@ const SHARDS_MAX: u16 = 1024;
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// A process cannot have more sockets.
 const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// Between round trips of a local network and a clock that nobody would call right.
+const CLOCK_SKEW_MS: std::ops::RangeInclusive<usize> = 10..=60_000;
 
 /// What the machine has, for the defaults.
 #[derive(Clone, Copy)]
@@ -234,6 +245,9 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         cluster_name: name("cluster_name")?,
         data_center: name("data_center")?,
         rack: name("rack")?,
+        clock_skew_max: Duration::from_millis(
+            number("clock_skew_max_ms", *CLOCK_SKEW_MS.start(), *CLOCK_SKEW_MS.end())? as u64,
+        ),
         log: crate::logs::check_filter(value("log")).map_err(|wrong| ("log", wrong))?,
         log_format: match value("log_format") {
             "text" => LogFormat::Text,

@@ -11,7 +11,7 @@ use crate::disk::{SimDisk, SimDiskState};
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
-use holon_kernel::{Class, Envelope, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
+use holon_kernel::{Class, Envelope, NodeClock, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
 use holon_metadata::{
     Cluster, Identity, IdentityError, JoinRequest, Metadata, NodeOptions, PEERS_PORT, load_or_create, save,
     start_shard, stop_shard,
@@ -20,10 +20,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The wall clock of every run begins here, microseconds since the epoch (2023-11-14).
 const WALL_START_MICROS: i64 = 1_700_000_000_000_000;
+
+/// The bound on skew that every node is told.
+const CLOCK_SKEW_MAX: Duration = holon_kernel::limits::CLOCK_SKEW_MAX_DEFAULT;
 
 /// Until all nodes are in the ring and know of each other.
 const FORMATION: Duration = Duration::from_secs(60);
@@ -172,7 +176,7 @@ impl World {
 
     pub fn start(&mut self, node: usize) {
         assert!(matches!(self.nodes[node].phase, Phase::Down), "node {node} runs already");
-        let shard = self.new_shard(node, NodeId(0), 0, 1);
+        let shard = self.new_shard(node, NodeId(0), 0, 1, &Arc::default());
         let disk = shard.disk();
         self.learn_identity(node, shard, async move { load_or_create(&disk, Self::node_id(node)).await });
         self.nodes[node].starts += 1;
@@ -313,7 +317,7 @@ impl World {
         }
     }
 
-    fn new_shard(&mut self, node: usize, id: NodeId, shard: u16, shards: u16) -> Rc<Shard> {
+    fn new_shard(&mut self, node: usize, id: NodeId, shard: u16, shards: u16, clock: &Arc<NodeClock>) -> Rc<Shard> {
         let seed = self.random.next_u64();
         let shard_id = ShardId(shard);
         Shard::new(ShardOptions {
@@ -326,6 +330,7 @@ impl World {
             router: Box::new(Post(self.nodes[node].outbound.clone())),
             now: self.now,
             wall: self.wall(node),
+            clock: clock.clone(),
         })
     }
 
@@ -392,10 +397,11 @@ impl World {
         // What the shard that read the identity has in flight is not for those that follow, whose operations count anew.
         self.nodes[node].disk.borrow_mut().process_ended();
         let shards = self.nodes[node].shards;
+        let clock = Arc::new(NodeClock::new(CLOCK_SKEW_MAX));
         let outcomes: Rc<RefCell<Vec<Result<(), String>>>> = Rc::default();
         let mut live = Vec::new();
         for number in 0..shards {
-            let shard = self.new_shard(node, identity.node, number, shards);
+            let shard = self.new_shard(node, identity.node, number, shards, &clock);
             let options = self.node_options(node, identity.boot, cluster.clone());
             let metadata = Metadata::new(&shard, options);
             (self.install)(&shard, &metadata);

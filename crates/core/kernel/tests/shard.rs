@@ -6,6 +6,7 @@ use holon_kernel::testing::{MemoryDisk, NoRouter, TestShard};
 use holon_kernel::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -178,6 +179,7 @@ fn shard(id: u16, router: Box<dyn Router>, order: Order) -> Rc<Shard> {
         router,
         now: Instant(0),
         wall: Wall(0),
+        clock: Arc::default(),
     })
 }
 
