@@ -2,6 +2,7 @@
 //! work, further nodes join, one may be drained, replaced or forgotten, and changes are cancelled; the network, the disks and
 //! the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster must converge.
 
+use crate::clock_faults::WrongClocks;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
@@ -60,6 +61,7 @@ struct Run {
     sent: u64,
     /// When the network heals.
     heals: Option<Instant>,
+    clocks: WrongClocks,
     errors: Vec<String>,
 }
 
@@ -100,8 +102,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         next_session: 1,
         sent: 0,
         heals: None,
+        clocks: WrongClocks::default(),
         errors: Vec::new(),
     };
+    (0..nodes).for_each(|node| run.clocks.set_right(&mut world, node, &mut run.random));
     if let Err(error) = world.form(first) {
         run.errors.push(error);
     }
@@ -146,6 +150,7 @@ impl Run {
         }
         self.receive(world);
         self.insist_on_forgetting(world);
+        self.clocks.look(world, self.nodes, &mut self.random);
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
             self.heals = None;
@@ -211,6 +216,7 @@ impl Run {
             80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
             82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
             84..87 => self.cancel(world, node),
+            87..100 => self.clocks.go_wrong(world, node, self.nodes, &mut self.random),
             _ => {}
         }
     }
@@ -367,6 +373,7 @@ impl Run {
         let outbox = Rc::new(Outbox::new());
         let session =
             service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
+        self.workload.placed(number, node);
         let hello = self.workload.connected(number);
         self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), id, node, shard });
     }
@@ -429,6 +436,7 @@ impl Run {
         }
         world.network.heal();
         world.network.options = NetworkFaults::default();
+        (0..self.nodes).for_each(|node| self.clocks.set_right(world, node, &mut self.random));
         self.heals = None;
         let healed = world.now + HEALING;
         while world.now < healed && self.errors.is_empty() {

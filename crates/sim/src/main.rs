@@ -116,6 +116,9 @@ const WORLDS: &[WorldKind] = &[
             Fault::NodeForgotten,
             Fault::RemovedNodeReturns,
             Fault::ChangeCancelled,
+            Fault::ClockSkew,
+            Fault::ClockDrift,
+            Fault::ClockJump,
         ],
         points: &[
             "writes acknowledged",
@@ -137,6 +140,9 @@ const WORLDS: &[WorldKind] = &[
             "transactions answered",
             "transactions refused",
             "all registers decided",
+            "server stamps acknowledged",
+            "reads of what the server stamped",
+            "refused for the clock",
         ],
     },
 ];
@@ -157,6 +163,8 @@ const PLANTED: &[(&str, &str)] = &[
     ("transact_twice", "cluster"),
     ("read_locally", "cluster"),
     ("answer_when_decided", "cluster"),
+    ("ignore_clocks", "cluster"),
+    ("trust_own_clock", "cluster"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

@@ -79,11 +79,19 @@ enum Phase {
     },
 }
 
+/// How a wall clock differs from the world's time.
+#[derive(Clone, Copy, Debug, Default)]
+struct WallClock {
+    skew_micros: i64,
+    since: Instant,
+    /// Microseconds gained a second.
+    drift_per_million: i64,
+}
+
 pub struct SimNode {
     pub disk: Rc<RefCell<SimDiskState>>,
     phase: Phase,
-    /// Added to the world's wall clock, microseconds.
-    pub skew_micros: i64,
+    clock: WallClock,
     pub shards: u16,
     pub starts: u64,
     /// The node whose place this one takes when it joins.
@@ -129,7 +137,7 @@ impl World {
         let node = |_| SimNode {
             disk: SimDiskState::new(random.next_u64(), disk, faults.clone()),
             phase: Phase::Down,
-            skew_micros: random.below(2_000_000) as i64 - 1_000_000,
+            clock: WallClock { skew_micros: random.below(2_000_000) as i64 - 1_000_000, ..WallClock::default() },
             shards,
             starts: 0,
             replaces: None,
@@ -169,7 +177,18 @@ impl World {
     }
 
     fn wall(&self, node: usize) -> Wall {
-        Wall(WALL_START_MICROS + (self.now.0 / 1000) as i64 + self.nodes[node].skew_micros)
+        Wall(WALL_START_MICROS + (self.now.0 / 1000) as i64 + self.off_micros(node))
+    }
+
+    /// How far ahead of the world's time the wall clock of a node is.
+    pub fn off_micros(&self, node: usize) -> i64 {
+        let WallClock { skew_micros, since, drift_per_million } = self.nodes[node].clock;
+        skew_micros + (self.now.since(since).as_micros() as i64) * drift_per_million / 1_000_000
+    }
+
+    /// Sets the wall clock of a node so far ahead of the world's time; from now on it gains so many microseconds a second.
+    pub fn set_clock(&mut self, node: usize, skew_micros: i64, drift_per_million: i64) {
+        self.nodes[node].clock = WallClock { skew_micros, since: self.now, drift_per_million };
     }
 
     // ---- Nodes

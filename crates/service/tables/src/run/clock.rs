@@ -3,8 +3,10 @@
 use super::{Context, Parameters};
 use crate::error::{CqlError, CqlResult};
 use crate::limits;
+use bytes::Bytes;
 use holon_base::Instant;
 use holon_kernel::ClockRefusal;
+use holon_store::Row;
 
 /// The timestamp of a write, microseconds: the one the request carries, or one of the node's clock. `explicit`: the
 /// statement brings its own (`USING TIMESTAMP`), unless that is unset.
@@ -21,6 +23,14 @@ pub async fn stamp(context: &Context, explicit: bool, parameters: &Parameters) -
             Ok(context.shard.clock().last().max(context.shard.wall_micros()))
         }
         None => context.shard.stamp(deadline(context, parameters)).await.map_err(refused),
+    }
+}
+
+/// What a reader is shown, later writes through this node are later than: also if whoever stamped it, and the replicas that
+/// have it, have forgotten the time since.
+pub fn shown(context: &Context, rows: &[(Bytes, Row)]) {
+    if let Some(latest) = rows.iter().filter_map(|(_, row)| row.latest_timestamp()).max() {
+        context.shard.clock().observe(latest, context.shard.wall());
     }
 }
 

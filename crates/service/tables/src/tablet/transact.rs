@@ -103,6 +103,8 @@ pub(super) async fn run(
         latest = latest.max(one.latest);
         found.push(one);
     }
+    // Whoever is told of it through this node's answer stamps later.
+    tablet.shard.clock().observe(latest, tablet.shard.wall());
     let mut applied = true;
     let mut rows = Vec::new();
     for (step, found) in transaction.steps.iter().zip(&found) {

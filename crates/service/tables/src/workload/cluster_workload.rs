@@ -9,9 +9,11 @@
 //! - A read at any level shows nothing that was not written; what was refused with "nothing was done" was not.
 //! - At the end, when all faults are over: every row reads the same at every level and through every node.
 //! - Conditional statements are linearizable, counters count ([`super::transactions`]).
+//! - Of writes that the server stamps the later one wins ([`stamped`]).
 //! - Both parts of a logged batch are there at the end, or neither; both, if it was acknowledged.
 
 mod batches;
+mod stamped;
 mod statements;
 
 use super::client::Client;
@@ -25,6 +27,7 @@ use holon_base::{Random, Wall};
 use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
+use stamped::{Stamped, Stamping};
 use std::collections::BTreeMap;
 
 const KEYSPACE: &str = "holon_cluster";
@@ -38,6 +41,7 @@ enum Operation {
     Startup,
     Setup(usize),
     Transaction(Pending),
+    Stamped(Stamping),
     Write {
         keys: Vec<Key>,
         timestamp: i64,
@@ -103,10 +107,13 @@ pub struct ClusterWorkload {
     factor: u32,
     settled: BTreeMap<Key, Option<(i64, i64)>>,
     transactions: Transactions,
+    stamped: Stamped,
+    /// Where connections lead to.
+    nodes: BTreeMap<usize, usize>,
     figures: BTreeMap<&'static str, u64>,
 }
 
-fn setup(factor: u32) -> [String; 5] {
+fn setup(factor: u32) -> [String; 6] {
     let replication = format!("{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}");
     let [registers, counters] = transactions::setup(KEYSPACE);
     [
@@ -115,6 +122,7 @@ fn setup(factor: u32) -> [String; 5] {
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.b (id int PRIMARY KEY, v bigint)"),
         registers,
         counters,
+        Stamped::table(),
     ]
 }
 
@@ -150,6 +158,8 @@ impl ClusterWorkload {
             factor,
             settled: BTreeMap::new(),
             transactions: Transactions::default(),
+            stamped: Stamped::default(),
+            nodes: BTreeMap::new(),
             figures: BTreeMap::new(),
         }
     }
@@ -169,7 +179,7 @@ impl ClusterWorkload {
         }
     }
 
-    fn answered(&mut self, number: usize, operation: Operation, response: Response) -> Result<(), String> {
+    fn answered(&mut self, number: usize, operation: Operation, response: Response, wall: Wall) -> Result<(), String> {
         let result = match response {
             Response::Ready if matches!(operation, Operation::Startup) => {
                 self.connections[number].is_ready = true;
@@ -191,6 +201,15 @@ impl ClusterWorkload {
             Operation::Transaction(pending) => {
                 self.count("transactions answered");
                 return self.transactions.answered(pending, &result);
+            }
+            Operation::Stamped(Stamping::Write(write)) => {
+                self.stamped.acknowledged(write, number, wall.micros());
+                self.count("server stamps acknowledged");
+            }
+            Operation::Stamped(Stamping::Read { key, began }) => {
+                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
+                let node = self.node_of(number);
+                return self.stamped.shown(key, began, node, &rows.named(), wall.micros());
             }
             Operation::Batch { number } => self.batches[number] = true,
             Operation::ReadBatches { mut pages } => {
@@ -286,6 +305,7 @@ impl ClusterWorkload {
         }
         self.count(match error.code() {
             ErrorCode::Unavailable => "unavailable",
+            ErrorCode::IsBootstrapping => "refused for the clock",
             ErrorCode::WriteTimeout => "write timeouts",
             ErrorCode::ReadTimeout => "read timeouts",
             _ => "other errors",
@@ -296,6 +316,7 @@ impl ClusterWorkload {
                     self.rows.entry(key).or_default().not_done(timestamp);
                 }
             }
+            Operation::Stamped(Stamping::Write(write)) if effect == Effect::None => self.stamped.refused(write),
             Operation::Transaction(pending) => {
                 self.count("transactions refused");
                 let not_done = matches!(effect, Effect::None | Effect::NoneIfConditional);
@@ -393,6 +414,10 @@ impl Workload for ClusterWorkload {
             if let Some((pending, request, _)) = self.transactions.read_back(KEYSPACE) {
                 return self.send(connection, Operation::Transaction(pending), request);
             }
+            if self.stamped.is_left(connection) {
+                let (operation, request) = self.write_stamped(connection, 0, wall);
+                return self.send(connection, operation, request);
+            }
             let Some((consistency, k)) = self.connections[connection].left.pop() else {
                 if connection != 0 || self.stage != Stage::Comparing || self.batches_compared {
                     return None;
@@ -407,6 +432,8 @@ impl Workload for ClusterWorkload {
             let (pending, request, kind) = self.transactions.next(KEYSPACE, random);
             self.count(kind);
             (Operation::Transaction(pending), request)
+        } else if random.chance(1, 5) {
+            self.stamped(connection, random, wall)
         } else if random.chance(1, 2) {
             self.write(random, wall)
         } else {
@@ -415,7 +442,7 @@ impl Workload for ClusterWorkload {
         self.send(connection, operation, request)
     }
 
-    fn received(&mut self, connection: usize, bytes: &[u8], _: Wall) -> Result<(), Violation> {
+    fn received(&mut self, connection: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
         let violation = |request: &str, detail: String| Violation { connection, request: request.to_string(), detail };
         let fed = self.connections[connection].client.feed(bytes);
         let messages = fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))?;
@@ -423,7 +450,7 @@ impl Workload for ClusterWorkload {
             let Some((operation, text)) = self.connections[connection].doing.take() else {
                 return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
             };
-            self.answered(connection, operation, message.response).map_err(|detail| violation(&text, detail))?;
+            self.answered(connection, operation, message.response, wall).map_err(|detail| violation(&text, detail))?;
         }
         Ok(())
     }
@@ -458,6 +485,7 @@ impl Workload for ClusterWorkload {
             let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
             self.connections[0].left = left.collect();
             self.transactions.finish();
+            self.stamped.finish(self.connections.len());
         }
     }
 
@@ -465,7 +493,8 @@ impl Workload for ClusterWorkload {
         let idle = |connection: &Connection| {
             connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
         };
-        self.batches_compared && self.transactions.is_read_back() && self.connections.iter().all(idle)
+        let served = self.stamped.is_finished();
+        self.batches_compared && served && self.transactions.is_read_back() && self.connections.iter().all(idle)
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {
