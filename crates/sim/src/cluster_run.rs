@@ -216,7 +216,7 @@ impl Run {
             80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
             82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
             84..87 => self.cancel(world, node),
-            87..100 => self.clocks.go_wrong(world, node, self.nodes, &mut self.random),
+            87..100 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
         }
     }
