@@ -169,7 +169,7 @@ const MEMORY_BYTES_MIN: u64 = 64 << 20;
 const CONNECTIONS_MAX: usize = 1 << 20;
 
 /// Between round trips of a local network and a clock that nobody would call right.
-const CLOCK_SKEW_MS: std::ops::RangeInclusive<usize> = 10..=60_000;
+const CLOCK_SKEW_MS: std::ops::RangeInclusive<usize> = 100..=60_000;
 
 /// What the machine has, for the defaults.
 #[derive(Clone, Copy)]

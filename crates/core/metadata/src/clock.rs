@@ -11,7 +11,7 @@
 //! the nodes it hears, itself included. So the one that is wrong among three refuses, two that differ both do (neither
 //! can know which is right), and a node that hears nobody trusts itself. What is not certain (a long round trip) speaks for nobody.
 //!
-//! A node alone does nothing here until it stamps; then it renews its promise before half of it is used up.
+//! A node alone does nothing here until it stamps; then it renews its promise before that is used up.
 
 use crate::clock_file::{ClockFile, ClockFileError};
 use crate::limits::{
