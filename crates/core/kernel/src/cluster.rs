@@ -3,7 +3,10 @@
 //! The map is truth (it is made of entries of the metadata log, the same on every node); whether a node seems alive is an
 //! opinion (of gossip). Without a map the shard is a node of its own, and each tablet is where it is asked for.
 
+use crate::envelope::{CallError, Target, Verb};
+use crate::plant;
 use crate::service::LocalFuture;
+use crate::shard::Shard;
 use holon_base::{NodeId, TabletId};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -83,4 +86,43 @@ pub trait ClusterMap {
 
     /// Returns when the map is of this epoch or later.
     fn reached(&self, epoch: u64) -> LocalFuture<()>;
+
+    /// A node has a map of this epoch. If news of it do not come by themselves, it is asked for them.
+    fn ask_for(&self, epoch: u64, node: NodeId);
+}
+
+/// Requests and maps of different age.
+impl Shard {
+    /// A request for a tablet was routed by a map: a newer one than this shard has is waited for; if the tablet has moved
+    /// since an older one, the request is refused, and routed anew.
+    pub(crate) async fn check_epoch(&self, source: NodeId, target: Target, epoch: u64) -> Result<(), CallError> {
+        let (Target::Tablet(tablet), Some(map)) = (target, self.map()) else { return Ok(()) };
+        if plant::get().accept_old_maps {
+            return Ok(());
+        }
+        if map.epoch() < epoch {
+            map.ask_for(epoch, source);
+            map.reached(epoch).await;
+        }
+        let replicas = map.replicas(tablet).ok_or(CallError::NotHere)?;
+        if replicas.since > epoch || !replicas.holds(self.node()) { Err(CallError::NotHere) } else { Ok(()) }
+    }
+
+    /// A tablet was changed by a request that was routed by a map. If the tablet began to move meanwhile, whoever copies it
+    /// may have read it before the change was there, so the change must not be acknowledged by that map: it is there, and
+    /// has to be made once more by the new one.
+    pub(crate) fn check_moved(&self, target: Target, verb: Verb, epoch: u64) -> Result<(), CallError> {
+        let (Target::Tablet(tablet), Verb::APPLY, Some(map)) = (target, verb, self.map()) else { return Ok(()) };
+        match map.replicas(tablet) {
+            Some(replicas) if replicas.since > epoch && !plant::get().accept_old_maps => Err(CallError::NotHere),
+            _ => Ok(()),
+        }
+    }
+
+    /// A node did not take a request. If that is because its map is newer, news of it are wanted here.
+    pub(crate) fn refused_by(&self, node: NodeId, epoch: u64) {
+        if let Some(map) = self.map().filter(|map| map.epoch() < epoch) {
+            map.ask_for(epoch, node);
+        }
+    }
 }

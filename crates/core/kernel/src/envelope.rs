@@ -49,7 +49,7 @@ pub struct Envelope {
     pub destination: Address,
     /// Matches a reply to its request; unique at the source while it runs.
     pub correlation: u64,
-    /// Of the tablet map the request was routed by. An outdated one is refused and routed anew.
+    /// Of the tablet map the request was routed by: an outdated one is refused and routed anew. Of a reply: of whoever answers.
     pub map_epoch: u64,
     /// The latest timestamp that the source has given or heard of, microseconds: [`crate::NodeClock::observe`].
     pub clock: i64,

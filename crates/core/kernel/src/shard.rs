@@ -8,7 +8,6 @@ use crate::envelope::{Address, CallError, Envelope, EnvelopeKind, Target, Verb};
 use crate::executor::{Class, Executor, Order, Scope, Yield};
 use crate::limits;
 use crate::permit::Pool;
-use crate::plant;
 use crate::service::{Service, Tablet};
 use crate::ticket::{Completer, Ticket, ticket};
 use crate::timer::{Elapsed, Sleep, Timers};
@@ -329,7 +328,7 @@ impl Shard {
         self.map.borrow().clone()
     }
 
-    fn map_epoch(&self) -> u64 {
+    pub(crate) fn map_epoch(&self) -> u64 {
         self.map.borrow().as_ref().map_or(0, |map| map.epoch())
     }
 
@@ -515,36 +514,14 @@ impl Shard {
         }
     }
 
-    /// A request for a tablet was routed by a map: a newer one than this shard has is waited for; if the tablet has moved
-    /// since an older one, the request is refused, and routed anew.
-    async fn check_epoch(&self, target: Target, epoch: u64) -> Result<(), CallError> {
-        let (Target::Tablet(tablet), Some(map)) = (target, self.map()) else { return Ok(()) };
-        if plant::get().accept_old_maps {
-            return Ok(());
-        }
-        if map.epoch() < epoch {
-            map.reached(epoch).await;
-        }
-        let replicas = map.replicas(tablet).ok_or(CallError::NotHere)?;
-        if replicas.since > epoch || !replicas.holds(self.node()) { Err(CallError::NotHere) } else { Ok(()) }
-    }
-
-    /// A tablet was changed by a request that was routed by a map. If the tablet began to move meanwhile, whoever copies it
-    /// may have read it before the change was there, so the change must not be acknowledged by that map: it is there, and
-    /// has to be made once more by the new one.
-    fn check_moved(&self, target: Target, verb: Verb, epoch: u64) -> Result<(), CallError> {
-        let (Target::Tablet(tablet), Verb::APPLY, Some(map)) = (target, verb, self.map()) else { return Ok(()) };
-        match map.replicas(tablet) {
-            Some(replicas) if replicas.since > epoch && !plant::get().accept_old_maps => Err(CallError::NotHere),
-            _ => Ok(()),
-        }
-    }
-
     /// An envelope has arrived.
     pub fn deliver(&self, envelope: Envelope) {
         self.clock.node.observe(envelope.clock, self.wall());
         match envelope.kind {
             EnvelopeKind::Reply(outcome) => {
+                if outcome == Err(CallError::NotHere) {
+                    self.refused_by(envelope.source.node, envelope.map_epoch);
+                }
                 let waiting = self.replies.borrow_mut().remove(&envelope.correlation);
                 if let Some((_, completer)) = waiting {
                     completer.complete(outcome.map(|()| envelope.payload));
@@ -560,7 +537,7 @@ impl Shard {
                 self.spawn(scope, Class::Foreground, async move {
                     let epoch = envelope.map_epoch;
                     let work = async {
-                        shard.check_epoch(target, epoch).await?;
+                        shard.check_epoch(envelope.source.node, target, epoch).await?;
                         let answer = shard.execute(envelope.source, target, verb, envelope.payload).await?;
                         shard.check_moved(target, verb, epoch).map(|()| answer)
                     };
@@ -574,8 +551,8 @@ impl Shard {
                         Err(error) => (EnvelopeKind::Reply(Err(error)), Bytes::new()),
                     };
                     let (source, destination) = (shard.address, envelope.source);
-                    let correlation = envelope.correlation;
-                    let (map_epoch, clock) = (envelope.map_epoch, shard.clock.node.last());
+                    let (correlation, map_epoch) = (envelope.correlation, shard.map_epoch());
+                    let clock = shard.clock.node.last();
                     let reply = Envelope { source, destination, correlation, map_epoch, clock, kind, payload };
                     shard.router.borrow_mut().send(reply);
                 });

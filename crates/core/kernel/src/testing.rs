@@ -238,6 +238,10 @@ impl TestShard {
     }
 
     pub fn with_disk(disk: Box<dyn Disk>) -> Self {
+        Self::with_router(disk, Box::new(NoRouter))
+    }
+
+    pub fn with_router(disk: Box<dyn Disk>, router: Box<dyn Router>) -> Self {
         let shard = Shard::new(ShardOptions {
             node: NodeId(1),
             shard: ShardId(0),
@@ -245,7 +249,7 @@ impl TestShard {
             seed: 1,
             order: Order::FirstCome,
             disk,
-            router: Box::new(NoRouter),
+            router,
             now: Instant(0),
             wall: Wall(1_700_000_000_000_000),
             clock: Arc::default(),

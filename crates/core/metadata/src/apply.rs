@@ -155,6 +155,7 @@ impl Metadata {
             return;
         }
         let Some(service) = self.shard.service(descriptor.service) else { return };
+        self.wait_until_left(descriptor.id).await;
         loop {
             match service.clone().open_tablet(descriptor).await {
                 Ok(tablet) => break self.shard.insert_tablet(descriptor.id, tablet),
@@ -165,15 +166,42 @@ impl Metadata {
         }
     }
 
+    /// Removes a tablet from this shard, however long it takes, unless the map says meanwhile that it comes back: a change was
+    /// cancelled. Then its data stays.
     pub(crate) async fn remove_tablet(&self, descriptor: TabletDescriptor) {
         if !self.is_on_this_shard(descriptor.id) {
             return;
         }
-        self.shard.remove_tablet(descriptor.id);
         let Some(service) = self.shard.service(descriptor.service) else { return };
-        while let Err(error) = service.clone().remove_tablet(descriptor.id).await {
-            self.retry("remove", descriptor.id, error).await;
+        self.wait_until_left(descriptor.id).await;
+        self.leaving.borrow_mut().insert(descriptor.id, Vec::new());
+        self.shard.remove_tablet(descriptor.id);
+        while !self.is_held_here(descriptor.id) {
+            match service.clone().remove_tablet(descriptor.id).await {
+                Ok(()) => break,
+                Err(_) if self.is_held_here(descriptor.id) => break,
+                Err(error) => self.retry("remove", descriptor.id, error).await,
+            }
         }
+        let waiting = self.leaving.borrow_mut().remove(&descriptor.id);
+        waiting.into_iter().flatten().for_each(|completer| completer.complete(()));
+    }
+
+    /// A tablet that comes back is opened when its removal has ended or was given up: what it is given must not be removed.
+    async fn wait_until_left(&self, tablet: TabletId) {
+        loop {
+            let (completer, ticket) = self.shard.ticket();
+            match self.leaving.borrow_mut().get_mut(&tablet) {
+                Some(waiting) => waiting.push(completer),
+                None => return,
+            }
+            let _ = ticket.await; // cancelled only when the shard stops
+        }
+    }
+
+    /// Whether the map places the tablet on this node.
+    pub(crate) fn is_held_here(&self, tablet: TabletId) -> bool {
+        self.cluster.borrow().replicas(tablet).is_some_and(|replicas| replicas.holds(self.shard.node()))
     }
 
     async fn retry(&self, what: &str, tablet: TabletId, error: String) {
@@ -221,4 +249,136 @@ pub(crate) fn decode_entries(input: &mut ByteReader) -> Result<Vec<Entry>, Short
         entries.push(Entry::decode(input.prefixed()?).map_err(|_| ShortInput { offset })?);
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holon_base::{GroupId, ServiceId};
+    use holon_kernel::metric::Metric;
+    use holon_kernel::testing::{MemoryDisk, TestShard};
+    use holon_kernel::{
+        CallError, LocalFuture, MetadataEffect, NewTablets, Replication, Service, Session, SessionContext,
+        StartContext, Tablet, Verb,
+    };
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    const SLOW: ServiceId = ServiceId(9);
+
+    /// Its tablets take a second to go, or are not let go.
+    #[derive(Default)]
+    struct Slow {
+        metadata: RefCell<Option<Rc<Metadata>>>,
+        is_held: Cell<bool>,
+        did: RefCell<Vec<&'static str>>,
+    }
+
+    struct NoTablet;
+
+    impl Tablet for NoTablet {
+        fn apply(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+            Box::pin(async { Err(CallError::NotHere) })
+        }
+        fn read(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+            Box::pin(async { Err(CallError::NotHere) })
+        }
+        fn digest(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+            Box::pin(async { Err(CallError::NotHere) })
+        }
+    }
+
+    impl Service for Slow {
+        fn id(&self) -> ServiceId {
+            SLOW
+        }
+        fn name(&self) -> &'static str {
+            "slow"
+        }
+        fn apply_metadata(&self, _: u64, _: &Bytes) -> Result<MetadataEffect, Bytes> {
+            Ok(MetadataEffect::default())
+        }
+        fn start(self: Rc<Self>, _: StartContext) -> LocalFuture<Result<(), String>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn open_tablet(self: Rc<Self>, _: TabletDescriptor) -> LocalFuture<Result<Rc<dyn Tablet>, String>> {
+            self.did.borrow_mut().push("opened");
+            Box::pin(async { Ok(Rc::new(NoTablet) as Rc<dyn Tablet>) })
+        }
+        fn remove_tablet(self: Rc<Self>, _: TabletId) -> LocalFuture<Result<(), String>> {
+            Box::pin(async move {
+                let metadata = self.metadata.borrow().clone().expect("set");
+                metadata.shard.sleep(Duration::from_secs(1)).await;
+                if self.is_held.get() {
+                    return Err("not let go".to_string());
+                }
+                self.did.borrow_mut().push("removed");
+                Ok(())
+            })
+        }
+        fn recover(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn recovered_everywhere(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn stop(self: Rc<Self>) -> LocalFuture<()> {
+            Box::pin(async {})
+        }
+        fn open_session(self: Rc<Self>, _: SessionContext) -> Box<dyn Session> {
+            unreachable!("it has no door")
+        }
+        fn message(self: Rc<Self>, _: Address, _: Verb, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+            Box::pin(async { Err(CallError::NotHere) })
+        }
+        fn command(self: Rc<Self>, _: Vec<String>, _: Rc<dyn Fn(String)>) -> LocalFuture<Result<String, String>> {
+            Box::pin(async { Err("none".to_string()) })
+        }
+        fn metrics(&self, _: &mut Vec<Metric>) {}
+        fn status(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+    }
+
+    /// A node alone whose only tablet is being removed, and opened again half a second later.
+    fn removed_and_back(comes_back: bool, is_held: bool) -> Vec<&'static str> {
+        let test = TestShard::new(MemoryDisk::new());
+        let metadata = Metadata::alone(&test.shard, 1);
+        let slow = Rc::new(Slow::default());
+        test.shard.add_service(slow.clone());
+        *slow.metadata.borrow_mut() = Some(metadata.clone());
+        slow.is_held.set(is_held);
+        metadata.running.set(true);
+        let id = TabletId::new(GroupId(2), 0);
+        let descriptor = TabletDescriptor { id, service: SLOW, group: GroupId(2), ordinal: 0, count: 1 };
+        let me = metadata.clone();
+        test.shard.spawn(Scope::Node, Class::Foreground, async move { Metadata::remove_tablet(&me, descriptor).await });
+        test.advance(Duration::from_millis(500));
+        if comes_back {
+            let node = test.shard.node();
+            let mut cluster = metadata.cluster.borrow_mut();
+            cluster.apply(1, ClusterCommand::Node(metadata.own_record()), node).expect("a node");
+            let create_tablets = Some(NewTablets { count: 1, replication: Replication::Simple { factor: 1 } });
+            cluster.apply_effect(2, SLOW, &MetadataEffect { create_tablets, ..MetadataEffect::default() }, node);
+        }
+        assert_eq!(metadata.is_held_here(id), comes_back);
+        let me = metadata.clone();
+        test.shard.spawn(Scope::Node, Class::Foreground, async move { Metadata::open_tablet(&me, descriptor).await });
+        test.advance(Duration::from_secs(5));
+        assert_eq!(metadata.leaving.borrow().is_empty(), !is_held || comes_back);
+        let did = slow.did.borrow().clone();
+        drop(slow.metadata.take());
+        did
+    }
+
+    #[test]
+    fn what_comes_back_while_it_is_removed_is_opened_afterwards() {
+        assert_eq!(removed_and_back(false, false), ["removed", "opened"]);
+    }
+
+    #[test]
+    fn what_is_not_let_go_stays_when_it_comes_back() {
+        assert_eq!(removed_and_back(true, true), ["opened"]);
+        assert_eq!(removed_and_back(false, true), Vec::<&str>::new(), "else it is tried again and again");
+    }
 }

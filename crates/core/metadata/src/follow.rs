@@ -4,10 +4,10 @@
 use crate::apply::decode_entries;
 use crate::cluster_command::ClusterCommand;
 use crate::consensus::Consensus;
-use crate::service::{FETCH_NEWS, METADATA_SERVICE, Metadata};
+use crate::service::{CATCH_UP, FETCH_NEWS, METADATA_SERVICE, Metadata};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ShardId, ShortInput};
-use holon_kernel::{Address, Class, Scope, Target};
+use holon_kernel::{Address, CallError, Class, Scope, Target};
 use holon_raft::Entry;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use std::time::Duration;
 const PULL_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a node that did not answer, before another is asked.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// News that were heard of come by themselves within this, as a rule: a message between nodes, or between shards.
+const NEWS_PATIENCE: Duration = Duration::from_millis(20);
 /// How often a voter looks whether it still hears of a leader.
 const VOTER_PAUSE: Duration = Duration::from_secs(1);
 const ALONE_PAUSE: Duration = Duration::from_secs(3600);
@@ -93,6 +95,39 @@ impl Metadata {
         let deadline = self.shard.now() + PULL_TIMEOUT;
         let reply = self.shard.call_dead_or_alive(to, target, FETCH_NEWS, payload.freeze(), deadline).await.ok()?;
         decode_news(reply).ok()
+    }
+
+    /// A node has applied the log up to this index. News of it mostly come by themselves; if not, because the node that this one
+    /// pulls from has fallen silent, they are pulled from there.
+    pub(crate) fn expect_news(&self, index: u64, node: NodeId) {
+        if !self.news_expected.borrow_mut().insert(node) {
+            return; // one question to each is enough: the answer has all there is
+        }
+        let me = self.me();
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            let patience = me.shard.now() + NEWS_PATIENCE;
+            if me.shard.timeout(patience, me.wait_applied(index)).await.is_err() {
+                let mut payload = ByteWriter::new();
+                payload.put_u64(index);
+                payload.put_u128(node.0);
+                let deadline = me.shard.now() + PULL_TIMEOUT;
+                let (to, target) = (me.first_shard(), Target::Service(METADATA_SERVICE));
+                // Not answered: the next request that comes by a newer map asks again.
+                drop(me.shard.call(to, target, CATCH_UP, payload.freeze(), deadline).await);
+            }
+            me.news_expected.borrow_mut().remove(&node);
+        });
+    }
+
+    /// Shard 0: for one of the node's shards.
+    pub(crate) async fn catch_up_with(&self, index: u64, node: NodeId) -> Result<(), CallError> {
+        let consensus = self.consensus().filter(|_| self.takes_part()).ok_or(CallError::NotHere)?;
+        let commit = consensus.status().commit;
+        if commit < index {
+            let news = self.pull(node, commit + 1).await.ok_or(CallError::Timeout)?;
+            consensus.step(|raft, now, out| raft.learn(now, news.entries, news.commit, out));
+        }
+        Ok(())
     }
 
     /// Proposes this node's record until the log has it as it is.

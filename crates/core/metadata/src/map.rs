@@ -36,6 +36,10 @@ impl ClusterMap for Metadata {
         let me = self.me();
         Box::pin(async move { me.wait_applied(epoch).await })
     }
+
+    fn ask_for(&self, epoch: u64, node: NodeId) {
+        self.expect_news(epoch, node);
+    }
 }
 
 impl Metadata {

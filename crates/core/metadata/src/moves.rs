@@ -121,11 +121,7 @@ impl Metadata {
         let (index, tablet) = (input.u64().map_err(bad)?, TabletId(input.u64().map_err(bad)?));
         self.wait_applied(index).await;
         // It may have come back meanwhile.
-        let gone = {
-            let cluster = self.cluster.borrow();
-            let here = cluster.replicas(tablet).is_some_and(|replicas| replicas.holds(self.shard.node()));
-            cluster.descriptor(tablet).filter(|_| !here)
-        };
+        let gone = if self.is_held_here(tablet) { None } else { self.cluster.borrow().descriptor(tablet) };
         if let Some(descriptor) = gone {
             self.remove_tablet(descriptor).await;
         }

@@ -11,7 +11,7 @@ use crate::log_file::ENTRY_BYTES_MAX;
 use crate::moves::UnderWay;
 use crate::options::NodeOptions;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, ShardId, ShortInput};
+use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, ShardId, ShortInput, TabletId};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
     Address, CallError, Class, Completer, LocalFuture, MetadataEffect, Scope, Service, Session, SessionContext, Shard,
@@ -19,7 +19,7 @@ use holon_kernel::{
 };
 use holon_raft::Entry;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -63,6 +63,7 @@ pub(crate) const OFFER: Verb = verb(7);
 pub(crate) const RAFT: Verb = verb(8);
 pub(crate) const GOSSIP: Verb = verb(9);
 pub(crate) const FIGURES: Verb = verb(12);
+pub(crate) const CATCH_UP: Verb = verb(14);
 pub(crate) const CLOCK_ASK: Verb = verb(17);
 
 /// Why a node ends that was drained, replaced or forgotten.
@@ -112,6 +113,10 @@ pub struct Metadata {
     /// What the router has been told.
     pub(crate) known_nodes: RefCell<BTreeMap<NodeId, SocketAddr>>,
     pub(crate) copies: RefCell<Copies>,
+    /// Tablets that are being removed from this shard, and who waits until they are.
+    pub(crate) leaving: RefCell<BTreeMap<TabletId, Vec<Completer<()>>>>,
+    /// Nodes that are known to have a newer log.
+    pub(crate) news_expected: RefCell<BTreeSet<NodeId>>,
     report: RefCell<Tell>,
     /// What is to happen when this node is no member any more, and why.
     end: RefCell<Option<Tell>>,
@@ -150,6 +155,8 @@ impl Metadata {
             waiting: RefCell::default(),
             known_nodes: RefCell::default(),
             copies: RefCell::default(),
+            leaving: RefCell::default(),
+            news_expected: RefCell::default(),
             report: RefCell::new(Rc::new(|_| ())),
             end: RefCell::default(),
             consensus: RefCell::new(None),
@@ -282,7 +289,7 @@ impl Metadata {
     }
 
     /// Shard 0: every shard of the node opens tablets as entries create them, so that entries may come.
-    fn takes_part(&self) -> bool {
+    pub(crate) fn takes_part(&self) -> bool {
         self.gossip.borrow().is_some()
     }
 
@@ -432,6 +439,10 @@ impl Metadata {
             }
             FETCH => Ok(self.fetch(input.u64().map_err(bad)?).await),
             FETCH_NEWS => self.fetch_news(input.u64().map_err(bad)?).await,
+            CATCH_UP => {
+                let (index, node) = (input.u64().map_err(bad)?, NodeId(input.u128().map_err(bad)?));
+                self.catch_up_with(index, node).await.map(|()| Bytes::new())
+            }
             BARRIER => {
                 self.barrier(input.u8().map_err(bad)?).await;
                 Ok(Bytes::new())
@@ -466,7 +477,7 @@ impl Service for Metadata {
         Box::pin(async move { Err(format!("the metadata service has no tablets, asked for {}", descriptor.id)) })
     }
 
-    fn remove_tablet(self: Rc<Self>, _: holon_base::TabletId) -> LocalFuture<Result<(), String>> {
+    fn remove_tablet(self: Rc<Self>, _: TabletId) -> LocalFuture<Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -161,8 +161,19 @@ impl Coordinator {
         sorted
     }
 
-    /// Some replica knows a newer map than this node, or an older one. Waits for a moment; false at the deadline.
-    async fn wait_for_map(&self, deadline: Instant) -> bool {
+    fn map_epoch(&self) -> u64 {
+        self.shard.map().map_or(0, |map| map.epoch())
+    }
+
+    /// Whether a tablet has other replicas than an attempt began with: who did not take it by the old map will not do so
+    /// any more, and need not be waited for.
+    fn has_moved(&self, tablet: TabletId, replicas: &Replicas) -> bool {
+        self.shard.replicas(tablet).since != replicas.since
+    }
+
+    /// Some replica did not take an attempt because it knows a newer map than that of `epoch`, or an older one. Waits for a
+    /// moment, unless there is a newer one here meanwhile; false at the deadline.
+    async fn wait_for_map(&self, epoch: u64, deadline: Instant) -> bool {
         count(&self.counters.reroutes);
         let now = self.shard.now();
         if now >= deadline {
@@ -171,7 +182,7 @@ impl Coordinator {
         let until = deadline.min(now + REROUTE_PAUSE);
         match self.shard.map() {
             Some(map) => {
-                let _ = self.shard.timeout(until, map.reached(map.epoch() + 1)).await; // both mean: try again
+                let _ = self.shard.timeout(until, map.reached(epoch + 1)).await; // both mean: try again
             }
             None => self.shard.sleep_until(until).await,
         }

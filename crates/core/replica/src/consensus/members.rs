@@ -159,6 +159,9 @@ impl Groups {
         payload.put_u64(tablet.0);
         let payload = payload.freeze();
         loop {
+            if self.readers(tablet).contains(&node) {
+                return Err("it is to hold the tablet again".to_string());
+            }
             for other in self.shard.replicas(tablet).writers().chain([node]) {
                 let (to, target) = (self.address_of(other, tablet), Target::Service(self.service));
                 if self.shard.call(to, target, EXCLUDES, payload.clone(), deadline).await.is_ok() {

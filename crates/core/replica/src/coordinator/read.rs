@@ -8,14 +8,16 @@
 use super::{Coordinator, Demand, ReplicaError, Speculation, count};
 use crate::gather::Gather;
 use crate::level::{Level, Quota};
+use crate::limits::REROUTE_PAUSE;
 use crate::message::{ReadAnswer, ReadRequest, WriteRequest};
 use crate::page::{self, Merged};
 use crate::plant;
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, TabletId};
-use holon_kernel::{CallError, Shard, Verb};
+use holon_kernel::{CallError, Replicas, Shard, Verb};
 use holon_store::Mutation;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::rc::Rc;
 
 enum Reply {
@@ -23,7 +25,8 @@ enum Reply {
     Digest(u128),
 }
 
-type Answered = Result<(Reply, Instant), CallError>;
+/// What was asked for, and what became of it.
+type Answered = (Verb, Result<(Reply, Instant), CallError>);
 
 /// One read: what was asked of whom, and what came back.
 struct Attempt<'a> {
@@ -31,6 +34,9 @@ struct Attempt<'a> {
     demand: &'a Demand<'a>,
     request: ReadRequest,
     speculation: Speculation,
+    /// By the map of this epoch.
+    epoch: u64,
+    replicas: Replicas,
     /// What each set of replicas has to give.
     quotas: Vec<Quota>,
     /// One replica is enough, and what it says is said.
@@ -39,13 +45,14 @@ struct Attempt<'a> {
     candidates: Vec<NodeId>,
     gather: Gather<Answered>,
     asked: BTreeSet<NodeId>,
-    under_way: usize,
-    /// Data was asked for and has neither come nor failed.
-    data_under_way: usize,
+    asked_for_page: BTreeSet<NodeId>,
+    /// What has neither come nor failed.
+    under_way: Vec<(NodeId, Verb)>,
     pages: BTreeMap<NodeId, ReadAnswer>,
     digests: BTreeMap<NodeId, u128>,
     failures: usize,
     reason: Option<Bytes>,
+    /// Some replica did not take it, because it knows a newer map or an older one.
     outdated: bool,
     overloaded: bool,
 }
@@ -105,7 +112,7 @@ impl Coordinator {
             let mut attempt = self.attempt(demand, request, speculation)?;
             match attempt.run(notes).await {
                 Ok(found) => return Ok(found),
-                Err(Ended::Outdated) if self.wait_for_map(demand.deadline).await => {}
+                Err(Ended::Outdated) if self.wait_for_map(attempt.epoch, demand.deadline).await => {}
                 Err(Ended::Outdated) => return Err(attempt.short(false)),
                 Err(Ended::Error(error)) => return Err(error),
             }
@@ -118,6 +125,7 @@ impl Coordinator {
         request: &ReadRequest,
         speculation: Speculation,
     ) -> Result<Attempt<'a>, ReplicaError> {
+        let epoch = self.map_epoch();
         let replicas = self.shard.replicas(demand.tablet);
         self.check_there(demand.tablet)?;
         let mut quotas = self.quotas(&replicas, demand);
@@ -139,13 +147,15 @@ impl Coordinator {
             demand,
             request: ReadRequest { full: !alone || request.full, per_partition_max, ..request.clone() },
             speculation,
+            epoch,
+            replicas,
             quotas,
             is_alone: alone,
             candidates,
             gather: Gather::new(&self.shard),
             asked: BTreeSet::new(),
-            under_way: 0,
-            data_under_way: 0,
+            asked_for_page: BTreeSet::new(),
+            under_way: Vec::new(),
             pages: BTreeMap::new(),
             digests: BTreeMap::new(),
             failures: 0,
@@ -192,7 +202,7 @@ impl Attempt<'_> {
     }
 
     fn ask_page(&mut self, node: NodeId) {
-        self.data_under_way += 1;
+        self.asked_for_page.insert(node);
         let payload = self.request.encode();
         self.ask(node, Verb::READ, payload);
     }
@@ -204,7 +214,7 @@ impl Attempt<'_> {
 
     fn ask(&mut self, node: NodeId, verb: Verb, payload: Bytes) {
         self.asked.insert(node);
-        self.under_way += 1;
+        self.under_way.push((node, verb));
         let work = ask(self.coordinator.shard.clone(), node, self.demand.tablet, verb, payload, self.demand.deadline);
         self.gather.begin(node, work);
     }
@@ -227,38 +237,68 @@ impl Attempt<'_> {
         !self.pages.is_empty() && self.quotas.iter().all(|quota| quota.is_met(answered))
     }
 
+    /// Whether enough have answered, or still may.
+    fn may_be_met(&self, pages_only: bool) -> bool {
+        // A digest that comes late is followed by the page.
+        let waited_for = |node: NodeId| self.under_way.iter().any(|(asked, _)| *asked == node);
+        let answered = |node: NodeId| {
+            self.pages.contains_key(&node) || (!pages_only && self.digests.contains_key(&node)) || waited_for(node)
+        };
+        let data = !self.pages.is_empty() || !self.under_way.is_empty();
+        data && self.quotas.iter().all(|quota| quota.is_met(answered))
+    }
+
     /// Until enough have answered; a slow or failing one is replaced by another.
     async fn collect(&mut self, pages_only: bool, notes: &dyn Fn(NodeId, Bytes)) -> Result<(), Ended> {
         let mut patience = self.patience();
         while !self.is_met(pages_only) {
-            let until = patience.unwrap_or(Instant::FAR_FUTURE).min(self.demand.deadline);
+            let until = self.look_again(patience)?;
             match self.gather.next(until).await {
                 Some((node, answer)) => self.take(node, answer, pages_only, notes)?,
                 None if self.coordinator.shard.now() >= self.demand.deadline => {
                     return Err(Ended::Error(self.short(true)));
                 }
-                None => {
+                None if self.is_over(patience) => {
                     if self.ask_another(pages_only) {
                         count(&self.coordinator.counters.speculations);
                         patience = self.patience();
                     } else {
-                        self.ask_for_data_again();
+                        if self.ask_for_data_again() {
+                            count(&self.coordinator.counters.speculations);
+                        }
                         patience = None;
                     }
                 }
+                None => {} // the map is looked at again
             }
         }
         Ok(())
     }
 
-    /// All have said what they hold but the one that was to give the data.
-    fn ask_for_data_again(&mut self) {
-        if self.pages.is_empty()
-            && let Some(node) = self.digests.keys().next().copied()
-        {
-            count(&self.coordinator.counters.speculations);
-            self.ask_page(node);
+    /// Until when to wait for answers: until patience ends; and one who was not understood looks often whether the
+    /// tablet is elsewhere by now. Then it need not wait for those that would not take it either, or are silent.
+    fn look_again(&self, patience: Option<Instant>) -> Result<Instant, Ended> {
+        let mut until = patience.unwrap_or(Instant::FAR_FUTURE).min(self.demand.deadline);
+        if self.outdated {
+            if self.coordinator.has_moved(self.demand.tablet, &self.replicas) {
+                return Err(Ended::Outdated);
+            }
+            until = until.min(self.coordinator.shard.now() + REROUTE_PAUSE);
         }
+        Ok(until)
+    }
+
+    fn is_over(&self, patience: Option<Instant>) -> bool {
+        patience.is_some_and(|patience| self.coordinator.shard.now() >= patience)
+    }
+
+    /// All have said what they hold but the one that was to give the data. False if it cannot be asked of another.
+    fn ask_for_data_again(&mut self) -> bool {
+        if !self.pages.is_empty() {
+            return false;
+        }
+        let next = self.digests.keys().copied().find(|node| !self.asked_for_page.contains(node));
+        next.inspect(|node| self.ask_page(*node)).is_some()
     }
 
     fn patience(&self) -> Option<Instant> {
@@ -274,11 +314,13 @@ impl Attempt<'_> {
     fn take(
         &mut self,
         node: NodeId,
-        answer: Answered,
+        (verb, answer): Answered,
         pages_only: bool,
         notes: &dyn Fn(NodeId, Bytes),
     ) -> Result<(), Ended> {
-        self.under_way -= 1;
+        if let Some(at) = self.under_way.iter().position(|asked| *asked == (node, verb)) {
+            self.under_way.swap_remove(at);
+        }
         match answer {
             Ok((reply, begun)) => {
                 let shard = &self.coordinator.shard;
@@ -287,15 +329,14 @@ impl Attempt<'_> {
                 }
                 match reply {
                     Reply::Page(page, said) => {
-                        self.data_under_way = self.data_under_way.saturating_sub(1);
                         self.digests.remove(&node);
                         self.pages.insert(node, page);
                         notes(node, said);
                     }
-                    Reply::Digest(digest) if !self.pages.contains_key(&node) => {
-                        self.digests.insert(node, digest);
-                    }
-                    Reply::Digest(_) => {}
+                    Reply::Digest(_) if self.pages.contains_key(&node) => {}
+                    // Late: the others were found to differ meanwhile.
+                    Reply::Digest(_) if pages_only => self.ask_page(node),
+                    Reply::Digest(digest) => drop(self.digests.insert(node, digest)),
                 }
                 return Ok(());
             }
@@ -307,13 +348,10 @@ impl Attempt<'_> {
             }
             Err(CallError::Timeout | CallError::Gone) => {}
         }
-        if !self.ask_another(pages_only) {
-            if self.data_under_way == 0 {
-                self.ask_for_data_again();
-            }
-            if self.under_way == 0 {
-                return Err(if self.outdated { Ended::Outdated } else { Ended::Error(self.short(false)) });
-            }
+        let data_under_way = self.under_way.iter().any(|(_, verb)| *verb == Verb::READ);
+        let again = self.ask_another(pages_only) || (!data_under_way && self.ask_for_data_again());
+        if !again && !self.may_be_met(pages_only) {
+            return Err(if self.outdated { Ended::Outdated } else { Ended::Error(self.short(false)) });
         }
         Ok(())
     }
@@ -338,15 +376,13 @@ impl Attempt<'_> {
     }
 
     /// Brings those that answered to what they know together, and waits until enough of them have it: what this read returns,
-    /// every later one finds.
+    /// every later one finds. Instead of one that fails or is slow, another that was not read is given all of it.
     async fn repair(&mut self, merged: &Merged) -> Result<(), Ended> {
-        let mut agree: BTreeSet<NodeId> = BTreeSet::new();
         let gather = Gather::new(&self.coordinator.shard);
-        let mut under_way = 0;
-        // Instead of one that answered and is gone now, another that was not asked is given all of it.
-        let asked: BTreeSet<NodeId> = self.pages.keys().copied().collect();
-        let mut others =
-            self.candidates.iter().copied().filter(|node| !asked.contains(node)).collect::<Vec<_>>().into_iter();
+        let (mut agree, mut under_way) = (BTreeSet::new(), BTreeSet::new());
+        let read: BTreeSet<NodeId> = self.pages.keys().copied().collect();
+        let others: Vec<NodeId> = self.candidates.iter().copied().filter(|node| !read.contains(node)).collect();
+        let mut others = others.into_iter();
         for (node, page) in &self.pages {
             // What does not fit one mutation came as one: there is no such row.
             let lacking = merged.lacking(page, self.request.purgeable_seconds).unwrap_or_default();
@@ -354,35 +390,55 @@ impl Attempt<'_> {
                 agree.insert(*node);
                 continue;
             }
-            under_way += 1;
+            under_way.insert(*node);
             self.coordinator.counters.repairs.set(self.coordinator.counters.repairs.get() + lacking.len() as u64);
-            let (shard, tablet, deadline) = (self.coordinator.shard.clone(), self.demand.tablet, self.demand.deadline);
-            gather.begin(*node, bring(shard, *node, tablet, lacking, deadline));
+            gather.begin(*node, self.bring(*node, lacking));
         }
+        let mut patience = Some(self.repair_patience());
         while !self.quotas.iter().all(|quota| quota.is_met(|node| agree.contains(&node))) {
-            let next = if under_way > 0 { gather.next(self.demand.deadline).await } else { None };
-            let Some((node, outcome)) = next else {
+            let until = self.look_again(patience)?;
+            let mut replace = false;
+            match gather.next(until).await {
+                Some((node, outcome)) => {
+                    under_way.remove(&node);
+                    match outcome {
+                        Ok(()) => drop(agree.insert(node)),
+                        Err(error) => {
+                            self.outdated |= error == CallError::NotHere;
+                            replace = true;
+                        }
+                    }
+                }
+                None => replace = self.is_over(patience),
+            }
+            if replace && let Some(other) = others.next() {
+                under_way.insert(other);
+                gather.begin(other, self.bring(other, merged.mutations().unwrap_or_default()));
+                patience = Some(self.repair_patience());
+            } else if replace {
+                patience = None;
+            }
+            let hopeful = |node: NodeId| agree.contains(&node) || under_way.contains(&node);
+            let is_late = self.coordinator.shard.now() >= self.demand.deadline;
+            if is_late || !self.quotas.iter().all(|quota| quota.is_met(hopeful)) {
                 let (received, required) = self.counts_of(|node| agree.contains(&node));
                 return Err(match self.outdated {
                     true => Ended::Outdated,
                     false => Ended::Error(ReplicaError::Timeout { received, required, data: true }),
                 });
-            };
-            under_way -= 1;
-            match outcome {
-                Ok(()) => drop(agree.insert(node)),
-                Err(CallError::NotHere) => self.outdated = true,
-                Err(_) => {
-                    if let Some(other) = others.next() {
-                        under_way += 1;
-                        let all = merged.mutations().unwrap_or_default();
-                        let (shard, deadline) = (self.coordinator.shard.clone(), self.demand.deadline);
-                        gather.begin(other, bring(shard, other, self.demand.tablet, all, deadline));
-                    }
-                }
             }
         }
         Ok(())
+    }
+
+    fn bring(&self, node: NodeId, mutations: Vec<Mutation>) -> impl Future<Output = Result<(), CallError>> + 'static {
+        bring(self.coordinator.shard.clone(), node, self.demand.tablet, mutations, self.demand.deadline)
+    }
+
+    /// How long a repair takes at most, as a rule: whatever the table says of its reads, as Cassandra has a policy of its own for
+    /// these writes (`additional_write_policy`).
+    fn repair_patience(&self) -> Instant {
+        self.coordinator.shard.now() + self.coordinator.latency.percentile(0.99)
     }
 }
 
@@ -395,19 +451,22 @@ async fn ask(
     deadline: Instant,
 ) -> Answered {
     let begun = shard.now();
-    let answer = shard.call_replica(node, tablet, verb, payload, deadline).await?;
+    let answer = shard.call_replica(node, tablet, verb, payload, deadline).await;
+    (verb, answer.and_then(|answer| decode(verb, answer)).map(|reply| (reply, begun)))
+}
+
+fn decode(verb: Verb, answer: Bytes) -> Result<Reply, CallError> {
     let unreadable = |what: &str| CallError::Failed(Bytes::from(format!("a replica's {what} cannot be read")));
-    let reply = match verb {
+    match verb {
         Verb::DIGEST => {
             let digest = <[u8; 16]>::try_from(&answer[..]).map_err(|_| unreadable("digest"))?;
-            Reply::Digest(u128::from_be_bytes(digest))
+            Ok(Reply::Digest(u128::from_be_bytes(digest)))
         }
         _ => {
             let (page, notes) = ReadAnswer::decode(answer).map_err(|_| unreadable("page"))?;
-            Reply::Page(page, notes)
+            Ok(Reply::Page(page, notes))
         }
-    };
-    Ok((reply, begun))
+    }
 }
 
 /// Writes to one replica what it lacks.

@@ -7,6 +7,7 @@ use super::{Coordinator, Demand, ReplicaError};
 use crate::gather::Gather;
 use crate::hints::HintStore;
 use crate::level::{Level, Quota};
+use crate::limits::REROUTE_PAUSE;
 use crate::message::WriteRequest;
 use bytes::Bytes;
 use holon_base::{NodeId, TabletId};
@@ -136,6 +137,7 @@ impl Coordinator {
         // An earlier attempt, by an older map, may have been written somewhere.
         let mut earlier = false;
         loop {
+            let epoch = self.map_epoch();
             let replicas = self.shard.replicas(demand.tablet);
             self.check_there(demand.tablet)?;
             let quotas = self.quotas(&replicas, demand);
@@ -165,14 +167,24 @@ impl Coordinator {
                 }
             }
             while !tally.is_met(&quotas) && tally.may_be_met(&quotas) {
-                let Some((node, outcome)) = gather.next(demand.deadline).await else { break };
-                tally.add(node, outcome, notes);
+                let mut until = demand.deadline;
+                if tally.outdated {
+                    if self.has_moved(demand.tablet, &replicas) {
+                        break;
+                    }
+                    until = until.min(self.shard.now() + REROUTE_PAUSE);
+                }
+                match gather.next(until).await {
+                    Some((node, outcome)) => tally.add(node, outcome, notes),
+                    None if self.shard.now() >= demand.deadline => break,
+                    None => {} // the map is looked at again
+                }
             }
             if tally.is_met(&quotas) {
                 missed.acknowledge();
                 return Ok(());
             }
-            if tally.outdated && self.wait_for_map(demand.deadline).await {
+            if tally.outdated && self.wait_for_map(epoch, demand.deadline).await {
                 // The same mutation with the same timestamps: written twice is written once.
                 earlier |= tally.may_be_written();
                 continue;
