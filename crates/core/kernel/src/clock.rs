@@ -220,14 +220,19 @@ impl NodeClock {
         self.doubts.load(Ordering::Acquire)
     }
 
-    /// Whether there are others to compare with. A clock that has just got some is doubted; one that has none any more is
-    /// not, but what was found out about it stays.
+    /// Whether there are others to compare with. A clock that has none any more is not doubted, but what was found out about
+    /// it stays. One that has just got some, who may not have started yet, is good until they speak.
     pub fn set_has_peers(&self, has_peers: bool) {
-        let had = self.has_peers.swap(has_peers, Ordering::AcqRel);
-        if has_peers && !had {
-            self.doubt();
-        } else if !has_peers {
+        self.has_peers.store(has_peers, Ordering::Release);
+        if !has_peers {
             self.doubted.store(false, Ordering::Release);
+        }
+    }
+
+    /// Somebody has spoken. If there was nobody before, the clock has to be compared first.
+    pub fn heard_of_peer(&self) {
+        if !self.has_peers.swap(true, Ordering::AcqRel) {
+            self.doubt();
         }
     }
 
@@ -485,7 +490,12 @@ mod tests {
         clock.passed(before, stepped);
         assert_eq!(clock.state(stepped.1), ClockState::Ready);
         clock.set_has_peers(true);
+        assert_eq!(clock.state(stepped.1), ClockState::Ready, "a member that has not started yet holds nobody up");
+        clock.set_has_peers(false);
+        clock.heard_of_peer();
         assert_eq!(clock.state(stepped.1), ClockState::Doubted);
+        clock.heard_of_peer();
+        assert_eq!(clock.doubts(), 1);
         clock.judged(clock.doubts(), None);
         clock.passed(before, (second(2), Wall(NOW + SECOND + 1000)));
         assert_eq!(clock.state(Wall(NOW + SECOND)), ClockState::Ready);

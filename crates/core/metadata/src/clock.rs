@@ -74,6 +74,15 @@ impl Judgement {
     }
 }
 
+/// Whether a node has others to compare its clock with, be they alive or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    Nobody,
+    Others,
+    /// It has joined and has no news of the cluster yet.
+    Unknown,
+}
+
 /// Shard 0's part.
 pub(crate) struct Keeper {
     me: Weak<Keeper>,
@@ -120,19 +129,24 @@ impl Keeper {
         self.shard.clone().spawn(Scope::Node, Class::Foreground, async move {
             loop {
                 let Some(metadata) = me.metadata.upgrade() else { return };
-                let members = metadata.cluster.borrow().records().len();
-                let peers = me.peers();
-                me.shard.clock().set_has_peers(!peers.is_empty());
-                if !peers.is_empty() {
-                    me.round(peers).await;
-                } else if members <= 1 {
-                    // There are no others who could be right.
-                    me.samples.borrow_mut().clear();
-                    me.shard.clock().judged(me.shard.clock().doubts(), None);
+                let (company, peers) = (metadata.company(), me.peers());
+                match company {
+                    _ if !peers.is_empty() => {
+                        me.shard.clock().set_has_peers(true);
+                        me.round(peers).await;
+                    }
+                    Company::Unknown => {}
+                    Company::Others => me.shard.clock().set_has_peers(false),
+                    Company::Nobody => {
+                        // There are no others who could be right.
+                        me.samples.borrow_mut().clear();
+                        me.shard.clock().set_has_peers(false);
+                        me.shard.clock().judged(me.shard.clock().doubts(), None);
+                    }
                 }
                 me.report();
                 me.waiting.take().into_iter().for_each(|completer| completer.complete(()));
-                if members <= 1 {
+                if company == Company::Nobody {
                     metadata.wait_for_members(CLOCK_INTERVAL_ALONE).await;
                     continue;
                 }
@@ -266,7 +280,7 @@ impl Keeper {
     /// Another node is there again, after there was none to compare with.
     pub(crate) fn heard_of(&self, node: NodeId) {
         if node != self.shard.node() {
-            self.shard.clock().set_has_peers(true);
+            self.shard.clock().heard_of_peer();
         }
     }
 
@@ -356,6 +370,14 @@ impl ClockKeeper for ByFirstShard {
 }
 
 impl Metadata {
+    pub(crate) fn company(&self) -> Company {
+        match self.cluster.borrow().records().len() {
+            0 if !self.options.cluster.seeds.is_empty() => Company::Unknown,
+            0 | 1 => Company::Nobody,
+            _ => Company::Others,
+        }
+    }
+
     pub(crate) async fn answer_clock(&self, verb: Verb) -> Result<Bytes, CallError> {
         let keeper = self.keeper.borrow().clone();
         match (verb, keeper) {

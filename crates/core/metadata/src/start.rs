@@ -8,7 +8,7 @@
 //! ```
 
 use crate::apply::decode_entries;
-use crate::clock::{ByFirstShard, Keeper};
+use crate::clock::{ByFirstShard, Company, Keeper};
 use crate::clock_file::ClockFileError;
 use crate::consensus::{Consensus, random_of};
 use crate::gossip::Gossip;
@@ -125,7 +125,8 @@ async fn load(metadata: &Rc<Metadata>) -> Result<(), StartError> {
     }
     metadata.wait_applied(commit).await;
     // Wrong clocks are often wrong since the machine started: nothing is stamped before the first look at the others.
-    shard.clock().set_has_peers(metadata.cluster.borrow().records().len() > 1);
+    shard.clock().set_has_peers(metadata.company() != Company::Nobody);
+    shard.clock().doubt();
     metadata.load(Consensus::new(metadata, raft, log, hard));
     Ok(())
 }
