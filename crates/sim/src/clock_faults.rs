@@ -31,12 +31,11 @@ impl WrongClocks {
             return;
         }
         let way = if random.chance(1, 2) { 1 } else { -1 };
-        let off = world.off_micros(node);
         if random.chance(1, 3) {
-            world.set_clock(node, off, way * random.range(5_000, 100_000) as i64);
+            world.set_clock(node, world.off_micros(node), way * random.range(5_000, 100_000) as i64);
             world.faults.fired(Fault::ClockDrift);
         } else {
-            world.set_clock(node, off + way * random.range(600_000, 60_000_000) as i64, 0);
+            world.set_clock(node, way * random.range(600_000, 60_000_000) as i64, 0);
             world.faults.fired(Fault::ClockJump);
         }
         self.until.insert(node, world.now + Duration::from_millis(random.range(100, 20_000)));

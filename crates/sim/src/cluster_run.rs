@@ -66,6 +66,15 @@ struct Run {
 }
 
 pub fn run(seed: u64, options: &RunOptions) -> Outcome {
+    run_nodes(seed, options, false)
+}
+
+/// One node alone, whose wall clock is believed by itself only: what it has promised must hold through all.
+pub fn run_alone(seed: u64, options: &RunOptions) -> Outcome {
+    run_nodes(seed, options, true)
+}
+
+fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0xc105_7e20);
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
@@ -76,8 +85,8 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         log_bytes_max: 8 << 20,
         ..TablesConfig::default()
     };
-    let first = random.range(3, 5) as usize;
-    let nodes = first + random.below(3) as usize;
+    let first = if alone { 1 } else { random.range(3, 5) as usize };
+    let nodes = if alone { 1 } else { first + random.below(3) as usize };
     let shards = random.range(1, 3) as u16;
     let expanded = format!("nodes {first} then {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
     let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
@@ -85,10 +94,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     });
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
     world.one_cluster = true;
-    let connections = nodes * 2;
+    let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
-        workload: ClusterWorkload::new(connections, FACTOR),
+        workload: ClusterWorkload::new(connections, if alone { 1 } else { FACTOR }),
         clients: (0..connections).map(|_| None).collect(),
         nodes,
         drained: None,

@@ -145,6 +145,31 @@ const WORLDS: &[WorldKind] = &[
             "refused for the clock",
         ],
     },
+    WorldKind {
+        name: "clock",
+        about: "one node whose wall clock jumps and drifts, also while it is down: no timestamp goes back",
+        run: holon_sim::cluster_run::run_alone,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::SlowDisk,
+            Fault::SyncError,
+            Fault::SessionLost,
+            Fault::ClockSkew,
+            Fault::ClockDrift,
+            Fault::ClockJump,
+        ],
+        points: &[
+            "server stamps acknowledged",
+            "reads of what the server stamped",
+            "refused for the clock",
+            "restarts",
+            "conditional statements",
+            "counters counted",
+            "all registers decided",
+        ],
+    },
 ];
 
 /// Bugs the code can be told to have, and the world whose checkers must notice.
@@ -165,6 +190,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("answer_when_decided", "cluster"),
     ("ignore_clocks", "cluster"),
     ("trust_own_clock", "cluster"),
+    ("trust_own_clock", "clock"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 
