@@ -106,6 +106,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "the replicas of each tablet are compared once in this, e.g. 90s, 30m, 12h; off: only by `holon tables repair`",
     },
     Setting {
+        key: "clock_skew_max_ms",
+        value_name: "MS",
+        default: "500",
+        help: "a node whose clock is further than this from most others takes no writes; the same on every node",
+    },
+    Setting {
         key: "log",
         value_name: "FILTER",
         default: "info",
@@ -158,6 +164,7 @@ pub struct Settings {
     pub rack: String,
     /// Zero: off.
     pub repair_interval: Duration,
+    pub clock_skew_max: Duration,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -168,6 +175,9 @@ const SHARDS_MAX: u16 = 1024;
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// A process cannot have more sockets.
 const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// Between round trips of a local network and a clock that nobody would call right.
+const CLOCK_SKEW_MS: std::ops::RangeInclusive<usize> = 100..=60_000;
 
 /// What the machine has, for the defaults.
 #[derive(Clone, Copy)]
@@ -244,6 +254,9 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         data_center: name("data_center")?,
         rack: name("rack")?,
         repair_interval: time(value("repair_interval")).map_err(|wrong| ("repair_interval", wrong))?,
+        clock_skew_max: Duration::from_millis(
+            number("clock_skew_max_ms", *CLOCK_SKEW_MS.start(), *CLOCK_SKEW_MS.end())? as u64,
+        ),
         log: crate::logs::check_filter(value("log")).map_err(|wrong| ("log", wrong))?,
         log_format: match value("log_format") {
             "text" => LogFormat::Text,

@@ -2,6 +2,7 @@
 //! work, further nodes join, one may be drained, replaced or forgotten, and changes are cancelled; the network, the disks and
 //! the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster must converge.
 
+use crate::clock_faults::WrongClocks;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
@@ -61,10 +62,20 @@ struct Run {
     sent: u64,
     /// When the network heals.
     heals: Option<Instant>,
+    clocks: WrongClocks,
     errors: Vec<String>,
 }
 
 pub fn run(seed: u64, options: &RunOptions) -> Outcome {
+    run_nodes(seed, options, false)
+}
+
+/// One node alone, whose wall clock is believed by itself only: what it has promised must hold through all.
+pub fn run_alone(seed: u64, options: &RunOptions) -> Outcome {
+    run_nodes(seed, options, true)
+}
+
+fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0xc105_7e20);
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
@@ -76,8 +87,8 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         repair_interval: Duration::from_secs(random.range(3, 10)),
         ..TablesConfig::default()
     };
-    let first = random.range(3, 5) as usize;
-    let nodes = first + random.below(3) as usize;
+    let first = if alone { 1 } else { random.range(3, 5) as usize };
+    let nodes = if alone { 1 } else { first + random.below(3) as usize };
     let shards = random.range(1, 3) as u16;
     let expanded = format!("nodes {first} then {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
     let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
@@ -85,10 +96,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     });
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
     world.one_cluster = true;
-    let connections = nodes * 2;
+    let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
-        workload: ClusterWorkload::new(connections, FACTOR),
+        workload: ClusterWorkload::new(connections, if alone { 1 } else { FACTOR }),
         clients: (0..connections).map(|_| None).collect(),
         nodes,
         drained: None,
@@ -102,8 +113,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         next_session: 1,
         sent: 0,
         heals: None,
+        clocks: WrongClocks::default(),
         errors: Vec::new(),
     };
+    (0..nodes).for_each(|node| run.clocks.set_right(&mut world, node, &mut run.random));
     if let Err(error) = world.form(first) {
         run.errors.push(error);
     }
@@ -156,6 +169,7 @@ impl Run {
         }
         self.receive(world);
         self.insist_on_forgetting(world);
+        self.clocks.look(world, self.nodes, &mut self.random);
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
             self.heals = None;
@@ -222,6 +236,7 @@ impl Run {
             82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
             84..87 => self.cancel(world, node),
             87..94 => Self::compact(world, node),
+            94..107 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
         }
     }
@@ -404,6 +419,7 @@ impl Run {
         let outbox = Rc::new(Outbox::new());
         let session =
             service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
+        self.workload.placed(number, node);
         let hello = self.workload.connected(number);
         self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), id, node, shard });
     }
@@ -466,6 +482,7 @@ impl Run {
         }
         world.network.heal();
         world.network.options = NetworkFaults::default();
+        (0..self.nodes).for_each(|node| self.clocks.set_right(world, node, &mut self.random));
         self.heals = None;
         let healed = world.now + HEALING;
         while world.now < healed && self.errors.is_empty() {

@@ -116,6 +116,9 @@ const WORLDS: &[WorldKind] = &[
             Fault::NodeForgotten,
             Fault::RemovedNodeReturns,
             Fault::ChangeCancelled,
+            Fault::ClockSkew,
+            Fault::ClockDrift,
+            Fault::ClockJump,
         ],
         points: &[
             "writes acknowledged",
@@ -142,6 +145,34 @@ const WORLDS: &[WorldKind] = &[
             "deletions forgotten",
             "tablets found unchanged",
             "replicas made equal",
+            "server stamps acknowledged",
+            "reads of what the server stamped",
+            "refused for the clock",
+        ],
+    },
+    WorldKind {
+        name: "clock",
+        about: "one node whose wall clock jumps and drifts, also while it is down: no timestamp goes back",
+        run: holon_sim::cluster_run::run_alone,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::SlowDisk,
+            Fault::SyncError,
+            Fault::SessionLost,
+            Fault::ClockSkew,
+            Fault::ClockDrift,
+            Fault::ClockJump,
+        ],
+        points: &[
+            "server stamps acknowledged",
+            "reads of what the server stamped",
+            "refused for the clock",
+            "restarts",
+            "conditional statements",
+            "counters counted",
+            "all registers decided",
         ],
     },
 ];
@@ -164,6 +195,9 @@ const PLANTED: &[(&str, &str)] = &[
     ("answer_when_decided", "cluster"),
     ("purge_unrepaired", "cluster"),
     ("skip_compare", "cluster"),
+    ("ignore_clocks", "cluster"),
+    ("trust_own_clock", "cluster"),
+    ("trust_own_clock", "clock"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

@@ -16,7 +16,8 @@
 //! bring older data. (Cassandra has this as `only_purge_repaired_tombstones`.) A replica that is away ends no comparison, so
 //! nothing is forgotten meanwhile.
 //!
-//! A mark that is lost is earned again.
+//! Both times are of the nodes' common clock: a node whose clock is off takes no deletions, and makes no comparisons. A mark that
+//! is lost is earned again.
 
 use crate::coordinator::{Coordinator, Demand, ReplicaError, Speculation, address_of, count};
 use crate::fill::FillProgress;
@@ -29,7 +30,7 @@ use crate::message::{ReadRequest, check_version, put_version};
 use crate::plant;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, Instant, NodeId, ServiceId, ShortInput, TabletId};
-use holon_kernel::{CallError, Class, Scope, Shard, Target, Verb, join_all};
+use holon_kernel::{CallError, Class, ClockRefusal, Scope, Shard, Target, Verb, join_all};
 use holon_store::{
     Cell as StoreCell, CellEntry, Changed, Deletion, Durability, Engine, KeyRange, Mutation, PurgePolicy, Row,
     ScanOptions, StoreError, TabletOptions,
@@ -58,6 +59,8 @@ pub enum RepairError {
     Moves,
     #[error("replica {0} does not answer ({1})")]
     NoAnswer(NodeId, CallError),
+    #[error(transparent)]
+    Clock(#[from] ClockRefusal),
     #[error(transparent)]
     Replicas(#[from] ReplicaError),
 }
@@ -303,7 +306,8 @@ impl Repairs {
         if let Some(away) = replicas.readers.iter().find(|node| !shard.is_alive(**node)) {
             return Err(RepairError::Away(*away));
         }
-        let begun = shard.wall().seconds();
+        // Of a clock that is not to be trusted no mark must be made.
+        let begun = shard.stamp(shard.now() + REPAIR_TIMEOUT).await? / 1_000_000;
         let message = Message { run: shard.random_u64(), tablet, mark: begun - REPAIR_MARGIN.as_secs() as i64 };
         let (mut changed, mut known) = (Changed::nowhere(), i64::MAX);
         for (node, answer) in self.ask_all(&replicas.readers, BEGIN, &message).await? {

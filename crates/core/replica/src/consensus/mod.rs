@@ -472,6 +472,14 @@ impl Leadership {
         self.tablet
     }
 
+    /// Lets another member lead, if there is one that can.
+    pub fn hand_over(&self) {
+        if let Some((group, _)) = &self.member {
+            // Nobody to lead instead: then nobody does until the clock is right.
+            let _ = group.step(|raft, now, out| raft.transfer_leadership(now, None, out));
+        }
+    }
+
     /// The latest timestamp that was ever decided on: a new one has to be later.
     pub fn latest_timestamp(&self) -> i64 {
         self.member.as_ref().map_or(i64::MIN, |(group, _)| group.latest_timestamp())

@@ -10,10 +10,12 @@
 //! - At the end, when all faults are over: every row reads the same at every level and through every node.
 //! - Conditional statements are linearizable, counters count ([`super::transactions`]).
 //! - Rows that nobody read are the same at ONE through every node, and as they were written or deleted ([`quiet`]).
+//! - Of writes that the server stamps the later one wins ([`stamped`]).
 //! - Both parts of a logged batch are there at the end, or neither; both, if it was acknowledged.
 
 mod batches;
 mod quiet;
+mod stamped;
 mod statements;
 
 use super::client::Client;
@@ -28,6 +30,7 @@ use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
 use quiet::{Fate, Quiet};
+use stamped::{Stamped, Stamping};
 use std::collections::{BTreeMap, BTreeSet};
 
 const KEYSPACE: &str = "holon_cluster";
@@ -41,6 +44,7 @@ enum Operation {
     Startup,
     Setup(usize),
     Transaction(Pending),
+    Stamped(Stamping),
     Write {
         keys: Vec<Key>,
         timestamp: i64,
@@ -120,10 +124,13 @@ pub struct ClusterWorkload {
     factor: u32,
     settled: BTreeMap<Key, Option<(i64, i64)>>,
     transactions: Transactions,
+    stamped: Stamped,
+    /// Where connections lead to.
+    nodes: BTreeMap<usize, usize>,
     figures: BTreeMap<&'static str, u64>,
 }
 
-fn setup(factor: u32) -> [String; 6] {
+fn setup(factor: u32) -> [String; 7] {
     let replication = format!("{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}");
     let [registers, counters] = transactions::setup(KEYSPACE);
     [
@@ -133,6 +140,7 @@ fn setup(factor: u32) -> [String; 6] {
         quiet::setup(KEYSPACE),
         registers,
         counters,
+        Stamped::table(),
     ]
 }
 
@@ -171,6 +179,8 @@ impl ClusterWorkload {
             factor,
             settled: BTreeMap::new(),
             transactions: Transactions::default(),
+            stamped: Stamped::default(),
+            nodes: BTreeMap::new(),
             figures: BTreeMap::new(),
         }
     }
@@ -190,7 +200,7 @@ impl ClusterWorkload {
         }
     }
 
-    fn answered(&mut self, number: usize, operation: Operation, response: Response) -> Result<(), String> {
+    fn answered(&mut self, number: usize, operation: Operation, response: Response, wall: Wall) -> Result<(), String> {
         let result = match response {
             Response::Ready if matches!(operation, Operation::Startup) => {
                 self.connections[number].is_ready = true;
@@ -212,6 +222,15 @@ impl ClusterWorkload {
             Operation::Transaction(pending) => {
                 self.count("transactions answered");
                 return self.transactions.answered(pending, &result);
+            }
+            Operation::Stamped(Stamping::Write(write)) => {
+                self.stamped.acknowledged(write, number, wall.micros());
+                self.count("server stamps acknowledged");
+            }
+            Operation::Stamped(Stamping::Read { key, began }) => {
+                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
+                let node = self.node_of(number);
+                return self.stamped.shown(key, began, node, &rows.named(), wall.micros());
             }
             Operation::Batch { number } => self.batches[number] = true,
             Operation::Quiet { id, deletes } => self.quiet_ended(id, deletes, Fate::Acknowledged),
@@ -319,6 +338,7 @@ impl ClusterWorkload {
         }
         self.count(match error.code() {
             ErrorCode::Unavailable => "unavailable",
+            ErrorCode::IsBootstrapping => "refused for the clock",
             ErrorCode::WriteTimeout => "write timeouts",
             ErrorCode::ReadTimeout => "read timeouts",
             _ => "other errors",
@@ -332,6 +352,7 @@ impl ClusterWorkload {
             Operation::Quiet { id, deletes } if effect == Effect::None => {
                 self.quiet_ended(id, deletes, Fate::NotDone);
             }
+            Operation::Stamped(Stamping::Write(write)) if effect == Effect::None => self.stamped.refused(write),
             Operation::Transaction(pending) => {
                 self.count("transactions refused");
                 let not_done = matches!(effect, Effect::None | Effect::NoneIfConditional);
@@ -374,6 +395,7 @@ impl ClusterWorkload {
             let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
             self.connections[0].left = left.collect();
             self.transactions.finish();
+            self.stamped.finish(self.connections.len());
         }
         if self.stage == Stage::Settling && self.connections.iter().all(idle) {
             self.stage = Stage::Comparing;
@@ -446,6 +468,10 @@ impl Workload for ClusterWorkload {
             if let Some((pending, request, _)) = self.transactions.read_back(KEYSPACE) {
                 return self.send(connection, Operation::Transaction(pending), request);
             }
+            if self.stamped.is_left(connection) {
+                let (operation, request) = self.write_stamped(connection, 0, wall);
+                return self.send(connection, operation, request);
+            }
             let Some((consistency, k)) = self.connections[connection].left.pop() else {
                 if connection != 0 || self.stage != Stage::Comparing || self.batches_compared {
                     return None;
@@ -462,6 +488,8 @@ impl Workload for ClusterWorkload {
             (Operation::Transaction(pending), request)
         } else if random.chance(1, 16) {
             self.quiet_write(random, wall)
+        } else if random.chance(1, 5) {
+            self.stamped(connection, random, wall)
         } else if random.chance(1, 2) {
             self.write(random, wall)
         } else {
@@ -470,7 +498,7 @@ impl Workload for ClusterWorkload {
         self.send(connection, operation, request)
     }
 
-    fn received(&mut self, connection: usize, bytes: &[u8], _: Wall) -> Result<(), Violation> {
+    fn received(&mut self, connection: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
         let violation = |request: &str, detail: String| Violation { connection, request: request.to_string(), detail };
         let fed = self.connections[connection].client.feed(bytes);
         let messages = fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))?;
@@ -478,7 +506,7 @@ impl Workload for ClusterWorkload {
             let Some((operation, text)) = self.connections[connection].doing.take() else {
                 return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
             };
-            self.answered(connection, operation, message.response).map_err(|detail| violation(&text, detail))?;
+            self.answered(connection, operation, message.response, wall).map_err(|detail| violation(&text, detail))?;
         }
         Ok(())
     }
@@ -519,6 +547,7 @@ impl Workload for ClusterWorkload {
         };
         self.stage == Stage::Comparing
             && self.batches_compared
+            && self.stamped.is_finished()
             && self.transactions.is_read_back()
             && self.connections.iter().all(idle)
     }
