@@ -143,6 +143,34 @@ def test_repair_brings_back_what_a_replica_lost(cluster):
     assert all(set(re.findall(r"(\d+) mutations", text)) <= {"0"} for _, text in said), said
 
 
+def test_what_nobody_reads_gets_to_a_replica_that_was_away(cluster):
+    """Replicas compare themselves: no hint lives so long, and no read repairs."""
+    three = cluster()
+    for _ in range(3):
+        three.add("--repair-interval", "2s")
+    for node in three.nodes:
+        eventually("all are in the ring", lambda node=node: up(node) == 3)
+    session, away = table(three), three.nodes[2]
+    run(session, "ALTER TABLE k.t WITH gc_grace_seconds = 1")
+    for key in range(100):
+        run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})", ALL)
+    away.kill()
+    eventually("its absence is noticed", lambda: up(three.nodes[0]) == 2)
+    for key in range(50):
+        run(session, f"DELETE FROM k.t WHERE k = {key}")
+    for key in range(100, 150):
+        run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})")
+    time.sleep(2)  # older than any hint of this table may get
+    away.start()
+    session = three.reconnect(away)
+    expected = set(range(50, 150))
+    eventually("the node that was away shows all of it at ONE",
+               lambda: {row.k for row in run(session, "SELECT k FROM k.t", ONE)} == expected)
+    assert {row.k for row in run(three.session(three.nodes[0]), "SELECT k FROM k.t", ALL)} == expected
+    eventually("each node says since when all tablets are equal",
+               lambda: all("all tablets equal" in status(node) for node in three.nodes))
+
+
 def test_the_schema_changes_without_the_leader(cluster):
     three = cluster().form()
     table(three)

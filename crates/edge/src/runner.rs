@@ -10,7 +10,7 @@ use crate::peers::{Incoming, Peers, ShardRouter};
 use crate::signal::Signal;
 use holon_base::{Instant, NodeId, ShardId};
 use holon_kernel::limits::{CREDIT_PER_PEER_REQUESTS, POLLS_PER_TURN};
-use holon_kernel::{Class, LocalFuture, Order, Scope, Shard, ShardOptions};
+use holon_kernel::{Class, LocalFuture, NodeClock, Order, Scope, Shard, ShardOptions};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct ShardsOptions {
     pub data: Arc<DataDir>,
     pub pool: Arc<DiskPool>,
     pub clock: Clock,
+    /// Timestamps of data, for all shards.
+    pub node_clock: Arc<NodeClock>,
     /// Input and output of the connections of one shard in memory, bytes; beyond it sockets are not read.
     pub connection_bytes_max: usize,
     pub timeouts: ConnectionTimeouts,
@@ -149,6 +151,7 @@ impl Driver {
             router: Box::new(router),
             now: options.clock.now(),
             wall: options.clock.wall(),
+            clock: options.node_clock.clone(),
         });
         let ready = Rc::new(Signal::default());
         let raise = ready.clone();

@@ -39,6 +39,7 @@ pub fn run_on_disk<T: 'static>(
         router: Box::new(NoRouter),
         now: clock.now(),
         wall: clock.wall(),
+        clock: Arc::default(),
     });
     let output = Rc::new(RefCell::new(None));
     let (place, work) = (output.clone(), task(shard.disk()));

@@ -154,6 +154,7 @@ impl Node {
             data,
             pool: DiskPool::new(2),
             clock: Clock::start(),
+            node_clock: Arc::default(),
             connection_bytes_max: 1 << 20,
             timeouts,
             peers: None,

@@ -128,7 +128,9 @@ pub fn command() -> Command {
         )
         .subcommand(
             to_a_node("cluster", "Changes who belongs to the cluster, while it runs")
-                .arg(words("drain NODE | forget NODE | cancel; nodes by address, or by the beginning of their id")),
+                .arg(words(
+                "drain NODE | forget NODE | cancel | clock begin-anew; nodes by address, or by the beginning of their id",
+            )),
         )
         .subcommand(
             to_a_node("token", "Gives a token with which one more node may join this node's cluster")

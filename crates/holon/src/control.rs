@@ -186,6 +186,9 @@ pub fn node_text(status: &Value) -> Vec<String> {
 
 fn status_text(status: &Value) -> String {
     let mut lines = node_text(status);
+    if let Some(refusal) = status["clock"]["refusal"].as_str() {
+        lines.push(format!("clock     TAKES NO WRITES: {refusal}"));
+    }
     for door in list(&status["doors"]) {
         let (name, address) = (word(&door["name"]), word(&door["address"]));
         lines.push(format!("{name:<9} {address}, {} connections", door["connections"]));

@@ -11,7 +11,7 @@ use crate::size::show_bytes;
 use crate::{console, control, logs};
 use holon_base::{ServiceId, ShardId};
 use holon_edge::{BoundDoor, Clock, ControlServer, DataDir, DiskPool, DoorLimits, ShardHandle, ShardsOptions};
-use holon_kernel::{Class, Shard};
+use holon_kernel::{Class, NodeClock, Shard};
 use holon_metadata::{Identity, Metadata, NodeOptions};
 use std::cell::RefCell;
 use std::io::Write;
@@ -108,11 +108,14 @@ async fn run(mut settings: Settings, clock: Clock, stop: Arc<tokio::sync::Notify
     let advertised = settings.advertised(settings.peer_address);
     let (identity, membership) = membership::prepare(&settings, &data, &pool, clock, advertised).await?;
     let shares = MemoryShares::of(settings.memory_bytes);
-    let handles = start_threads(&settings, &identity, &data, &pool, clock, &membership, shares)?;
+    let node_clock = Arc::new(NodeClock::new(settings.clock_skew_max));
+    let clocks = (clock, node_clock.clone());
+    let handles = start_threads(&settings, &identity, &data, &pool, clocks, &membership, shares)?;
     let view = Rc::new(NodeView {
         node: identity.node,
         boot: identity.boot,
         clock,
+        node_clock,
         data: data.clone(),
         memory_bytes: settings.memory_bytes,
         shares,
@@ -157,7 +160,7 @@ fn start_threads(
     identity: &Identity,
     data: &Arc<DataDir>,
     pool: &Arc<DiskPool>,
-    clock: Clock,
+    (clock, node_clock): (Clock, Arc<NodeClock>),
     membership: &Membership,
     shares: MemoryShares,
 ) -> Result<Vec<ShardHandle>, String> {
@@ -169,6 +172,7 @@ fn start_threads(
         data: data.clone(),
         pool: pool.clone(),
         clock,
+        node_clock,
         connection_bytes_max: (shares.connections / u64::from(settings.shards)) as usize,
         timeouts: holon_edge::limits::ConnectionTimeouts::default(),
         peers: Some(membership.peers.clone()),

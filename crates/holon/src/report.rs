@@ -3,11 +3,11 @@
 use crate::membership::Membership;
 use crate::memory::MemoryShares;
 use crate::{cluster, holdings};
-use holon_base::{GroupId, NodeId};
+use holon_base::{GroupId, NodeId, Wall};
 use holon_edge::{Clock, DataDir, Door, ProcessFigures, ShardHandle, process_figures};
 use holon_kernel::holding::{Holding, Work};
 use holon_kernel::metric::{Histogram, Metric, MetricValue};
-use holon_kernel::{Class, Shard};
+use holon_kernel::{Class, ClockState, NodeClock, Shard};
 use holon_metadata::{ClusterView, TabletView};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -41,6 +41,7 @@ pub struct NodeView {
     pub node: NodeId,
     pub boot: u32,
     pub clock: Clock,
+    pub node_clock: Arc<NodeClock>,
     pub data: Arc<DataDir>,
     pub memory_bytes: u64,
     pub shares: MemoryShares,
@@ -186,6 +187,7 @@ impl NodeView {
             "uptime_seconds": self.uptime().as_secs_f64(),
             "data_dir": self.data.path().display().to_string(),
             "console": self.console.to_string(),
+            "clock": clock_to_json(&self.node_clock, self.clock.wall()),
             "doors": doors,
             "shards": report.shards.iter().map(shard_to_json).collect::<Vec<_>>(),
             "memory": { "budget_bytes": self.memory_bytes, "shares_bytes": shares },
@@ -200,6 +202,19 @@ impl NodeView {
         holdings::put_into(&mut status, &report.shards);
         status
     }
+}
+
+fn clock_to_json(clock: &NodeClock, wall: Wall) -> Value {
+    let state = clock.state(wall);
+    let refusal = match &state {
+        ClockState::Refused(refusal) => Some(refusal.to_string()),
+        _ => None,
+    };
+    json!({
+        "takes_writes": refusal.is_none(), "refusal": refusal, "skew_max_ms": clock.skew_max_micros() / 1000,
+        "wall_us": wall.micros(), "last_us": clock.last(), "refused_total": clock.refused(),
+        "ignored_total": clock.ignored(),
+    })
 }
 
 fn shard_to_json(shard: &ShardReport) -> Value {

@@ -61,6 +61,7 @@ fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
         rack: settings.rack.clone(),
         cql_address: settings.cql_address,
         peer_address: settings.peer_address,
+        repair_interval: settings.repair_interval,
         automatic_compaction: true,
     };
     TablesService::new((*shard).clone(), (*metadata).clone(), config)

@@ -3,6 +3,7 @@
 use crate::size::{parse_bytes, show_bytes};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A row of the table below. The flag of `cql_address` is `--cql-address`, its variable `HOLON_CQL_ADDRESS`.
 pub struct Setting {
@@ -99,6 +100,18 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting { key: "rack", value_name: "NAME", default: "rack1", help: "where in the data center this node stands" },
     Setting {
+        key: "repair_interval",
+        value_name: "TIME",
+        default: "1h",
+        help: "the replicas of each tablet are compared once in this, e.g. 90s, 30m, 12h; off: only by `holon tables repair`",
+    },
+    Setting {
+        key: "clock_skew_max_ms",
+        value_name: "MS",
+        default: "500",
+        help: "a node whose clock is further than this from most others takes no writes; the same on every node",
+    },
+    Setting {
         key: "log",
         value_name: "FILTER",
         default: "info",
@@ -149,6 +162,9 @@ pub struct Settings {
     pub cluster_name: String,
     pub data_center: String,
     pub rack: String,
+    /// Zero: off.
+    pub repair_interval: Duration,
+    pub clock_skew_max: Duration,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -159,6 +175,9 @@ const SHARDS_MAX: u16 = 1024;
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// A process cannot have more sockets.
 const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// Between round trips of a local network and a clock that nobody would call right.
+const CLOCK_SKEW_MS: std::ops::RangeInclusive<usize> = 100..=60_000;
 
 /// What the machine has, for the defaults.
 #[derive(Clone, Copy)]
@@ -234,6 +253,10 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         cluster_name: name("cluster_name")?,
         data_center: name("data_center")?,
         rack: name("rack")?,
+        repair_interval: time(value("repair_interval")).map_err(|wrong| ("repair_interval", wrong))?,
+        clock_skew_max: Duration::from_millis(
+            number("clock_skew_max_ms", *CLOCK_SKEW_MS.start(), *CLOCK_SKEW_MS.end())? as u64,
+        ),
         log: crate::logs::check_filter(value("log")).map_err(|wrong| ("log", wrong))?,
         log_format: match value("log_format") {
             "text" => LogFormat::Text,
@@ -258,6 +281,20 @@ fn members(text: &str) -> Result<Vec<String>, String> {
             _ => Err(format!("{name:?} is not a HOST:PORT")),
         })
         .collect()
+}
+
+/// `off` is zero.
+fn time(text: &str) -> Result<Duration, String> {
+    if text == "off" {
+        return Ok(Duration::ZERO);
+    }
+    let units = [("s", 1), ("m", 60), ("h", 60 * 60), ("d", 24 * 60 * 60)];
+    let read =
+        |(unit, seconds): (&str, u64)| text.strip_suffix(unit)?.parse::<u32>().ok().map(|n| u64::from(n) * seconds);
+    let seconds = units.into_iter().find_map(read).filter(|seconds| *seconds > 0);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("{text:?} is not a time such as 90s, 30m, 12h, 7d, and not off"))
 }
 
 fn memory(text: &str, machine: Machine) -> Result<u64, (&'static str, String)> {

@@ -2,12 +2,14 @@
 //! work, further nodes join, one may be drained, replaced or forgotten, and changes are cancelled; the network, the disks and
 //! the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster must converge.
 
+use crate::clock_faults::WrongClocks;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
 use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
+use holon_kernel::metric::{Metric, MetricValue};
 use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
 use holon_metadata::Metadata;
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
@@ -60,10 +62,20 @@ struct Run {
     sent: u64,
     /// When the network heals.
     heals: Option<Instant>,
+    clocks: WrongClocks,
     errors: Vec<String>,
 }
 
 pub fn run(seed: u64, options: &RunOptions) -> Outcome {
+    run_nodes(seed, options, false)
+}
+
+/// One node alone, whose wall clock is believed by itself only: what it has promised must hold through all.
+pub fn run_alone(seed: u64, options: &RunOptions) -> Outcome {
+    run_nodes(seed, options, true)
+}
+
+fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0xc105_7e20);
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
@@ -72,10 +84,11 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         cache_bytes: random.range(16 << 10, 1 << 20) as usize,
         log_segment_bytes: 4096 * random.range(128, 256),
         log_bytes_max: 8 << 20,
+        repair_interval: Duration::from_secs(random.range(3, 10)),
         ..TablesConfig::default()
     };
-    let first = random.range(3, 5) as usize;
-    let nodes = first + random.below(3) as usize;
+    let first = if alone { 1 } else { random.range(3, 5) as usize };
+    let nodes = if alone { 1 } else { first + random.below(3) as usize };
     let shards = random.range(1, 3) as u16;
     let expanded = format!("nodes {first} then {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
     let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
@@ -83,10 +96,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     });
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
     world.one_cluster = true;
-    let connections = nodes * 2;
+    let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
-        workload: ClusterWorkload::new(connections, FACTOR),
+        workload: ClusterWorkload::new(connections, if alone { 1 } else { FACTOR }),
         clients: (0..connections).map(|_| None).collect(),
         nodes,
         drained: None,
@@ -100,8 +113,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         next_session: 1,
         sent: 0,
         heals: None,
+        clocks: WrongClocks::default(),
         errors: Vec::new(),
     };
+    (0..nodes).for_each(|node| run.clocks.set_right(&mut world, node, &mut run.random));
     if let Err(error) = world.form(first) {
         run.errors.push(error);
     }
@@ -111,6 +126,14 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
+    let totals = [
+        ("deletions forgotten", "holon_store_tombstones_purged_total"),
+        ("tablets found unchanged", "holon_repair_unchanged_total"),
+        ("replicas made equal", "holon_replica_repairs_total"),
+    ];
+    for (what, name) in totals {
+        faults.sometimes(what, Run::total(&world, name) > 0);
+    }
     for (what, count) in run.workload.figures() {
         faults.sometimes(what, count > 0);
     }
@@ -146,6 +169,7 @@ impl Run {
         }
         self.receive(world);
         self.insist_on_forgetting(world);
+        self.clocks.look(world, self.nodes, &mut self.random);
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
             self.heals = None;
@@ -211,6 +235,8 @@ impl Run {
             80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
             82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
             84..87 => self.cancel(world, node),
+            87..94 => Self::compact(world, node),
+            94..107 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
         }
     }
@@ -305,6 +331,32 @@ impl Run {
         });
     }
 
+    /// What may be forgotten of a table is.
+    fn compact(world: &World, node: usize) {
+        for live in world.up(node).into_iter().flatten() {
+            let Some(service) = live.shard.service(TABLES_SERVICE) else { continue };
+            live.shard.spawn(Scope::Node, Class::Background, async move {
+                let words = ["compact", "holon_cluster", "q"].map(str::to_string).to_vec();
+                let _ = service.command(words, Rc::new(|_| ())).await; // the table may not be there yet, or a disk fails
+            });
+        }
+    }
+
+    /// What all shards count together.
+    fn total(world: &World, name: &str) -> u64 {
+        let shards = (0..world.nodes.len()).filter_map(|node| world.up(node)).flatten();
+        let metrics = shards.flat_map(|live| {
+            let mut metrics = Vec::new();
+            live.shard.services().iter().for_each(|service| service.metrics(&mut metrics));
+            metrics
+        });
+        let count = |metric: Metric| match metric.value {
+            MetricValue::Counter(count) if metric.name == name => count,
+            _ => 0,
+        };
+        metrics.map(count).sum()
+    }
+
     /// A node other than this one that an administrator may ask, if the ring is known to have so many nodes.
     fn ask(&self, world: &World, node: usize, in_ring: usize) -> Option<(Rc<holon_kernel::Shard>, Rc<Metadata>)> {
         let other = (0..self.nodes).find(|other| *other != node && world.up(*other).is_some())?;
@@ -367,6 +419,7 @@ impl Run {
         let outbox = Rc::new(Outbox::new());
         let session =
             service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
+        self.workload.placed(number, node);
         let hello = self.workload.connected(number);
         self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), id, node, shard });
     }
@@ -429,6 +482,7 @@ impl Run {
         }
         world.network.heal();
         world.network.options = NetworkFaults::default();
+        (0..self.nodes).for_each(|node| self.clocks.set_right(world, node, &mut self.random));
         self.heals = None;
         let healed = world.now + HEALING;
         while world.now < healed && self.errors.is_empty() {

@@ -35,6 +35,8 @@ faults! {
     MisdirectedWrite "misdirected write",
     SlowDisk "slow disk",
     ClockJump "wall clock jump",
+    ClockSkew "wall clock off within the bound",
+    ClockDrift "wall clock drifts",
     ShardCountChange "another number of shards",
     SessionLost "session lost",
     MessageLost "message lost",

@@ -3,6 +3,7 @@
 //! One thread, one seed; a run that fails replays from its seed. Nothing depends on this crate.
 
 pub mod check_history;
+pub mod clock_faults;
 pub mod cluster_run;
 pub mod determinism;
 pub mod disk;

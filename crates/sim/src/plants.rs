@@ -22,6 +22,8 @@ impl Plants {
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             match name {
                 "accept_old_maps" => plants.kernel.accept_old_maps = true,
+                "ignore_clocks" => plants.kernel.ignore_clocks = true,
+                "trust_own_clock" => plants.kernel.trust_own_clock = true,
                 name if plants.replica.put(name) => {}
                 name => of_store.push(name),
             }

@@ -142,7 +142,8 @@ impl Run {
             14..60 => world.network.heal(),
             60..120 if world.is_down(node) => world.start(node),
             120..124 => {
-                world.nodes[node].skew_micros += self.random.below(60_000_000) as i64 - 30_000_000;
+                let off = world.off_micros(node) + self.random.below(60_000_000) as i64 - 30_000_000;
+                world.set_clock(node, off, 0);
                 world.faults.fired(Fault::ClockJump);
             }
             124..128 if !self.clients.is_empty() => {

@@ -11,7 +11,7 @@ use crate::disk::{SimDisk, SimDiskState};
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
-use holon_kernel::{Class, Envelope, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
+use holon_kernel::{Class, Envelope, NodeClock, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
 use holon_metadata::{
     Cluster, Identity, IdentityError, JoinRequest, Metadata, NodeOptions, PEERS_PORT, load_or_create, save,
     start_shard, stop_shard,
@@ -20,10 +20,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The wall clock of every run begins here, microseconds since the epoch (2023-11-14).
 const WALL_START_MICROS: i64 = 1_700_000_000_000_000;
+
+/// The bound on skew that every node is told.
+const CLOCK_SKEW_MAX: Duration = holon_kernel::limits::CLOCK_SKEW_MAX_DEFAULT;
 
 /// Until all nodes are in the ring and know of each other.
 const FORMATION: Duration = Duration::from_secs(60);
@@ -75,11 +79,19 @@ enum Phase {
     },
 }
 
+/// How a wall clock differs from the world's time.
+#[derive(Clone, Copy, Debug, Default)]
+struct WallClock {
+    skew_micros: i64,
+    since: Instant,
+    /// Microseconds gained a second.
+    drift_per_million: i64,
+}
+
 pub struct SimNode {
     pub disk: Rc<RefCell<SimDiskState>>,
     phase: Phase,
-    /// Added to the world's wall clock, microseconds.
-    pub skew_micros: i64,
+    clock: WallClock,
     pub shards: u16,
     pub starts: u64,
     /// The node whose place this one takes when it joins.
@@ -125,7 +137,7 @@ impl World {
         let node = |_| SimNode {
             disk: SimDiskState::new(random.next_u64(), disk, faults.clone()),
             phase: Phase::Down,
-            skew_micros: random.below(2_000_000) as i64 - 1_000_000,
+            clock: WallClock { skew_micros: random.below(2_000_000) as i64 - 1_000_000, ..WallClock::default() },
             shards,
             starts: 0,
             replaces: None,
@@ -165,14 +177,25 @@ impl World {
     }
 
     fn wall(&self, node: usize) -> Wall {
-        Wall(WALL_START_MICROS + (self.now.0 / 1000) as i64 + self.nodes[node].skew_micros)
+        Wall(WALL_START_MICROS + (self.now.0 / 1000) as i64 + self.off_micros(node))
+    }
+
+    /// How far ahead of the world's time the wall clock of a node is.
+    pub fn off_micros(&self, node: usize) -> i64 {
+        let WallClock { skew_micros, since, drift_per_million } = self.nodes[node].clock;
+        skew_micros + (self.now.since(since).as_micros() as i64) * drift_per_million / 1_000_000
+    }
+
+    /// Sets the wall clock of a node so far ahead of the world's time; from now on it gains so many microseconds a second.
+    pub fn set_clock(&mut self, node: usize, skew_micros: i64, drift_per_million: i64) {
+        self.nodes[node].clock = WallClock { skew_micros, since: self.now, drift_per_million };
     }
 
     // ---- Nodes
 
     pub fn start(&mut self, node: usize) {
         assert!(matches!(self.nodes[node].phase, Phase::Down), "node {node} runs already");
-        let shard = self.new_shard(node, NodeId(0), 0, 1);
+        let shard = self.new_shard(node, NodeId(0), 0, 1, &Arc::default());
         let disk = shard.disk();
         self.learn_identity(node, shard, async move { load_or_create(&disk, Self::node_id(node)).await });
         self.nodes[node].starts += 1;
@@ -313,7 +336,7 @@ impl World {
         }
     }
 
-    fn new_shard(&mut self, node: usize, id: NodeId, shard: u16, shards: u16) -> Rc<Shard> {
+    fn new_shard(&mut self, node: usize, id: NodeId, shard: u16, shards: u16, clock: &Arc<NodeClock>) -> Rc<Shard> {
         let seed = self.random.next_u64();
         let shard_id = ShardId(shard);
         Shard::new(ShardOptions {
@@ -326,6 +349,7 @@ impl World {
             router: Box::new(Post(self.nodes[node].outbound.clone())),
             now: self.now,
             wall: self.wall(node),
+            clock: clock.clone(),
         })
     }
 
@@ -392,10 +416,11 @@ impl World {
         // What the shard that read the identity has in flight is not for those that follow, whose operations count anew.
         self.nodes[node].disk.borrow_mut().process_ended();
         let shards = self.nodes[node].shards;
+        let clock = Arc::new(NodeClock::new(CLOCK_SKEW_MAX));
         let outcomes: Rc<RefCell<Vec<Result<(), String>>>> = Rc::default();
         let mut live = Vec::new();
         for number in 0..shards {
-            let shard = self.new_shard(node, identity.node, number, shards);
+            let shard = self.new_shard(node, identity.node, number, shards, &clock);
             let options = self.node_options(node, identity.boot, cluster.clone());
             let metadata = Metadata::new(&shard, options);
             (self.install)(&shard, &metadata);

@@ -7,6 +7,7 @@ use holon_sim::faults::{DiskFaults, Fault, Faults};
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 struct Bench {
     shard: Rc<Shard>,
@@ -25,6 +26,7 @@ impl Bench {
             router: Box::new(testing::NoRouter),
             now: holon_base::Instant(0),
             wall: Wall(0),
+            clock: Arc::default(),
         });
         Bench { shard, state: state.clone() }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 /// The format of [`Envelope::encode`].
-pub const ENVELOPE_VERSION: u8 = 1;
+pub const ENVELOPE_VERSION: u8 = 2;
 
 /// A shard of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +51,8 @@ pub struct Envelope {
     pub correlation: u64,
     /// Of the tablet map the request was routed by: an outdated one is refused and routed anew. Of a reply: of whoever answers.
     pub map_epoch: u64,
+    /// The latest timestamp that the source has given or heard of, microseconds: [`crate::NodeClock::observe`].
+    pub clock: i64,
     pub kind: EnvelopeKind,
     /// The request's argument, or the answer (of a service's own error, too: see [`CallError::Failed`]).
     pub payload: Bytes,
@@ -115,6 +117,7 @@ impl Envelope {
         }
         out.put_varint(self.correlation);
         out.put_varint(self.map_epoch);
+        out.put_varint(self.clock.max(0).cast_unsigned());
         match &self.kind {
             EnvelopeKind::Request { target, verb, remaining } => {
                 match target {
@@ -155,6 +158,7 @@ impl Envelope {
         let mut address = || Ok::<_, ShortInput>(Address { node: NodeId(input.u128()?), shard: ShardId(input.u16()?) });
         let (source, destination) = (address()?, address()?);
         let (correlation, map_epoch) = (input.varint()?, input.varint()?);
+        let clock = i64::try_from(input.varint()?).unwrap_or(i64::MAX);
         let (kind, payload) = match input.u8()? {
             2 => {
                 let code = input.u8()?;
@@ -177,7 +181,7 @@ impl Envelope {
             }
         };
         input.end()?;
-        Ok(Envelope { source, destination, correlation, map_epoch, kind, payload })
+        Ok(Envelope { source, destination, correlation, map_epoch, clock, kind, payload })
     }
 }
 
@@ -213,8 +217,9 @@ mod tests {
                 EnvelopeKind::Reply(Err(_)) => Bytes::new(),
                 _ => Bytes::from_static(b"payload"),
             };
+            let (source, destination) = (address(1), address(2));
             let envelope =
-                Envelope { source: address(1), destination: address(2), correlation: 9, map_epoch: 300, kind, payload };
+                Envelope { source, destination, correlation: 9, map_epoch: 300, clock: 1 << 50, kind, payload };
             let bytes = envelope.encode();
             assert_eq!(Envelope::decode(bytes.clone()), Ok(envelope));
             for cut in 0..bytes.len() {

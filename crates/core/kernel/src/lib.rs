@@ -13,6 +13,7 @@
 //! cluster it knows what it is told: a map ([`ClusterMap`]) and who seems alive.
 
 pub mod budget;
+pub mod clock;
 pub mod cluster;
 pub mod disk;
 mod disk_client;
@@ -32,6 +33,7 @@ mod ticket;
 mod timer;
 
 pub use budget::Slice;
+pub use clock::{ClockKeeper, ClockRefusal, ClockState, NodeClock};
 pub use cluster::{ClusterMap, Founders, NodeRecord, Replicas};
 pub use disk::{
     Disk, DiskBuffer, DiskError, DiskErrorKind, DiskOperation, DiskOutput, DiskResult, FileId, OpenOptions, OperationId,

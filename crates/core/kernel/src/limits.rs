@@ -16,5 +16,12 @@ pub const ENVELOPE_PAYLOAD_BYTES_MAX: usize = 17 << 20;
 /// Polls before the shard looks for new inputs again. At about 1 µs each, a millisecond at most.
 pub const POLLS_PER_TURN: usize = 1024;
 
+/// How far a wall clock may be from those of other nodes, where nothing else was said. Time daemons keep milliseconds; what is
+/// beyond this is not kept by one.
+pub const CLOCK_SKEW_MAX_DEFAULT: Duration = Duration::from_millis(500);
+
+/// How long a write waits for a look at other clocks, or for the promise of timestamps to be on disk.
+pub const CLOCK_SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The deadline of a call whose caller names none.
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);

@@ -9,9 +9,13 @@ use std::cell::Cell;
 pub struct Plants {
     /// Serve requests for tablets whatever map they were routed by.
     pub accept_old_maps: bool,
+    /// Do not take up the clocks of other nodes.
+    pub ignore_clocks: bool,
+    /// Stamp with the wall clock whatever other nodes say, or this one has promised.
+    pub trust_own_clock: bool,
 }
 
-const NONE: Plants = Plants { accept_old_maps: false };
+const NONE: Plants = Plants { accept_old_maps: false, ignore_clocks: false, trust_own_clock: false };
 
 #[cfg(feature = "plant")]
 thread_local! {

@@ -1,5 +1,6 @@
 //! The shard: one core of a node, and everything that lives on it.
 
+use crate::clock::{NodeClock, ShardClock};
 use crate::cluster::{ClusterMap, Replicas};
 use crate::disk::{Disk, DiskOperation, DiskResult, OperationId};
 use crate::disk_client::DiskClient;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Carries envelopes to other shards and nodes. At most once, in no promised order, and it may lose them.
@@ -43,6 +45,8 @@ pub struct ShardOptions {
     pub router: Box<dyn Router>,
     pub now: Instant,
     pub wall: Wall,
+    /// One for all shards of the node.
+    pub clock: Arc<NodeClock>,
 }
 
 pub struct Shard {
@@ -53,7 +57,7 @@ pub struct Shard {
     timers: Rc<Timers>,
     now: Cell<Instant>,
     wall: Cell<Wall>,
-    timestamp_last: Cell<i64>,
+    pub(crate) clock: ShardClock,
     random: RefCell<Random>,
     disk: RefCell<Box<dyn Disk>>,
     disk_waiting: RefCell<Map<OperationId, Completer<DiskResult>>>,
@@ -88,7 +92,7 @@ impl Shard {
             timers: Rc::default(),
             now: Cell::new(options.now),
             wall: Cell::new(options.wall),
-            timestamp_last: Cell::new(0),
+            clock: ShardClock::new(options.clock),
             random: RefCell::new(random),
             disk: RefCell::new(options.disk),
             disk_waiting: RefCell::default(),
@@ -130,7 +134,9 @@ impl Shard {
 
     /// Hands in the time. Timers that are due fire. Monotonic time never goes back; wall time may.
     pub fn advance(&self, now: Instant, wall: Wall) {
-        self.now.set(self.now.get().max(now));
+        let now = self.now.get().max(now);
+        self.clock.node.passed((self.now.get(), self.wall.get()), (now, wall));
+        self.now.set(now);
         self.wall.set(wall);
         self.timers.fire(self.now.get());
     }
@@ -145,13 +151,6 @@ impl Shard {
 
     pub fn wall_micros(&self) -> i64 {
         self.wall.get().micros()
-    }
-
-    /// A timestamp for data, microseconds: the wall clock, but never the same or an earlier one twice on this shard.
-    pub fn timestamp_micros(&self) -> i64 {
-        let timestamp = self.wall_micros().max(self.timestamp_last.get() + 1);
-        self.timestamp_last.set(timestamp);
-        timestamp
     }
 
     pub fn random_u64(&self) -> u64 {
@@ -253,7 +252,7 @@ impl Shard {
         let services = self.services.take();
         let tablets = self.tablets.take();
         let map = self.map.take();
-        drop((services, tablets, map));
+        drop((services, tablets, map, self.clock.keeper.take()));
     }
 
     pub fn stopped(&self) -> Option<String> {
@@ -432,6 +431,7 @@ impl Shard {
             destination,
             correlation: NO_REPLY,
             map_epoch: 0,
+            clock: self.clock.node.last(),
             kind: EnvelopeKind::Request { target, verb, remaining: limits::CALL_TIMEOUT_DEFAULT },
             payload,
         });
@@ -493,6 +493,7 @@ impl Shard {
             destination,
             correlation,
             map_epoch: self.map_epoch(),
+            clock: self.clock.node.last(),
             kind: EnvelopeKind::Request { target, verb, remaining: deadline.since(self.now()) },
             payload,
         });
@@ -527,6 +528,7 @@ impl Shard {
 
     /// An envelope has arrived.
     pub fn deliver(&self, envelope: Envelope) {
+        self.clock.node.observe(envelope.clock, self.wall());
         match envelope.kind {
             EnvelopeKind::Reply(outcome) => {
                 if outcome == Err(CallError::NotHere) {
@@ -565,7 +567,8 @@ impl Shard {
                     };
                     let (source, destination) = (shard.address, envelope.source);
                     let (correlation, map_epoch) = (envelope.correlation, shard.map_epoch());
-                    let reply = Envelope { source, destination, correlation, map_epoch, kind, payload };
+                    let clock = shard.clock.node.last();
+                    let reply = Envelope { source, destination, correlation, map_epoch, clock, kind, payload };
                     shard.router.borrow_mut().send(reply);
                 });
             }

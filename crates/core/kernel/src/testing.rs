@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 type Content = Rc<RefCell<Vec<u8>>>;
@@ -251,6 +252,7 @@ impl TestShard {
             router,
             now: Instant(0),
             wall: Wall(1_700_000_000_000_000),
+            clock: Arc::default(),
         });
         TestShard { shard }
     }

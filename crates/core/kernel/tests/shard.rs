@@ -6,6 +6,7 @@ use holon_kernel::testing::{MemoryDisk, NoRouter, TestShard};
 use holon_kernel::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -178,6 +179,7 @@ fn shard(id: u16, router: Box<dyn Router>, order: Order) -> Rc<Shard> {
         router,
         now: Instant(0),
         wall: Wall(0),
+        clock: Arc::default(),
     })
 }
 
@@ -233,6 +235,7 @@ fn a_shard_that_starts_refuses_requests_for_tablets_and_has_done_nothing() {
             destination: there.address(),
             correlation: 1,
             map_epoch: 0,
+            clock: 0,
             kind: EnvelopeKind::Request {
                 target: Target::Tablet(tablet),
                 verb: Verb::APPLY,

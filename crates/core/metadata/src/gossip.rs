@@ -117,6 +117,9 @@ impl Gossip {
         payload.put_u128(node.0);
         payload.put_u8(alive.into());
         let payload = payload.freeze();
+        if alive && let Some(keeper) = self.metadata.upgrade().and_then(|metadata| metadata.keeper.borrow().clone()) {
+            keeper.heard_of(node);
+        }
         self.shard.set_alive(node, alive);
         let Some(metadata) = self.metadata.upgrade() else { return };
         for to in metadata.others() {

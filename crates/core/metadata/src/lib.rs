@@ -15,6 +15,8 @@
 
 mod admit;
 mod apply;
+mod clock;
+mod clock_file;
 mod cluster;
 mod cluster_command;
 mod command;

@@ -1,4 +1,4 @@
-//! Bounds of moving tablets.
+//! Bounds of moving tablets, of figures, and of comparing clocks.
 
 use std::time::Duration;
 
@@ -34,3 +34,20 @@ pub(crate) const VIEW_SLOTS_MAX: usize = 8192;
 
 /// Tablets of one group that are told of one by one at a time.
 pub const VIEW_TABLETS_MAX: usize = 4096;
+
+/// Between two looks at the clocks of other nodes: a clock that drifts out of bounds is noticed within this.
+pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const CLOCK_INTERVAL_ALONE: Duration = Duration::from_secs(3600);
+
+/// Least time between two looks, however many ask for one.
+pub(crate) const CLOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Nodes that are asked for their clocks at a time. Chosen anew each time, so that within [`CLOCK_SAMPLE_AGE`] some eighty are
+/// heard in a large cluster.
+pub(crate) const CLOCK_ASKED_MAX: usize = 16;
+
+/// An answer that takes longer says too little about a clock.
+pub(crate) const CLOCK_ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What was measured counts for so long.
+pub(crate) const CLOCK_SAMPLE_AGE: Duration = Duration::from_secs(5);

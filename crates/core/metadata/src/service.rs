@@ -1,6 +1,7 @@
 //! The metadata service of a shard: proposes through shard 0, applies what is committed, answers other shards and nodes.
 
 use crate::apply::{decode_entries, encode_entries};
+use crate::clock::Keeper;
 use crate::cluster::{ClusterState, Group};
 use crate::command::Command;
 use crate::consensus::Consensus;
@@ -43,6 +44,8 @@ const fn verb(number: u8) -> Verb {
 // Within a node, to shard 0.
 const PROPOSE: Verb = verb(0);
 pub(crate) const BARRIER: Verb = verb(3);
+pub(crate) const CLOCK_SETTLE: Verb = verb(15);
+pub(crate) const CLOCK_RENEW: Verb = verb(16);
 const WAIT: Verb = verb(4);
 // Within a node, from shard 0.
 /// By these the log comes to a node: for simulators that keep one uninformed.
@@ -61,6 +64,7 @@ pub(crate) const RAFT: Verb = verb(8);
 pub(crate) const GOSSIP: Verb = verb(9);
 pub(crate) const FIGURES: Verb = verb(12);
 pub(crate) const CATCH_UP: Verb = verb(14);
+pub(crate) const CLOCK_ASK: Verb = verb(17);
 
 /// Why a node ends that was drained, replaced or forgotten.
 pub(crate) const REMOVED: &str = "this node was taken out of the cluster (drained, replaced or forgotten) and cannot come back with \
@@ -119,6 +123,7 @@ pub struct Metadata {
     // Shard 0 only.
     consensus: RefCell<Option<Rc<Consensus>>>,
     pub(crate) gossip: RefCell<Option<Rc<Gossip>>>,
+    pub(crate) keeper: RefCell<Option<Rc<Keeper>>>,
     /// To be told when nodes or voters may be others.
     pub(crate) members_ticket: RefCell<Vec<Completer<()>>>,
     /// By the node the log was pulled from last.
@@ -156,6 +161,7 @@ impl Metadata {
             end: RefCell::default(),
             consensus: RefCell::new(None),
             gossip: RefCell::new(None),
+            keeper: RefCell::new(None),
             members_ticket: RefCell::default(),
             leader_heard_of: Cell::new(None),
             under_way: RefCell::default(),
@@ -421,6 +427,7 @@ impl Metadata {
             FILL => self.fill_here(input.rest()).await,
             FIGURES => Ok(self.node_figures(input.rest()).await),
             OWN_FIGURES => self.own_figures(input.rest()).map_err(bad),
+            CLOCK_SETTLE | CLOCK_RENEW | CLOCK_ASK => self.answer_clock(verb).await,
             CLEAN => self.clean_here(input.rest()).await,
             APPLY => {
                 for entry in decode_entries(&mut input).map_err(bad)? {
@@ -508,12 +515,14 @@ impl Service for Metadata {
         if self.shard.id() == ShardId(0) {
             let help = "index of the last applied entry of the metadata log";
             out.push(Metric::gauge("holon_metadata_applied_index", help, self.applied() as f64));
+            self.clock_metrics(out);
         }
     }
 
     fn status(&self) -> Vec<(String, String)> {
         let mut rows = vec![("metadata index".to_string(), self.applied().to_string())];
         if self.shard.id() == ShardId(0) {
+            rows.extend(self.clock_status());
             rows.extend(self.cluster_status());
         }
         rows

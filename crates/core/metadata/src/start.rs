@@ -8,6 +8,8 @@
 //! ```
 
 use crate::apply::decode_entries;
+use crate::clock::{ByFirstShard, Company, Keeper};
+use crate::clock_file::ClockFileError;
 use crate::consensus::{Consensus, random_of};
 use crate::gossip::Gossip;
 use crate::log_file::{LogError, LogFile};
@@ -33,6 +35,8 @@ pub enum StartError {
     Log(#[from] LogError),
     #[error("the metadata log contradicts itself ({0}): restore the data directory from a backup")]
     Stored(String),
+    #[error("{0}")]
+    Clock(#[from] ClockFileError),
     #[error("{service}: {detail}")]
     Service { service: &'static str, detail: String },
     #[error("{REMOVED}")]
@@ -57,6 +61,7 @@ pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -
             return Err(StartError::Removed);
         }
     } else {
+        shard.set_clock_keeper(Rc::new(ByFirstShard(Rc::downgrade(&metadata))));
         fetch_all(&metadata).await?;
     }
     let services = shard.services();
@@ -100,6 +105,8 @@ pub async fn stop_shard(metadata: Rc<Metadata>) {
 /// Shard 0: reads the log, and applies what is known to be committed.
 async fn load(metadata: &Rc<Metadata>) -> Result<(), StartError> {
     let shard = &metadata.shard;
+    let keeper = Keeper::open(metadata).await?;
+    *metadata.keeper.borrow_mut() = Some(keeper);
     let (log, content) = LogFile::open(&shard.disk(), shard.node()).await?;
     let last = content.entries.len() as u64;
     let founders = Members::of_voters([metadata.options.cluster.founder]);
@@ -119,6 +126,9 @@ async fn load(metadata: &Rc<Metadata>) -> Result<(), StartError> {
         metadata.enqueue(entry);
     }
     metadata.wait_applied(commit).await;
+    // Wrong clocks are often wrong since the machine started: nothing is stamped before the first look at the others.
+    shard.clock().set_has_peers(metadata.company() != Company::Nobody);
+    shard.clock().doubt();
     metadata.load(Consensus::new(metadata, raft, log, hard));
     Ok(())
 }
@@ -130,6 +140,9 @@ async fn take_part(metadata: &Rc<Metadata>) {
     *metadata.gossip.borrow_mut() = Some(gossip.clone());
     metadata.members_changed();
     gossip.run();
+    if let Some(keeper) = metadata.keeper.borrow().clone() {
+        keeper.run();
+    }
     consensus.run();
     metadata.follow(&consensus);
     metadata.choose_voters(&consensus);

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 /// Keeps the entries it is told; makes four tablets for "+name", removes group n for "-n", refuses what begins with "!".
 #[derive(Default)]
@@ -119,6 +120,7 @@ struct Node {
 impl Node {
     fn new(disk: &MemoryDisk, shards: u16, seed: u64) -> Node {
         let post: Rc<RefCell<Vec<Envelope>>> = Rc::default();
+        let clock = Arc::default();
         let make = |id| {
             let shard = Shard::new(ShardOptions {
                 node: NodeId(1),
@@ -130,6 +132,7 @@ impl Node {
                 router: Box::new(Post(post.clone())),
                 now: Instant(0),
                 wall: Wall(0),
+                clock: Arc::clone(&clock),
             });
             let metadata = Metadata::alone(&shard, seed as u32);
             let recorder = Rc::new(Recorder::default());

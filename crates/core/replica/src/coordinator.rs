@@ -12,7 +12,7 @@ use crate::level::{Level, Places, Quota};
 use crate::limits::REROUTE_PAUSE;
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, TabletId};
-use holon_kernel::{NodeRecord, Replicas, Replication, Shard};
+use holon_kernel::{Address, NodeRecord, Replicas, Replication, Shard};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -188,6 +188,15 @@ impl Coordinator {
         }
         true
     }
+}
+
+/// Which shard of a node has a tablet, for requests that are not the kernel's own.
+pub(crate) fn address_of(shard: &Shard, node: NodeId, tablet: TabletId) -> Address {
+    let nodes = shard.map().map(|map| map.nodes()).unwrap_or_default();
+    let at = nodes.binary_search_by_key(&node, |record| record.node).ok();
+    let theirs = at.map_or(shard.shards(), |at| nodes[at].shards.max(1));
+    let shards = if node == shard.node() { shard.shards() } else { theirs };
+    Address { node, shard: tablet.shard(shards) }
 }
 
 /// The map at one moment.

@@ -1,10 +1,7 @@
-//! Copying a tablet: a replica that comes reads the data of those that have it, page by page, and writes it to itself; and
-//! comparing all replicas of one (repair).
+//! Copying a tablet: a replica that comes reads the data of those that have it, page by page, and writes it to itself.
 //!
-//! Both are reads in full like any other, so they see what a reader would, and may be broken off and repeated at any time.
+//! These are reads in full like any other, so they see what a reader would, and may be broken off and repeated at any time.
 
-use crate::coordinator::{Coordinator, Demand, ReplicaError, Speculation};
-use crate::level::Level;
 use crate::limits::FILL_TIMEOUT;
 use crate::message::{ReadAnswer, ReadRequest};
 use crate::page;
@@ -83,32 +80,6 @@ pub async fn fill(
             written.map_err(|error| FillError::Write(error.to_string()))?;
         }
         request.ranges = merged.rest;
-        progress(done);
-        shard.yield_now().await;
-    }
-    Ok(())
-}
-
-/// Compares all replicas of a tablet and brings each to what they know together.
-///
-/// # Errors
-/// A replica that does not answer: it cannot be known to be the same.
-pub async fn repair(
-    coordinator: &Coordinator,
-    shard: &Shard,
-    tablet: TabletId,
-    purgeable_seconds: i64,
-    progress: impl Fn(FillProgress),
-) -> Result<(), ReplicaError> {
-    let mut request = ReadRequest::all_of(vec![KeyRange::all()], shard.wall().seconds());
-    request.purgeable_seconds = purgeable_seconds;
-    let mut done = FillProgress::default();
-    while !request.ranges.is_empty() {
-        let demand = Demand { tablet, level: Level::All, replication: None, deadline: shard.now() + FILL_TIMEOUT };
-        let answer = coordinator.read(&demand, &request, Speculation::Never, &|_, _| ()).await?;
-        done.pages += 1;
-        done.rows += answer.rows.len() as u64;
-        request.ranges = answer.rest;
         progress(done);
         shard.yield_now().await;
     }

@@ -26,6 +26,9 @@ use std::time::Duration;
 
 const COLUMN: u32 = 0;
 
+/// Ordinals beyond these are of other tablets that no map knows.
+const SHARDS_MAX: u64 = TabletId::PER_ENTRY_MAX / 2;
+
 /// How long after a deletion the data under it may come back to life, if an old write arrives: a hint must not be older.
 pub type GraceOf = Rc<dyn Fn(TabletId) -> Duration>;
 
@@ -63,7 +66,7 @@ fn add(counter: &Cell<u64>, by: u64) {
 
 /// Whether a tablet is one of these and of no map.
 pub fn is_hint_tablet(tablet: TabletId) -> bool {
-    tablet.0 < TabletId::PER_ENTRY_MAX
+    tablet.0 < SHARDS_MAX
 }
 
 /// How they are stored: what was removed is gone at the next compaction.

@@ -30,6 +30,7 @@ pub mod limits;
 pub mod message;
 pub mod page;
 pub mod plant;
+pub mod repair;
 pub mod serve;
 
 pub use consensus::Groups;
@@ -37,3 +38,4 @@ pub use coordinator::{Coordinator, ReplicaError, Speculation};
 pub use hints::HintStore;
 pub use level::{Level, Quota};
 pub use message::{ReadAnswer, ReadRequest, WriteRequest};
+pub use repair::Repairs;

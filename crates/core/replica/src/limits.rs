@@ -27,6 +27,23 @@ pub const FILL_BYTES: u32 = 1 << 20;
 /// One page of a fill or a repair takes no longer than this, or it is asked for again.
 pub const FILL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A replica that is asked where it has changed answers within this, or the comparison ends.
+pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Deletions that were stamped in the last while before a comparison may not be on any replica yet: a request takes no longer, and
+/// clocks differ by less.
+pub const REPAIR_MARGIN: Duration = Duration::from_secs(15);
+
+/// Ranges of one request of a comparison.
+pub const REPAIR_RANGES: usize = 64;
+
+/// Comparisons read at this rate at most, bytes a second and shard, beside what clients do.
+pub const REPAIR_BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// Between two looks for tablets that are to be compared: a 64th of the interval, within these.
+pub const REPAIR_LOOK_MIN: Duration = Duration::from_secs(1);
+pub const REPAIR_LOOK_MAX: Duration = Duration::from_secs(60);
+
 /// Hints of one shard, bytes: of a node that is away longer, the rest is left to repair.
 pub const HINT_BYTES_MAX: u64 = 256 << 20;
 

@@ -23,6 +23,10 @@ pub struct Plants {
     pub transact_twice: bool,
     /// The leader of a consensus group reads its own replica only.
     pub read_locally: bool,
+    /// Deletions are forgotten whether all replicas have them or not.
+    pub purge_unrepaired: bool,
+    /// Replicas are said to be equal without looking.
+    pub skip_compare: bool,
 }
 
 const NONE: Plants = Plants {
@@ -34,6 +38,8 @@ const NONE: Plants = Plants {
     answer_when_decided: false,
     transact_twice: false,
     read_locally: false,
+    purge_unrepaired: false,
+    skip_compare: false,
 };
 
 #[cfg(feature = "plant")]
@@ -70,6 +76,8 @@ impl Plants {
             "answer_when_decided" => self.answer_when_decided = true,
             "transact_twice" => self.transact_twice = true,
             "read_locally" => self.read_locally = true,
+            "purge_unrepaired" => self.purge_unrepaired = true,
+            "skip_compare" => self.skip_compare = true,
             _ => return false,
         }
         true

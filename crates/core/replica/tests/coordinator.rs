@@ -184,6 +184,7 @@ impl Router for Wires {
                 destination: envelope.source,
                 correlation: envelope.correlation,
                 map_epoch,
+                clock: 0,
                 kind: EnvelopeKind::Reply(outcome),
                 payload,
             });

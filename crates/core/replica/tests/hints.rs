@@ -69,7 +69,8 @@ impl Router for Replica {
             shard.sleep(ANSWER).await;
             let kind = EnvelopeKind::Reply(answer.get().map_err(|()| CallError::Overloaded));
             let (source, destination, correlation) = (envelope.destination, envelope.source, envelope.correlation);
-            shard.deliver(Envelope { source, destination, correlation, map_epoch: 1, kind, payload: Bytes::new() });
+            let payload = Bytes::new();
+            shard.deliver(Envelope { source, destination, correlation, map_epoch: 1, clock: 0, kind, payload });
         });
     }
 }

@@ -196,6 +196,7 @@ impl Committer {
                 let active = tree.active();
                 let before = active.bytes();
                 active.apply(&pending.mutation, lsn)?;
+                tree.changed.borrow_mut().add(&pending.mutation);
                 inner.memtable_grew(before, active.bytes());
                 Ok(lsn)
             });

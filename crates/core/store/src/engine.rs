@@ -1,5 +1,6 @@
 //! The engine as its owner sees it.
 
+use crate::changed::Changed;
 use crate::commit::{self, Pending};
 use crate::compaction;
 use crate::error::StoreError;
@@ -229,6 +230,11 @@ impl Engine {
             rest.extend(page.rest);
         }
         Ok((whole, rest))
+    }
+
+    /// Where the tablet may have changed since this was asked last, or since the start.
+    pub fn take_changed(&self, tablet: TabletId) -> Result<Changed, StoreError> {
+        Ok(self.tree(tablet)?.changed.replace(Changed::nowhere()))
     }
 
     /// Brings everything acknowledged so far into tables.

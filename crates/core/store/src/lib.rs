@@ -16,6 +16,7 @@
 
 mod bloom;
 mod cache;
+mod changed;
 mod commit;
 mod compaction;
 mod cursor;
@@ -46,6 +47,7 @@ mod tree;
 mod verify;
 mod wal;
 
+pub use changed::Changed;
 pub use engine::{Engine, WriteTicket};
 pub use error::{Malformed, StoreError};
 pub use lsn::Lsn;

@@ -1,5 +1,6 @@
 //! Tablets come and go: create, truncate, drop.
 
+use crate::changed::Changed;
 use crate::error::StoreError;
 use crate::inner::Inner;
 use crate::manifest::{MANIFEST_NAME, Manifest};
@@ -40,6 +41,7 @@ pub async fn truncate(inner: Rc<Inner>, tree: Rc<Tree>) -> Result<(), StoreError
     let manifest = tree.next_manifest(&[], flushed);
     manifest.store(&inner.shard, &tree.directory).await?;
     tree.install(&manifest, Vec::new(), &frozen);
+    *tree.changed.borrow_mut() = Changed::Anywhere;
     inner.memtables_gone(&frozen);
     *tree.broken.borrow_mut() = None;
     drop(gate);

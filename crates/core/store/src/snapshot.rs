@@ -7,6 +7,7 @@
 //! descriptor = magic:u64 version:u32 tablet:u64 created_micros:i64 tables:u64 bytes:u64 manifest_crc:u32 crc32c:u32
 //! ```
 
+use crate::changed::Changed;
 use crate::error::{StoreError, damaged};
 use crate::inner::Inner;
 use crate::limits::SNAPSHOT_NAME_BYTES_MAX;
@@ -198,6 +199,7 @@ async fn replace(inner: &Rc<Inner>, tree: &Tree, from: &str, snapshot: &Manifest
     let manifest = tree.next_manifest(&runs, flushed);
     manifest.store(&inner.shard, &tree.directory).await?;
     tree.install(&manifest, runs, &frozen);
+    *tree.changed.borrow_mut() = Changed::Anywhere;
     inner.memtables_gone(&frozen);
     *tree.broken.borrow_mut() = None;
     Ok(())

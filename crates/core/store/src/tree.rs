@@ -1,6 +1,7 @@
 //! The tree of one tablet: an active memtable, frozen ones on their way to disk, and runs of tables. Its structure
 //! changes only behind its gate, and only in one step without awaits after the manifest that says so is durable.
 
+use crate::changed::Changed;
 use crate::error::StoreError;
 use crate::lsn::Lsn;
 use crate::manifest::{Manifest, RunEntry};
@@ -82,6 +83,8 @@ pub struct Tree {
     pub compaction: Cell<Option<Progress>>,
     /// Held while a memtable is being written out.
     pub flushing: Gate,
+    /// Since somebody took it.
+    pub changed: RefCell<Changed>,
 }
 
 impl Tree {
@@ -101,6 +104,7 @@ impl Tree {
             compacting: Gate::new(),
             compaction: Cell::new(None),
             flushing: Gate::new(),
+            changed: RefCell::new(Changed::Anywhere),
         }
     }
 

@@ -32,6 +32,7 @@ fn envelope(source: u128, destination: Address) -> Envelope {
         destination,
         correlation: 5,
         map_epoch: 0,
+        clock: 0,
         kind: EnvelopeKind::Request { target: Target::Service(crate::support::TOY), verb: ECHO, remaining: PATIENCE },
         payload: Bytes::from_static(b"hello"),
     }

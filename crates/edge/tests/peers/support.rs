@@ -174,6 +174,7 @@ impl Node {
             data: Arc::new(DataDir::open(&path).expect("data directory")),
             pool: DiskPool::new(1),
             clock: Clock::start(),
+            node_clock: Arc::default(),
             connection_bytes_max: 1 << 20,
             timeouts: ConnectionTimeouts::default(),
             peers: Some(peers.clone()),

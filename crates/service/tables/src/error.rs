@@ -49,9 +49,10 @@ pub enum CqlError {
     /// `0x1400`: a function or operation failed on the values it was given.
     #[error("{text}")]
     FunctionFailure { function: String, arguments: Vec<String>, text: String },
-    /// `0x1002`: the node is starting; nothing was done.
-    #[error("Cannot read from a bootstrapping node")]
-    IsBootstrapping,
+    /// `0x1002`: this node is not in a state to serve the request; nothing was done, another node can. Stock drivers try the
+    /// next host by themselves, also with statements that are not idempotent.
+    #[error("{0}")]
+    IsBootstrapping(String),
     /// `0x1003`
     #[error("{0}")]
     Truncate(String),
@@ -225,7 +226,7 @@ impl CqlError {
                 ErrorBody::WriteFailure { consistency, received, required, failures, write_type }
             }
             CqlError::Overloaded(_) => ErrorBody::Plain(ErrorCode::Overloaded),
-            CqlError::IsBootstrapping => ErrorBody::Plain(ErrorCode::IsBootstrapping),
+            CqlError::IsBootstrapping(_) => ErrorBody::Plain(ErrorCode::IsBootstrapping),
             CqlError::Truncate(_) => ErrorBody::Plain(ErrorCode::Truncate),
             CqlError::Syntax(_) => ErrorBody::Plain(ErrorCode::Syntax),
             CqlError::Unauthorized(_) => ErrorBody::Plain(ErrorCode::Unauthorized),
@@ -309,10 +310,7 @@ fn decode(bytes: Bytes) -> Result<CqlError, ShortInput> {
             CqlError::FunctionFailure { function, arguments, text: input.prefixed_str()? }
         }
         0x1001 => CqlError::Overloaded(input.prefixed_str()?),
-        0x1002 => {
-            input.prefixed()?;
-            CqlError::IsBootstrapping
-        }
+        0x1002 => CqlError::IsBootstrapping(input.prefixed_str()?),
         0x1003 => CqlError::Truncate(input.prefixed_str()?),
         0x2000 => CqlError::Syntax(input.prefixed_str()?),
         0x2100 => CqlError::Unauthorized(input.prefixed_str()?),
@@ -356,7 +354,7 @@ mod tests {
             CqlError::Protocol(text()),
             CqlError::BadCredentials(text()),
             CqlError::Overloaded(text()),
-            CqlError::IsBootstrapping,
+            CqlError::IsBootstrapping("the clock is wrong".into()),
             CqlError::Truncate(text()),
             CqlError::Syntax(text()),
             CqlError::Unauthorized(text()),

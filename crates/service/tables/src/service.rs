@@ -44,7 +44,7 @@ use holon_kernel::{
     Tablet, TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
-use holon_replica::{Coordinator, Groups, HintStore};
+use holon_replica::{Coordinator, Groups, HintStore, Repairs};
 use holon_store::{Engine, Progress};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -69,6 +69,7 @@ pub struct TablesService {
     tablets: LocalTablets,
     coordinator: Rc<Coordinator>,
     groups: Rc<Groups>,
+    repairs: Rc<Repairs>,
     /// What clients were told of other nodes.
     neighbours: RefCell<neighbours::Neighbours>,
     /// Made anew when the schema changes.
@@ -93,6 +94,7 @@ impl TablesService {
         let (accounts, tablets) = (Accounts::new(&shard), LocalTablets::default());
         let coordinator = Coordinator::new(&shard, config.data_center.as_str().into());
         let groups = Groups::new(&shard, TABLES_SERVICE, &coordinator);
+        let repairs = Repairs::new(&shard, TABLES_SERVICE, &coordinator);
         let requests = shard.pool("requests", config.request_bytes / 2);
         let answers = shard.pool("answers", config.request_bytes / 2);
         Rc::new_cyclic(|me: &Weak<TablesService>| {
@@ -124,6 +126,7 @@ impl TablesService {
                 tablets,
                 coordinator,
                 groups,
+                repairs,
                 neighbours: RefCell::default(),
                 context: RefCell::new(Rc::new(context)),
                 connections: RefCell::default(),
@@ -253,6 +256,7 @@ impl Service for TablesService {
             self.finish_batches_of(tablet).await?;
             self.leave_group_of(tablet).await?;
             self.tablets.remove(tablet);
+            self.repairs.forget(tablet).await;
             let Some(engine) = self.engine() else { return Ok(()) };
             engine.drop_tablet(tablet).await.map_err(|error| error.to_string())
         })
@@ -284,7 +288,8 @@ impl Service for TablesService {
             self.start_groups()?;
             self.finish_batches().await?;
             self.watch_neighbours();
-            self.start_hints().await
+            self.start_hints().await?;
+            self.start_repairs().await
         })
     }
 
@@ -296,6 +301,7 @@ impl Service for TablesService {
         Box::pin(async move {
             self.coordinator.set_hints(None);
             self.groups.stop();
+            self.repairs.close();
             let engine = self.engine.borrow_mut().take();
             if let Some(engine) = engine
                 && let Err(error) = engine.close().await
@@ -313,6 +319,7 @@ impl Service for TablesService {
         Box::pin(async move {
             match verb {
                 verb if Groups::takes(verb) => self.groups.answer(from, verb, payload).await,
+                verb if Repairs::takes(verb) => self.repairs.answer(verb, payload).await,
                 truncate::TRUNCATE => self.truncate_here(payload).await,
                 virtual_rows::VIRTUAL_ROWS => self.answer_virtual_rows(payload),
                 _ => self.prepared_message(verb, payload),
@@ -366,6 +373,15 @@ impl TablesService {
         let hints = hints.map_err(|error| format!("hints: {error}"))?;
         hints.run();
         self.coordinator.set_hints(Some(hints));
+        Ok(())
+    }
+
+    async fn start_repairs(&self) -> Result<(), String> {
+        let engine = self.engine().ok_or("the engine is not open")?;
+        self.repairs.open(&engine).await.map_err(|error| format!("marks of repairs: {error}"))?;
+        let me = self.me.clone();
+        let tablets = move || me.upgrade().map(|me| me.tablets_with_grace()).unwrap_or_default();
+        self.repairs.run(self.config.repair_interval, Rc::new(tablets));
         Ok(())
     }
 

@@ -36,11 +36,11 @@ pub use asking::AskError;
 pub use group::Undecided;
 pub use ledger::tablet_options;
 
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, address_of};
 use crate::limits::{GROUP_BATCH_BYTES, GROUP_HAND_OVER, GROUP_LEAD_PATIENCE, GROUP_TICK};
 use bytes::Bytes;
 use group::Group;
-use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ServiceId, ShardId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ServiceId, ShortInput, TabletId};
 use holon_kernel::{Address, CallError, Class, Completer, LocalFuture, Scope, Shard, Target, Verb};
 use holon_raft::{Members, Message};
 use holon_store::{Engine, StoreError};
@@ -290,13 +290,7 @@ impl Groups {
     // ---- Messages
 
     fn address_of(&self, node: NodeId, tablet: TabletId) -> Address {
-        let map = self.shard.map();
-        let nodes = map.map(|map| map.nodes()).unwrap_or_default();
-        let at = nodes.binary_search_by_key(&node, |record| record.node).ok();
-        let shards = at.map_or(self.shard.shards(), |at| nodes[at].shards);
-        let shard =
-            if node == self.shard.node() { tablet.shard(self.shard.shards()) } else { tablet.shard(shards.max(1)) };
-        Address { node, shard: ShardId(shard.0) }
+        address_of(&self.shard, node, tablet)
     }
 
     /// Leaves together with what else goes to the same shard.
@@ -476,6 +470,14 @@ impl Leadership {
 
     pub fn tablet(&self) -> TabletId {
         self.tablet
+    }
+
+    /// Lets another member lead, if there is one that can.
+    pub fn hand_over(&self) {
+        if let Some((group, _)) = &self.member {
+            // Nobody to lead instead: then nobody does until the clock is right.
+            let _ = group.step(|raft, now, out| raft.transfer_leadership(now, None, out));
+        }
     }
 
     /// The latest timestamp that was ever decided on: a new one has to be later.

@@ -5,7 +5,7 @@ use super::batch_size;
 use super::conditional::{self, Conditional};
 use super::send::{Sender, by_tablet, finish};
 use super::write::{self, Stamp, Target};
-use super::{Context, Outcome, Parameters, consistency};
+use super::{Context, Outcome, Parameters, clock, consistency};
 use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::plan::expression::{Environment, Expression};
@@ -54,18 +54,15 @@ pub async fn execute(
     for statement in statements {
         required = consistency::check_write(context, &statement.plan.table, parameters.consistency)?.max(required);
     }
-    let common = write::timestamp(timestamp, &Environment::new(first.values, &context.shard), parameters)?;
+    let own = clock::stamp(context, timestamp.is_some(), parameters).await?;
+    let common = write::timestamp(timestamp, &Environment::new(first.values, &context.shard), own)?;
     let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
     let mut targets: Vec<Target> = Vec::new();
     let mut tables: Vec<&Table> = Vec::new();
     for statement in statements {
         let environment = Environment::new(statement.values, &context.shard);
         let own = match &statement.plan.timestamp {
-            Some(own) => write::timestamp(
-                Some(own),
-                &environment,
-                &Parameters { timestamp_us: Some(common), ..parameters.clone() },
-            )?,
+            Some(own) => write::timestamp(Some(own), &environment, common)?,
             None => common,
         };
         let stamp = Stamp { timestamp: own, now_seconds };

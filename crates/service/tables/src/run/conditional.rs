@@ -6,7 +6,7 @@
 use super::rows::MemoryRow;
 use super::send::{Sender, add_to_transaction, step_of};
 use super::write::{self, Stamp, Target};
-use super::{Context, Outcome, Parameters, cells, consistency, keys};
+use super::{Context, Outcome, Parameters, cells, clock, consistency, keys};
 use crate::error::{CqlError, CqlResult};
 use crate::plan::expression::{Environment, Expression, RowValues};
 use crate::plan::modification::{
@@ -43,6 +43,7 @@ pub async fn execute(
     let table = first.plan.table.clone();
     let serial = parameters.serial_consistency;
     let required = consistency::check_conditional(context, &table, serial, parameters.consistency)?;
+    clock::settled(context, parameters).await?;
     // The timestamp that a driver sends with every request is not one that somebody asked for: it is not used.
     let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
     // Relative: the tablet stamps it under the lock of the partition.

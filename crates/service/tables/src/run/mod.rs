@@ -12,6 +12,7 @@
 mod batch;
 mod batch_size;
 pub mod cells;
+pub mod clock;
 pub mod condition;
 mod conditional;
 mod consistency;
@@ -175,7 +176,8 @@ async fn modify(context: &Context, plan: &ModificationPlan, parameters: &Paramet
         return conditional::execute(context, &[statement], parameters, false).await;
     }
     let required = consistency::check_write(context, &plan.table, parameters.consistency)?;
-    let timestamp = write::timestamp(plan.timestamp.as_ref(), &environment, parameters)?;
+    let own = clock::stamp(context, plan.timestamp.is_some(), parameters).await?;
+    let timestamp = write::timestamp(plan.timestamp.as_ref(), &environment, own)?;
     let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
     let stamp = Stamp { timestamp, now_seconds };
     let targets = write::targets(context, plan, &environment, stamp)?;

@@ -9,7 +9,7 @@ use super::keys;
 use super::page::PagingState;
 use super::rows::{Budget, Flow, MemoryRow, RowSink};
 use super::write::tablet_of;
-use super::{Context, Outcome, Parameters, consistency, replicas};
+use super::{Context, Outcome, Parameters, clock, consistency, replicas};
 use crate::error::{CqlError, CqlResult};
 use crate::limits;
 use crate::plan::expression::{Environment, Expression};
@@ -425,6 +425,12 @@ impl Read<'_> {
     }
 
     async fn ask(&self, segment: &Segment, wanted: u64, bytes_max: usize) -> CqlResult<ReadAnswer> {
+        let answer = self.ask_tablet(segment, wanted, bytes_max).await?;
+        clock::shown(self.context, &answer.rows);
+        Ok(answer)
+    }
+
+    async fn ask_tablet(&self, segment: &Segment, wanted: u64, bytes_max: usize) -> CqlResult<ReadAnswer> {
         let per_partition =
             if self.plan.distinct { Some(1) } else { self.per_partition.filter(|_| !self.plan.is_aggregate()) };
         // A filter decides which rows count: it has to see them all.

@@ -1,7 +1,7 @@
 //! INSERT, UPDATE and DELETE to patches of rows, deleted ranges, and operations that read first; and these to tablets.
 
+use super::Context;
 use super::keys;
-use super::{Context, Parameters};
 use crate::error::{CqlError, CqlResult};
 use crate::limits::KEY_BYTES_MAX;
 use crate::plan::expression::{Environment, Expression};
@@ -70,15 +70,11 @@ pub fn tablet_of(table: &Table, token: i64) -> TabletId {
     TabletId::new(table.group, row_key::tablet_ordinal(token, table.tablets))
 }
 
-/// The timestamp of a statement.
+/// The timestamp of a statement; `otherwise` where it has none of its own.
 ///
 /// # Errors
 /// A null timestamp.
-pub fn timestamp(
-    expression: Option<&Expression>,
-    environment: &Environment<'_>,
-    parameters: &Parameters,
-) -> CqlResult<i64> {
+pub fn timestamp(expression: Option<&Expression>, environment: &Environment<'_>, otherwise: i64) -> CqlResult<i64> {
     if let Some(expression) = expression {
         match expression.evaluate(environment)? {
             BoundValue::Value(bytes) => {
@@ -97,7 +93,7 @@ pub fn timestamp(
             BoundValue::Unset => {}
         }
     }
-    Ok(parameters.timestamp_us.unwrap_or_else(|| environment.shard.timestamp_micros()))
+    Ok(otherwise)
 }
 
 pub fn expiry(plan: &ModificationPlan, environment: &Environment<'_>, stamp: Stamp) -> CqlResult<Option<Expiry>> {
@@ -406,7 +402,7 @@ impl Writer<'_> {
         let elements: Vec<&[u8]> = collection::elements(bytes).collect();
         // From the last to the first, each before the one put before: `[a, b] + list` begins with a, b.
         for element in elements.iter().rev() {
-            let now = self.environment.shard.timestamp_micros();
+            let now = self.environment.shard.unique_micros();
             let path = list_path(2 * PREPEND_REFERENCE_MICROS - now, self.environment.shard.random_u64());
             patch.put(CellEntry::element(column.id, path, self.cell(collection::shared(bytes, element))));
         }
@@ -456,7 +452,7 @@ fn put_elements(
         CqlType::List(_) => {
             for element in collection::elements(bytes) {
                 let shard = environment.shard;
-                let path = list_path(shard.timestamp_micros(), shard.random_u64());
+                let path = list_path(shard.unique_micros(), shard.random_u64());
                 patch.put(CellEntry::element(column.id, path, cell(shared(element))));
             }
         }

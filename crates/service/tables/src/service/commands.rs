@@ -19,7 +19,7 @@ use crate::front::accounts::AccountChange;
 use crate::schema::Table;
 use holon_base::{Instant, TabletId};
 use holon_kernel::Shard;
-use holon_replica::fill::{self, FillProgress};
+use holon_replica::fill::FillProgress;
 use holon_store::{Engine, Progress, StoreError};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -123,23 +123,22 @@ async fn repair(service: &TablesService, scope: &[&str], progress: Report) -> Re
     let mut lines = Vec::new();
     for chosen in choose(service, scope)? {
         let table = format!("{}.{}", chosen.table.keyspace, chosen.table.name);
-        let is_first = |tablet: &TabletId| shard.replicas(*tablet).readers.first() == Some(&shard.node());
-        let (tablets, mut rows) = (chosen.tablets.iter().copied().filter(is_first), 0);
+        let (tablets, mut rows) = (chosen.tablets.iter().copied(), 0);
+        let tablets = tablets.filter(|tablet| service.repairs.compares(*tablet));
         let (repairs, mut compared, told) = (&service.coordinator.counters.repairs, 0, Cell::new(shard.now()));
         let before = repairs.get();
         for tablet in tablets {
-            let purgeable = shard.wall().seconds() - i64::from(chosen.table.options.gc_grace_seconds);
-            let done = Cell::new(0);
             let tell = |so_far: FillProgress| {
-                done.set(so_far.rows);
                 if shard.now().since(told.get()) >= PROGRESS_INTERVAL {
                     told.set(shard.now());
                     progress(format!("repair {table}: {} rows compared", rows + so_far.rows));
                 }
             };
-            let repaired = fill::repair(&service.coordinator, shard, tablet, purgeable, tell).await;
-            repaired.map_err(|error| format!("repair {table}, tablet {tablet}: {error}; try again when all are up"))?;
-            rows += done.get();
+            let grace = i64::from(chosen.table.options.gc_grace_seconds);
+            let repaired = service.repairs.repair(tablet, grace, true, tell).await;
+            let repaired = repaired
+                .map_err(|error| format!("repair {table}, tablet {tablet}: {error}; try again when all are up"))?;
+            rows += repaired.rows;
             compared += 1;
         }
         if compared > 0 {
@@ -174,6 +173,9 @@ async fn on_tablets(
         for tablet in chosen.tablets {
             let step = Step { engine: &engine, tablet, table: &table, teller: progress.clone() };
             let done = step.run(command, name.unwrap_or_default(), &mut total).await;
+            if command == "restore" {
+                service.repairs.forget(tablet).await;
+            }
             done.map_err(|error| format!("{command} {table}, tablet {tablet}: {error}"))?;
         }
         lines.push(format!("{table}: {}", total.describe(command)));

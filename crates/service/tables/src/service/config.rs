@@ -1,6 +1,7 @@
 //! What whoever builds a node decides about its tables.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct TablesConfig {
     pub cql_address: SocketAddr,
     /// Where other nodes will be told to connect to.
     pub peer_address: SocketAddr,
+    /// The replicas of each tablet are compared, and made equal, once in this; zero: only when somebody asks.
+    pub repair_interval: Duration,
     /// Whether the engine compacts by itself. Off only for tests that choose the moment.
     pub automatic_compaction: bool,
 }
@@ -60,6 +63,7 @@ impl Default for TablesConfig {
             rack: "rack1".to_string(),
             cql_address: loopback(9042),
             peer_address: loopback(7000),
+            repair_interval: Duration::from_secs(60 * 60),
             automatic_compaction: true,
         }
     }

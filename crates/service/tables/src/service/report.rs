@@ -31,19 +31,24 @@ pub(super) fn metrics(service: &TablesService, out: &mut Vec<Metric>) {
         ("holon_cql_plan_cache_misses_total", "simple statements planned anew", &statements.counts.simple_misses),
     ];
     out.extend(counts.map(|(name, help, value)| counter(name, help, value.get())));
-    replica_metrics(service, out);
+    replication_metrics(service, out);
     engine_metrics(service, out);
 }
 
-fn replica_metrics(service: &TablesService, out: &mut Vec<Metric>) {
-    let counters = &service.coordinator.counters;
-    let counts = [
-        ("holon_replica_digests_differed_total", "reads that found replicas to differ", &counters.digests_differed),
-        ("holon_replica_repairs_total", "mutations written to replicas that lacked them", &counters.repairs),
-        ("holon_replica_speculations_total", "replicas asked because another was slow", &counters.speculations),
-        ("holon_replica_reroutes_total", "requests routed anew because the map had changed", &counters.reroutes),
+fn replication_metrics(service: &TablesService, out: &mut Vec<Metric>) {
+    let (of, repairs) = (&service.coordinator.counters, &service.repairs.counters);
+    let counters = [
+        ("holon_replica_digests_differed_total", "reads that found replicas to differ", &of.digests_differed),
+        ("holon_replica_repairs_total", "mutations written to replicas that lacked them", &of.repairs),
+        ("holon_replica_speculations_total", "further replicas asked because one was slow", &of.speculations),
+        ("holon_replica_reroutes_total", "requests routed anew by a newer map", &of.reroutes),
+        ("holon_repair_tablets_total", "tablets whose replicas were compared and made equal", &repairs.tablets),
+        ("holon_repair_unchanged_total", "of them those in which nothing had changed", &repairs.unchanged),
+        ("holon_repair_failed_total", "comparisons that did not end", &repairs.failed),
+        ("holon_repair_rows_total", "rows that were compared", &repairs.rows),
+        ("holon_repair_bytes_total", "bytes that were compared", &repairs.bytes),
     ];
-    out.extend(counts.map(|(name, help, count)| Metric::counter(name, help, count.get())));
+    out.extend(counters.map(|(name, help, value)| Metric::counter(name, help, value.get())));
     let Some(hints) = service.coordinator.hints() else { return };
     let counters = hints.counters();
     let counts = [
@@ -55,6 +60,19 @@ fn replica_metrics(service: &TablesService, out: &mut Vec<Metric>) {
     let (waiting, bytes) = hints.waiting();
     out.push(Metric::gauge("holon_hints_waiting", "kept writes not sent yet", waiting as f64));
     out.push(Metric::gauge("holon_hints_waiting_bytes", "their bytes", bytes as f64));
+}
+
+/// For people: how old the oldest knowledge is that the replicas of a tablet are equal.
+fn repaired(service: &TablesService) -> Option<String> {
+    let tablets = service.tablets_with_grace();
+    let (oldest, without) = service.repairs.oldest(&tablets);
+    let age = |mark: i64| (service.shard.wall().seconds() - mark).max(0) / 60;
+    match (oldest, without) {
+        (None, 0) => None,
+        (None, without) => Some(format!("{without} tablets not compared yet")),
+        (Some(mark), 0) => Some(format!("all tablets equal {} min ago", age(mark))),
+        (Some(mark), without) => Some(format!("equal {} min ago, but for {without} tablets", age(mark))),
+    }
 }
 
 fn engine_metrics(service: &TablesService, out: &mut Vec<Metric>) {
@@ -111,6 +129,7 @@ pub(super) fn status(service: &TablesService) -> Vec<(String, String)> {
         ("reads, 99 % within".to_string(), millis(metrics.reads().quantile_seconds(0.99))),
         ("writes, 99 % within".to_string(), millis(metrics.writes().quantile_seconds(0.99))),
     ];
+    rows.extend(repaired(service).map(|text| ("replicas".to_string(), text)));
     if let Some(engine) = service.engine() {
         let stats = engine.stats();
         rows.push(("data on disk".to_string(), format!("{:.1} MiB", stats.table_bytes as f64 / f64::from(1 << 20))));

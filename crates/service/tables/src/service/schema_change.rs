@@ -43,7 +43,7 @@ impl TablesService {
         let context = DdlContext {
             schema: &schema,
             keyspace,
-            now_micros: self.shard.timestamp_micros(),
+            now_micros: self.shard.unique_micros(),
             tablets: self.tablets_of_a_table(),
             data_centers: &data_centers,
             nodes,

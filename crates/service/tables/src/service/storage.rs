@@ -8,9 +8,13 @@ use holon_base::{GroupId, TabletId};
 use holon_kernel::holding::Amount;
 use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
 use holon_replica::fill::{self, FillError};
-use holon_replica::{consensus, hints};
+use holon_replica::{consensus, hints, repair};
 use holon_store::{Engine, EngineOptions, PurgePolicy, TabletOptions};
 use std::rc::Rc;
+
+fn grace_of(table: &Table) -> i64 {
+    i64::from(table.options.gc_grace_seconds)
+}
 
 impl TablesService {
     pub(super) fn engine_options(&self, boot: u32) -> EngineOptions {
@@ -31,18 +35,18 @@ impl TablesService {
         if hints::is_hint_tablet(tablet) {
             return hints::tablet_options();
         }
+        if repair::is_mark_tablet(tablet) {
+            return repair::tablet_options();
+        }
         if tablet.of_shadow().is_some() {
             return consensus::tablet_options();
         }
         let (me, group) = (self.me.clone(), tablet.group());
         let purge = move |now_seconds: i64| {
-            let table = me.upgrade().and_then(|me| me.schema().table_by_group(group).cloned());
+            let Some(me) = me.upgrade() else { return PurgePolicy::NEVER };
+            let table = me.schema().table_by_group(group).cloned();
             match table {
-                // A lone copy has nobody to repair it from: it counts as repaired.
-                Some(table) => {
-                    let grace = i64::from(table.options.gc_grace_seconds);
-                    PurgePolicy { repaired: true, before_seconds: now_seconds.saturating_sub(grace) }
-                }
+                Some(table) => me.purge_policy(tablet, now_seconds.saturating_sub(grace_of(&table))),
                 None => PurgePolicy::NEVER,
             }
         };
@@ -52,6 +56,25 @@ impl TablesService {
             storage_options::apply(&table.options, &mut options);
         }
         options
+    }
+
+    /// Which deletions this replica may forget, of those from before a second.
+    fn purge_policy(&self, tablet: TabletId, before_seconds: i64) -> PurgePolicy {
+        if self.coordinator.is_alone(tablet) {
+            // Nobody else may bring back what was deleted.
+            return PurgePolicy { repaired: true, before_seconds };
+        }
+        match self.repairs.mark(tablet) {
+            Some(mark) => PurgePolicy { repaired: true, before_seconds: before_seconds.min(mark) },
+            None => PurgePolicy::NEVER,
+        }
+    }
+
+    /// The tablets of this shard, with the seconds that their deletions are kept at least.
+    pub(super) fn tablets_with_grace(&self) -> Vec<(TabletId, i64)> {
+        let grace = |tablet: TabletId| self.table_of_tablet(tablet).map(|table| grace_of(&table));
+        let ids = self.tablets.all().into_iter().map(|tablet| tablet.id());
+        ids.filter_map(|id| Some((id, grace(id)?))).collect()
     }
 
     pub(super) async fn open_table_tablet(&self, descriptor: TabletDescriptor) -> Result<Rc<dyn Tablet>, String> {
@@ -128,7 +151,7 @@ impl TablesService {
         let (Some(engine), Some(map)) = (self.engine(), self.shard.map()) else { return Ok(()) };
         let is_left = |id: &TabletId| {
             let of = id.of_shadow().unwrap_or(*id);
-            !hints::is_hint_tablet(of) && map.replicas(of).is_none()
+            !hints::is_hint_tablet(of) && !repair::is_mark_tablet(of) && map.replicas(of).is_none()
         };
         for tablet in engine.tablets().into_iter().filter(is_left) {
             engine.drop_tablet(tablet).await.map_err(|error| format!("what is left of tablet {tablet}: {error}"))?;

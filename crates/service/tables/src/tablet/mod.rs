@@ -250,11 +250,12 @@ impl TableTablet {
         answer.await.unwrap_or(Err(CallError::Gone))
     }
 
-    /// A timestamp later than every one given to a transaction before, and than `seen`.
-    fn transaction_timestamp(&self, seen: i64) -> i64 {
-        let clock = self.shard.timestamp_micros();
-        let timestamp = clock.max(self.transacted_at.get().saturating_add(1)).max(seen.saturating_add(1));
+    /// A timestamp later than every one given to a transaction before, and than `seen`; at least `stamp`.
+    fn transaction_timestamp(&self, stamp: i64, seen: i64) -> i64 {
+        let timestamp = stamp.max(self.transacted_at.get().saturating_add(1)).max(seen.saturating_add(1));
         self.transacted_at.set(timestamp);
+        // Plain writes that follow are later.
+        self.shard.clock().observe(timestamp, self.shard.wall());
         timestamp
     }
 
@@ -311,6 +312,9 @@ async fn transact_as_leader(
         Some(alone) => Hand::Alone(alone),
         None => Hand::Leader(leadership),
     };
+    if let Err(refusal) = tablet.shard.clock_settled(deadline).await {
+        return Err(hand.refused(refusal));
+    }
     let transacted = tablet.transact(transaction, hand, deadline).await?;
     Ok(request::encode_transacted(&transacted, show))
 }

@@ -8,11 +8,12 @@ use super::transaction::{ReadOperation, StepCondition, Transaction, TransactionA
 use super::{TableTablet, TabletTable, refusal};
 use crate::error::CqlError;
 use crate::limits::WRITE_TIMEOUT;
+use crate::run::clock;
 use crate::run::replicas::serial_read_error;
 use crate::schema::Table;
 use bytes::Bytes;
 use holon_base::Instant;
-use holon_kernel::CallError;
+use holon_kernel::{CallError, ClockRefusal};
 use holon_replica::consensus::{Alone, Leadership, Undecided};
 use holon_replica::coordinator::{Demand, Speculation};
 use holon_replica::{Level, ReadRequest, ReplicaError, plant};
@@ -49,6 +50,17 @@ impl Hand {
         match self {
             Hand::Alone(alone) => alone.latest_timestamp(),
             Hand::Leader(leadership) => leadership.latest_timestamp(),
+        }
+    }
+
+    /// What whoever asks is told when the clock of this node is wrong, and nothing was done: a leader lets another lead.
+    pub(super) fn refused(&self, refusal: ClockRefusal) -> CallError {
+        match self {
+            Hand::Alone(_) => clock::refused(refusal).into_call(),
+            Hand::Leader(leadership) => {
+                leadership.hand_over();
+                CallError::NotHere
+            }
         }
     }
 }
@@ -91,6 +103,8 @@ pub(super) async fn run(
         latest = latest.max(one.latest);
         found.push(one);
     }
+    // Whoever is told of it through this node's answer stamps later.
+    tablet.shard.clock().observe(latest, tablet.shard.wall());
     let mut applied = true;
     let mut rows = Vec::new();
     for (step, found) in transaction.steps.iter().zip(&found) {
@@ -111,7 +125,8 @@ pub(super) async fn run(
     let timestamp = match transaction.timestamp {
         Some(timestamp) => timestamp,
         None => {
-            let timestamp = tablet.transaction_timestamp(latest);
+            let stamp = tablet.shard.stamp(deadline).await.map_err(|refusal| hand.refused(refusal))?;
+            let timestamp = tablet.transaction_timestamp(stamp, latest);
             transaction.stamp(timestamp);
             timestamp
         }

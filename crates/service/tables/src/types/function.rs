@@ -342,7 +342,7 @@ impl Call {
     fn without_arguments(&self, shard: &Shard) -> Option<Bytes> {
         let wall = shard.wall();
         Some(match self.kind {
-            Kind::Now => copy(&uuids::time_uuid(shard.timestamp_micros(), shard.random_u64()).to_be_bytes()),
+            Kind::Now => copy(&uuids::time_uuid(shard.unique_micros(), shard.random_u64()).to_be_bytes()),
             Kind::RandomUuid => {
                 let bits = (u128::from(shard.random_u64()) << 64) | u128::from(shard.random_u64());
                 copy(&uuids::random(bits).to_be_bytes())

@@ -9,9 +9,13 @@
 //! - A read at any level shows nothing that was not written; what was refused with "nothing was done" was not.
 //! - At the end, when all faults are over: every row reads the same at every level and through every node.
 //! - Conditional statements are linearizable, counters count ([`super::transactions`]).
+//! - Rows that nobody read are the same at ONE through every node, and as they were written or deleted ([`quiet`]).
+//! - Of writes that the server stamps the later one wins ([`stamped`]).
 //! - Both parts of a logged batch are there at the end, or neither; both, if it was acknowledged.
 
 mod batches;
+mod quiet;
+mod stamped;
 mod statements;
 
 use super::client::Client;
@@ -25,7 +29,9 @@ use holon_base::{Random, Wall};
 use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
-use std::collections::BTreeMap;
+use quiet::{Fate, Quiet};
+use stamped::{Stamped, Stamping};
+use std::collections::{BTreeMap, BTreeSet};
 
 const KEYSPACE: &str = "holon_cluster";
 const PARTITIONS: i32 = 8;
@@ -38,6 +44,7 @@ enum Operation {
     Startup,
     Setup(usize),
     Transaction(Pending),
+    Stamped(Stamping),
     Write {
         keys: Vec<Key>,
         timestamp: i64,
@@ -48,6 +55,14 @@ enum Operation {
     },
     /// All rows that batches wrote.
     ReadBatches {
+        pages: Pages,
+    },
+    /// Of a row that nobody reads.
+    Quiet {
+        id: usize,
+        deletes: bool,
+    },
+    ReadQuiet {
         pages: Pages,
     },
     Read {
@@ -73,6 +88,8 @@ struct Connection {
     next: Option<(Operation, Request)>,
     /// What is still to be read at the end.
     left: Vec<(Consistency, i32)>,
+    /// The quiet rows are.
+    is_quiet_left: bool,
 }
 
 /// What the end of a run goes through.
@@ -81,6 +98,8 @@ enum Stage {
     Working,
     /// Nothing new is begun.
     Paused,
+    /// What nobody read, at ONE through every node.
+    Quiet,
     /// Everything at QUORUM, then at ALL: which brings all replicas up to date …
     Settling,
     /// … so that every node shows the same at ONE.
@@ -93,6 +112,8 @@ pub struct ClusterWorkload {
     /// Whether each was acknowledged.
     batches: Vec<bool>,
     batches_compared: bool,
+    quiet: Vec<Quiet>,
+    quiet_shown: Option<BTreeSet<i64>>,
     a_node_was_lost: bool,
     /// What was refused last, for people.
     pub last_refusal: String,
@@ -103,18 +124,23 @@ pub struct ClusterWorkload {
     factor: u32,
     settled: BTreeMap<Key, Option<(i64, i64)>>,
     transactions: Transactions,
+    stamped: Stamped,
+    /// Where connections lead to.
+    nodes: BTreeMap<usize, usize>,
     figures: BTreeMap<&'static str, u64>,
 }
 
-fn setup(factor: u32) -> [String; 5] {
+fn setup(factor: u32) -> [String; 7] {
     let replication = format!("{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}");
     let [registers, counters] = transactions::setup(KEYSPACE);
     [
         format!("CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = {replication}"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.t (k int, c int, v bigint, PRIMARY KEY (k, c))"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.b (id int PRIMARY KEY, v bigint)"),
+        quiet::setup(KEYSPACE),
         registers,
         counters,
+        Stamped::table(),
     ]
 }
 
@@ -135,12 +161,15 @@ impl ClusterWorkload {
             doing: None,
             next: None,
             left: Vec::new(),
+            is_quiet_left: false,
         };
         ClusterWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
             rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), LastWrite::default()))).collect(),
             batches: Vec::new(),
             batches_compared: false,
+            quiet: Vec::new(),
+            quiet_shown: None,
             a_node_was_lost: false,
             last_refusal: String::new(),
             last_timestamp: 0,
@@ -150,6 +179,8 @@ impl ClusterWorkload {
             factor,
             settled: BTreeMap::new(),
             transactions: Transactions::default(),
+            stamped: Stamped::default(),
+            nodes: BTreeMap::new(),
             figures: BTreeMap::new(),
         }
     }
@@ -169,7 +200,7 @@ impl ClusterWorkload {
         }
     }
 
-    fn answered(&mut self, number: usize, operation: Operation, response: Response) -> Result<(), String> {
+    fn answered(&mut self, number: usize, operation: Operation, response: Response, wall: Wall) -> Result<(), String> {
         let result = match response {
             Response::Ready if matches!(operation, Operation::Startup) => {
                 self.connections[number].is_ready = true;
@@ -192,7 +223,28 @@ impl ClusterWorkload {
                 self.count("transactions answered");
                 return self.transactions.answered(pending, &result);
             }
+            Operation::Stamped(Stamping::Write(write)) => {
+                self.stamped.acknowledged(write, number, wall.micros());
+                self.count("server stamps acknowledged");
+            }
+            Operation::Stamped(Stamping::Read { key, began }) => {
+                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
+                let node = self.node_of(number);
+                return self.stamped.shown(key, began, node, &rows.named(), wall.micros());
+            }
             Operation::Batch { number } => self.batches[number] = true,
+            Operation::Quiet { id, deletes } => self.quiet_ended(id, deletes, Fate::Acknowledged),
+            Operation::ReadQuiet { mut pages } => {
+                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
+                pages.rows.extend(rows.named());
+                if let Some(state) = rows.metadata.paging_state.clone() {
+                    let request = page_request(&pages, Some(state));
+                    self.connections[number].next = Some((Operation::ReadQuiet { pages }, request));
+                    return Ok(());
+                }
+                let ids = pages.rows.iter().filter_map(|row| int(row, "id")).collect();
+                return self.compare_quiet(number, ids);
+            }
             Operation::ReadBatches { mut pages } => {
                 let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
                 pages.rows.extend(rows.named());
@@ -286,6 +338,7 @@ impl ClusterWorkload {
         }
         self.count(match error.code() {
             ErrorCode::Unavailable => "unavailable",
+            ErrorCode::IsBootstrapping => "refused for the clock",
             ErrorCode::WriteTimeout => "write timeouts",
             ErrorCode::ReadTimeout => "read timeouts",
             _ => "other errors",
@@ -296,6 +349,10 @@ impl ClusterWorkload {
                     self.rows.entry(key).or_default().not_done(timestamp);
                 }
             }
+            Operation::Quiet { id, deletes } if effect == Effect::None => {
+                self.quiet_ended(id, deletes, Fate::NotDone);
+            }
+            Operation::Stamped(Stamping::Write(write)) if effect == Effect::None => self.stamped.refused(write),
             Operation::Transaction(pending) => {
                 self.count("transactions refused");
                 let not_done = matches!(effect, Effect::None | Effect::NoneIfConditional);
@@ -314,6 +371,10 @@ impl ClusterWorkload {
         {
             return self.transactions.read_again(pending);
         }
+        if let Operation::ReadQuiet { .. } = operation {
+            self.connections[number].is_quiet_left = true;
+            return;
+        }
         if self.stage != Stage::Working
             && let Operation::Read { keys, pages, .. } = operation
             && let Some((k, _)) = keys.first()
@@ -325,8 +386,17 @@ impl ClusterWorkload {
     /// The next stage of the end, when this one is done.
     fn advance(&mut self) {
         let idle = |connection: &Connection| {
-            connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
+            let left = !connection.left.is_empty() || connection.is_quiet_left;
+            !left && connection.doing.is_none() && connection.next.is_none()
         };
+        if self.stage == Stage::Quiet && self.connections.iter().all(idle) {
+            self.stage = Stage::Settling;
+            let levels = [Consistency::All, Consistency::Quorum];
+            let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
+            self.connections[0].left = left.collect();
+            self.transactions.finish();
+            self.stamped.finish(self.connections.len());
+        }
         if self.stage == Stage::Settling && self.connections.iter().all(idle) {
             self.stage = Stage::Comparing;
             for connection in &mut self.connections {
@@ -388,10 +458,19 @@ impl Workload for ClusterWorkload {
             (Operation::Setup(self.set_up), query)
         } else if self.stage == Stage::Paused {
             return None;
+        } else if self.stage == Stage::Quiet {
+            if !std::mem::take(&mut self.connections[connection].is_quiet_left) {
+                return None;
+            }
+            self.read_quiet()
         } else if self.stage != Stage::Working {
             // The end begins with connection 0; the others may help.
             if let Some((pending, request, _)) = self.transactions.read_back(KEYSPACE) {
                 return self.send(connection, Operation::Transaction(pending), request);
+            }
+            if self.stamped.is_left(connection) {
+                let (operation, request) = self.write_stamped(connection, 0, wall);
+                return self.send(connection, operation, request);
             }
             let Some((consistency, k)) = self.connections[connection].left.pop() else {
                 if connection != 0 || self.stage != Stage::Comparing || self.batches_compared {
@@ -407,6 +486,10 @@ impl Workload for ClusterWorkload {
             let (pending, request, kind) = self.transactions.next(KEYSPACE, random);
             self.count(kind);
             (Operation::Transaction(pending), request)
+        } else if random.chance(1, 16) {
+            self.quiet_write(random, wall)
+        } else if random.chance(1, 5) {
+            self.stamped(connection, random, wall)
         } else if random.chance(1, 2) {
             self.write(random, wall)
         } else {
@@ -415,7 +498,7 @@ impl Workload for ClusterWorkload {
         self.send(connection, operation, request)
     }
 
-    fn received(&mut self, connection: usize, bytes: &[u8], _: Wall) -> Result<(), Violation> {
+    fn received(&mut self, connection: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
         let violation = |request: &str, detail: String| Violation { connection, request: request.to_string(), detail };
         let fed = self.connections[connection].client.feed(bytes);
         let messages = fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))?;
@@ -423,7 +506,7 @@ impl Workload for ClusterWorkload {
             let Some((operation, text)) = self.connections[connection].doing.take() else {
                 return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
             };
-            self.answered(connection, operation, message.response).map_err(|detail| violation(&text, detail))?;
+            self.answered(connection, operation, message.response, wall).map_err(|detail| violation(&text, detail))?;
         }
         Ok(())
     }
@@ -453,11 +536,8 @@ impl Workload for ClusterWorkload {
 
     fn finish(&mut self) {
         if matches!(self.stage, Stage::Working | Stage::Paused) {
-            self.stage = Stage::Settling;
-            let levels = [Consistency::All, Consistency::Quorum];
-            let left = levels.into_iter().flat_map(|level| (0..PARTITIONS).map(move |k| (level, k)));
-            self.connections[0].left = left.collect();
-            self.transactions.finish();
+            self.stage = Stage::Quiet;
+            self.connections.iter_mut().for_each(|connection| connection.is_quiet_left = true);
         }
     }
 
@@ -465,7 +545,11 @@ impl Workload for ClusterWorkload {
         let idle = |connection: &Connection| {
             connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
         };
-        self.batches_compared && self.transactions.is_read_back() && self.connections.iter().all(idle)
+        self.stage == Stage::Comparing
+            && self.batches_compared
+            && self.stamped.is_finished()
+            && self.transactions.is_read_back()
+            && self.connections.iter().all(idle)
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {

@@ -5,7 +5,9 @@
 pub mod shards;
 
 use bytes::BytesMut;
+use holon_base::Wall;
 use holon_cql::{Compression, Request, RequestMessage, ResponseMessage, Version};
+use holon_kernel::metric::MetricValue;
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_kernel::{Flow, Outbox, Scope, Service, Session, SessionContext, Shard};
 use holon_metadata::Metadata;
@@ -29,7 +31,13 @@ impl Node {
     }
 
     fn start_on(disk: MemoryDisk, config: TablesConfig, boot: u32) -> Node {
+        Node::start_at(disk, config, boot, None)
+    }
+
+    /// `wall`: what the wall clock shows at the start; `None`: always the same.
+    fn start_at(disk: MemoryDisk, config: TablesConfig, boot: u32, wall: Option<Wall>) -> Node {
         let test = TestShard::new(disk.clone());
+        test.shard.advance(test.shard.now(), wall.unwrap_or(test.shard.wall()));
         let metadata = Metadata::alone(&test.shard, boot);
         let service = TablesService::new(test.shard.clone(), metadata.clone(), config.clone());
         test.shard.add_service(service.clone());
@@ -49,6 +57,32 @@ impl Node {
     /// Starts again without having stopped.
     pub fn crash(self) -> Node {
         Node::start_on(self.disk.deep_copy(), self.config.clone(), self.boot + 1)
+    }
+
+    /// As [`Node::crash`], with a wall clock that shows something else.
+    pub fn crash_at(self, wall: Wall) -> Node {
+        Node::start_at(self.disk.deep_copy(), self.config.clone(), self.boot + 1, Some(wall))
+    }
+
+    /// A command of the cluster, as `holon cluster` sends it.
+    pub fn cluster_command(&self, words: &[&str]) -> Result<String, String> {
+        let words = words.iter().map(|word| word.to_string()).collect();
+        self.test.block_on(self.metadata.clone().command(words, Rc::new(|_| ())))
+    }
+
+    pub fn metadata_status(&self) -> Vec<(String, String)> {
+        self.metadata.status()
+    }
+
+    /// Of the metadata service.
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut metrics = Vec::new();
+        self.metadata.metrics(&mut metrics);
+        match metrics.into_iter().find(|metric| metric.name == name).map(|metric| metric.value) {
+            Some(MetricValue::Gauge(value)) => value,
+            Some(MetricValue::Counter(count)) => count as f64,
+            other => panic!("{name}: {other:?}"),
+        }
     }
 
     pub fn command(&self, words: &[&str]) -> Result<String, String> {

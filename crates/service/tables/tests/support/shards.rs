@@ -10,6 +10,7 @@ use holon_tables::service::{TablesConfig, TablesService};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Clone, Default)]
@@ -31,7 +32,7 @@ pub struct Shards {
 
 impl Shards {
     pub fn start(count: u16) -> Shards {
-        let (disk, post) = (MemoryDisk::new(), Post::default());
+        let (disk, post, clock) = (MemoryDisk::new(), Post::default(), Arc::default());
         let shard = |number| {
             Shard::new(ShardOptions {
                 node: NodeId(1),
@@ -43,6 +44,7 @@ impl Shards {
                 router: Box::new(post.clone()),
                 now: Instant(0),
                 wall: Wall(1_700_000_000_000_000),
+                clock: Arc::clone(&clock),
             })
         };
         let mut node = Shards { shards: (0..count).map(shard).collect(), services: Vec::new(), post, deaf: None };
