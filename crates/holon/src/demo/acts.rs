@@ -195,6 +195,7 @@ pub async fn back(stage: &Rc<Stage>) -> Result<(), String> {
     let others: Vec<Place> = stage.connected();
     let repairs = stage.nodes.metric("holon_replica_repairs_total", &others);
     let ready = stage.nodes.start(KILLED, None).await?;
+    stage.load.note_noticed();
     stage.said.say(format!(
         "node {} serves again after {:.1} s; its log was replayed",
         KILLED + 1,
@@ -398,11 +399,11 @@ pub async fn cut(stage: &Rc<Stage>) -> Hints {
     before
 }
 
-/// Until what was under way when a node was lost has ended at the others, so that it counts for this act.
+/// Until what is under way at the others has ended, so that it counts for this act.
 async fn settle(stage: &Rc<Stage>) {
-    let survivors = stage.connected();
-    let settled = || survivors.iter().all(|place| !stage.load.is_settling(*place));
-    let _ = stage.wait_for(REFUSE_LIMIT, settled).await; // what is under way even then is of the next act
+    let (now, survivors) = (Instant::now(), stage.connected());
+    let under_way = |place: &Place| stage.load.oldest_under_way(*place).is_some_and(|began| began < now);
+    let _ = stage.wait_for(REFUSE_LIMIT, || !survivors.iter().any(under_way)).await; // else it counts for the next one
 }
 
 fn but(one: Place, places: Vec<Place>) -> Vec<Place> {
@@ -413,6 +414,7 @@ pub async fn heal(stage: &Rc<Stage>, before: Hints) {
     stage.begin(HEAL);
     let healed_at = Instant::now();
     stage.nodes.heal(CUT_OFF);
+    stage.load.note_noticed();
     stage.said.say(format!("node {} is healed", CUT_OFF + 1));
     let served_again = serves_again(stage, healed_at).await;
     if let Some(took) = served_again {

@@ -29,9 +29,6 @@ const SEATS_A_WORKER: usize = 2;
 const PAUSE: Duration = Duration::from_millis(4);
 /// After a refusal or a lost connection.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
-/// A statement that begins later after the loss of a node is not given to it any more: who waits 250 ms for a group's leader
-/// (`GROUP_SCOUT_PATIENCE`) asks the others, and they elect another within a second (twice `GROUP_ELECTION`).
-const LOSS_NOTICED_AFTER: Duration = Duration::from_secs(1);
 /// What a node gives a conditional statement: one that began longer before a loss is not hurt by it.
 const CONDITIONAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of a day's flights, as many are read.
@@ -55,6 +52,14 @@ struct Seats {
     unsure: Cell<bool>,
 }
 
+#[derive(Clone, Copy)]
+struct Loss {
+    node: usize,
+    at: Instant,
+    /// Since when all others take it for dead, or have it back.
+    noticed: Option<Instant>,
+}
+
 pub struct Load {
     addresses: Vec<SocketAddr>,
     flights: usize,
@@ -62,8 +67,8 @@ pub struct Load {
     began: Instant,
     phase: Cell<usize>,
     stopping: Cell<bool>,
-    /// Which node was lost to the others last, and when.
-    lost_at: Cell<Option<(usize, Instant)>>,
+    /// The node that was lost to the others last.
+    lost: Cell<Option<Loss>>,
     /// Whether workers talk to a node.
     open: Vec<Cell<bool>>,
     tallies: Vec<RefCell<Tally>>,
@@ -88,7 +93,7 @@ impl Load {
             began: Instant::now(),
             phase: Cell::new(0),
             stopping: Cell::new(false),
-            lost_at: Cell::new(None),
+            lost: Cell::new(None),
             open: addresses.iter().map(|_| Cell::new(false)).collect(),
             tallies: addresses.iter().map(|_| RefCell::new(Tally::new(phases))).collect(),
             under_way: (0..workers).map(|_| Cell::new(None)).collect(),
@@ -116,9 +121,22 @@ impl Load {
         self.open[node].set(open);
     }
 
-    /// A node is killed or cut off at this moment: the statements that it led are left undecided.
+    /// A node is killed or cut off at this moment. Conditional statements that it leads are left undecided, and so may others
+    /// be that it is given until it is taken for dead.
     pub fn note_lost(&self, node: usize) {
-        self.lost_at.set(Some((node, Instant::now())));
+        self.lost.set(Some(Loss { node, at: Instant::now(), noticed: None }));
+    }
+
+    /// The others take it for dead by now, or have it back; how long that took.
+    pub fn note_noticed(&self) -> Option<Duration> {
+        let loss = self.lost.get().filter(|loss| loss.noticed.is_none())?;
+        self.lost.set(Some(Loss { noticed: Some(Instant::now()), ..loss }));
+        Some(loss.at.elapsed())
+    }
+
+    /// The node that is lost and not taken for dead yet.
+    pub fn unnoticed(&self) -> Option<usize> {
+        self.lost.get().filter(|loss| loss.noticed.is_none()).map(|loss| loss.node)
     }
 
     pub fn counts(&self, phase: usize, node: usize) -> Counts {
@@ -143,12 +161,6 @@ impl Load {
     pub fn oldest_under_way(&self, node: usize) -> Option<Instant> {
         let workers = node * WORKERS_A_NODE..(node + 1) * WORKERS_A_NODE;
         self.under_way[workers].iter().filter_map(Cell::get).min()
-    }
-
-    /// Whether a node still works on a request that began before the last loss could be noticed.
-    pub fn is_settling(&self, node: usize) -> bool {
-        let noticed = self.lost_at.get().map(|(_, at)| at + LOSS_NOTICED_AFTER);
-        noticed.is_some_and(|noticed| self.oldest_under_way(node).is_some_and(|began| began < noticed))
     }
 
     pub fn sample(&self) -> Sample {
@@ -424,10 +436,11 @@ impl Worker {
         match done {
             Ok(()) => tally.served(began_in, kind, began.elapsed()),
             Err(failure) => {
-                let lost = self.load.lost_at.get().filter(|(lost, _)| *lost != self.node).map(|(_, at)| at);
-                let leader_lost =
-                    lost.is_some_and(|at| began < at + LOSS_NOTICED_AFTER && began + CONDITIONAL_TIMEOUT > at);
-                let after = lost.and_then(|at| began.checked_duration_since(at));
+                let loss = self.load.lost.get().filter(|loss| loss.node != self.node);
+                let leader_lost = loss.is_some_and(|loss| {
+                    began + CONDITIONAL_TIMEOUT > loss.at && loss.noticed.is_none_or(|noticed| began < noticed)
+                });
+                let after = loss.and_then(|loss| began.checked_duration_since(loss.at));
                 let when =
                     after.map_or(String::new(), |after| format!(", {:.1} s after the loss", after.as_secs_f64()));
                 tally.failed(self.load.phase.get(), kind, failure, &when, leader_lost);

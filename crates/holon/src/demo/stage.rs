@@ -131,6 +131,12 @@ impl Stage {
         let look = async {
             loop {
                 self.nodes.look().await;
+                if let Some(lost) = self.load.unnoticed().filter(|lost| self.is_taken_for_dead(*lost))
+                    && let Some(after) = self.load.note_noticed()
+                {
+                    let (lost, after) = (lost + 1, after.as_secs_f64());
+                    self.said.say(format!("the others take node {lost} for dead, {after:.1} s after they lost it"));
+                }
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
@@ -143,6 +149,15 @@ impl Stage {
             }
         };
         tokio::join!(sample, look, mention);
+    }
+
+    /// By all that are connected.
+    fn is_taken_for_dead(&self, lost: Place) -> bool {
+        let address = self.nodes.address(lost).peers().to_string();
+        self.connected().into_iter().all(|place| {
+            let nodes = list(&self.nodes.status(place)["cluster"]["nodes"]);
+            nodes.iter().any(|node| node["address"] == address && node["state"] == "down")
+        })
     }
 
     /// A node that ends by itself ends the demo.

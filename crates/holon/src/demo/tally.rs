@@ -39,8 +39,8 @@ pub enum Outcome {
     TimedOut,
     /// Refused: too much to do. Nothing was done.
     Overloaded,
-    /// A conditional statement that was in the hands of a leader when that was lost: it is not given to another, since it might be
-    /// done twice. The outcome is unknown, and the client is told so.
+    /// A conditional statement that was given to a leader that is lost, and not taken for dead yet: it is not given to another, since it
+    /// might be done twice. The outcome is unknown, and the client is told so.
     Undecided,
     /// The connection ended with the request under way.
     Lost,
@@ -132,7 +132,7 @@ impl Tally {
         self.latencies[kind as usize].record(took);
     }
 
-    /// `when`: further words for people; `leader_lost`: the request began before the loss of a node could be noticed.
+    /// `when`: further words for people; `leader_lost`: the request began before a lost node was taken for dead.
     pub fn failed(&mut self, phase: usize, kind: Kind, failure: &Failure, when: &str, leader_lost: bool) {
         let outcome = match Outcome::of(failure) {
             Outcome::TimedOut if kind == Kind::Conditional && leader_lost => Outcome::Undecided,
