@@ -305,6 +305,11 @@ impl Engine {
         self.inner.background_error.borrow().clone()
     }
 
+    /// Why memtables do not get to the disk at this moment: when memory is full, writes are refused with this error.
+    pub fn stuck(&self) -> Option<StoreError> {
+        self.inner.stuck.borrow().clone()
+    }
+
     pub fn stats(&self) -> Stats {
         self.inner.stats()
     }

@@ -32,11 +32,13 @@ pub async fn run(inner: Rc<Inner>) {
         };
         if let Err(error) = flush(&inner, &tree, &memtable).await {
             inner.note_background_error(&error);
+            inner.flushed_or_not(Some(&error));
             inner.flush_failures.set(inner.flush_failures.get() + 1);
             inner.progressed.notify();
             inner.shard.sleep(RETRY).await;
             continue;
         }
+        inner.flushed_or_not(None);
         if let Err(error) = inner.segments.retire_below(inner.lsn_needed()).await {
             inner.note_background_error(&error);
         }

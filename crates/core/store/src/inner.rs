@@ -73,6 +73,8 @@ pub struct Inner {
     /// A flush or a compaction ended, well or not: waiting writers and callers look again.
     pub progressed: Signal,
     pub background_error: RefCell<Option<StoreError>>,
+    /// Why memtables do not get to the disk at this moment.
+    pub stuck: RefCell<Option<StoreError>>,
     /// Failed attempts to flush, so that who waits for one notices.
     pub flush_failures: Cell<u64>,
     /// A tree has so many runs that writes wait for compaction.
@@ -111,6 +113,7 @@ impl Inner {
             compaction_wanted: Signal::new(),
             progressed: Signal::new(),
             background_error: RefCell::new(None),
+            stuck: RefCell::new(None),
             flush_failures: Cell::new(0),
             behind: Cell::new(false),
             lsn_last: Cell::new(Lsn::new(options.boot, 0)),
@@ -232,6 +235,18 @@ impl Inner {
     pub fn note_background_error(&self, error: &StoreError) {
         self.counters.background_errors.add(1);
         *self.background_error.borrow_mut() = Some(error.clone());
+    }
+
+    /// A flush failed, or did not. People are told when that changes: without flushes a node soon takes no writes.
+    pub fn flushed_or_not(&self, failure: Option<&StoreError>) {
+        let before = self.stuck.replace(failure.cloned());
+        match (before, failure) {
+            (None, Some(error)) => {
+                (self.options.tell)(format!("data stays in memory, and soon writes are refused: {error}"))
+            }
+            (Some(_), None) => (self.options.tell)("data gets to the disk again".to_string()),
+            _ => {}
+        }
     }
 
     /// Data left the memtables or the tables: let go of log segments and files.

@@ -143,6 +143,8 @@ pub struct EngineOptions {
     pub automatic_compaction: bool,
     /// The options of a tablet that is found on disk, or created.
     pub tablet_options: Rc<dyn Fn(TabletId) -> TabletOptions>,
+    /// Takes a line for people, when something begins to go wrong or is right again.
+    pub tell: Rc<dyn Fn(String)>,
 }
 
 impl EngineOptions {
@@ -160,6 +162,7 @@ impl EngineOptions {
             stall_runs: 48,
             automatic_compaction: true,
             tablet_options: Rc::new(|_| TabletOptions::default()),
+            tell: Rc::new(|_| ()),
         }
     }
 }

@@ -108,6 +108,7 @@ fn engine_metrics(service: &TablesService, out: &mut Vec<Metric>) {
         ("holon_store_table_memory_bytes", "filters and indexes of open files", stats.table_memory_bytes),
         ("holon_store_tablets", "tablets on this shard", stats.tablets),
         ("holon_store_files", "sorted files", stats.tables),
+        ("holon_store_stuck", "1: memtables do not get to the disk", u64::from(engine.stuck().is_some())),
         ("holon_store_file_bytes", "size of the sorted files", stats.table_bytes),
     ];
     out.extend(gauges.map(|(name, help, value)| Metric::gauge(name, help, value as f64)));
@@ -131,6 +132,9 @@ pub(super) fn status(service: &TablesService) -> Vec<(String, String)> {
     ];
     rows.extend(repaired(service).map(|text| ("replicas".to_string(), text)));
     if let Some(engine) = service.engine() {
+        rows.extend(
+            engine.stuck().map(|error| ("TROUBLE".to_string(), format!("writes are refused or will be: {error}"))),
+        );
         let stats = engine.stats();
         rows.push(("data on disk".to_string(), format!("{:.1} MiB", stats.table_bytes as f64 / f64::from(1 << 20))));
         rows.push(("in memory".to_string(), format!("{:.1} MiB", stats.memtable_bytes as f64 / f64::from(1 << 20))));

@@ -25,6 +25,12 @@ impl TablesService {
         options.segment_bytes = self.config.log_segment_bytes;
         options.automatic_compaction = self.config.automatic_compaction;
         let me = self.me.clone();
+        options.tell = Rc::new(move |line| {
+            if let Some(me) = me.upgrade() {
+                me.report(line);
+            }
+        });
+        let me = self.me.clone();
         options.tablet_options =
             Rc::new(move |tablet| me.upgrade().map(|me| me.tablet_options(tablet)).unwrap_or_default());
         options
