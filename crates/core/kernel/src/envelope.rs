@@ -94,7 +94,7 @@ impl CallError {
 pub enum EnvelopeError {
     #[error("envelope: {0}")]
     Short(#[from] ShortInput),
-    #[error("envelope format {0} is not known here (newest known: {ENVELOPE_VERSION}): upgrade this node")]
+    #[error("envelope format {0} is not known here (known: {ENVELOPE_VERSION}): upgrade the older node")]
     Version(u8),
     #[error("envelope: unknown {what} {value}")]
     Unknown { what: &'static str, value: u8 },

@@ -7,7 +7,7 @@ use crate::cluster_command::ClusterCommand;
 use holon_base::{GroupId, NodeId, ServiceId, TabletId};
 use holon_kernel::{Founders, MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
 use holon_placement::{
-    Change, ChangeKind, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology,
+    Change, ChangeKind, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology, Work,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -240,6 +240,11 @@ impl ClusterState {
                 && let Some(group) = self.groups.remove(id)
             {
                 changes.remove.extend(group.held_by(me));
+                // Those it has given away, and was about to remove, nobody else will tell it of any more.
+                let of_group = |work: &Work| matches!(work, Work::Clean { tablet, .. } if tablet.group() == *id);
+                let work = self.topology.iter().flat_map(|topology| topology.next_work(me));
+                let left = work.filter(of_group).map(|work| group.descriptor(work.tablet().ordinal() as usize));
+                changes.remove.extend(left);
                 self.replication_waiting.remove(id);
                 // There is none if it could not be placed.
                 let _ = self.place(index, &Entry::RemoveGroup { group: *id }, me, &mut changes);
@@ -462,6 +467,35 @@ mod tests {
         state.apply(index + 2, says(), NodeId(1)).expect("it says so too late");
         assert_eq!(state.record(NodeId(3)), None);
         assert!(state.removed().any(|(node, _)| node == NodeId(3)));
+    }
+
+    #[test]
+    fn who_has_yet_to_remove_a_tablet_of_a_dropped_table_is_told_so() {
+        let (mut state, index) = three();
+        let group = create(&mut state, index, 1);
+        let apply = |state: &mut ClusterState, index: &mut u64, entry: Entry| {
+            *index += 1;
+            state.apply(*index, ClusterCommand::Placement(entry), NodeId(1)).expect("applied");
+        };
+        let (mut index, leaver) = (index, state.replicas(TabletId::new(group, 0)).expect("placed").readers[0]);
+        apply(&mut state, &mut index, Entry::Start(ChangeKind::Drain { node: leaver }));
+        // All do what they have to, but for the removal.
+        loop {
+            let topology = state.topology().expect("there is one");
+            let done =
+                (1..=3).map(NodeId).flat_map(|node| topology.next_work(node).into_iter().map(move |work| (node, work)));
+            let next = done
+                .filter(|(_, work)| !matches!(work, Work::Clean { .. }))
+                .map(|(node, work)| work.report(node))
+                .next();
+            let Some(report) = next else { break };
+            apply(&mut state, &mut index, report);
+        }
+        let gone = TabletId::new(group, 0);
+        assert!(!state.replicas(gone).expect("elsewhere").holds(leaver));
+        let effect = MetadataEffect { remove_groups: vec![group], ..MetadataEffect::default() };
+        let removed = state.apply_effect(index + 1, SERVICE, &effect, leaver).remove;
+        assert!(removed.iter().any(|descriptor| descriptor.id == gone), "{removed:?}");
     }
 
     #[test]

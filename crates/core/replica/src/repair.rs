@@ -29,14 +29,14 @@ use crate::limits::{
 use crate::message::{ReadRequest, check_version, put_version};
 use crate::plant;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, GroupId, Instant, NodeId, ServiceId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, GroupId, Instant, NodeId, ServiceId, ShardId, ShortInput, TabletId};
 use holon_kernel::{CallError, Class, ClockRefusal, Scope, Shard, Target, Verb, join_all};
 use holon_store::{
     Cell as StoreCell, CellEntry, Changed, Deletion, Durability, Engine, KeyRange, Mutation, PurgePolicy, Row,
     ScanOptions, StoreError, TabletOptions,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 use thiserror::Error;
@@ -101,6 +101,15 @@ pub fn is_mark_tablet(tablet: TabletId) -> bool {
 pub fn tablet_options() -> TabletOptions {
     let purge = |now_seconds: i64| PurgePolicy { repaired: true, before_seconds: now_seconds };
     TabletOptions { purge: Rc::new(purge), ..TabletOptions::default() }
+}
+
+/// Where a shard keeps its marks: a tablet that this shard opens, too, when it starts again.
+fn own_tablet(shard: ShardId, shards: u16) -> TabletId {
+    let beside_hints = (FIRST_ORDINAL..).map(|ordinal| TabletId::new(GroupId(0), ordinal));
+    beside_hints
+        .take(shards.into())
+        .find(|tablet| tablet.shard(shards) == shard)
+        .expect("each shard has one of so many")
 }
 
 fn key(tablet: TabletId) -> [u8; 8] {
@@ -180,7 +189,7 @@ impl Repairs {
 
     async fn store(&self, of: TabletId, row: &Row) -> Result<(), StoreError> {
         let Some(engine) = self.engine.borrow().clone() else { return Ok(()) };
-        let tablet = TabletId::new(GroupId(0), FIRST_ORDINAL + u32::from(self.shard.id().0));
+        let tablet = own_tablet(self.shard.id(), self.shard.shards());
         if !engine.has_tablet(tablet) {
             engine.create_tablet(tablet).await?;
         }
@@ -247,7 +256,8 @@ impl Repairs {
             loop {
                 me.shard.sleep(look).await;
                 let all = tablets();
-                me.due.borrow_mut().retain(|tablet, _| all.iter().any(|(known, _)| known == tablet));
+                let known: BTreeSet<TabletId> = all.iter().map(|(tablet, _)| *tablet).collect();
+                me.due.borrow_mut().retain(|tablet, _| known.contains(tablet));
                 for (tablet, grace) in all.into_iter().filter(|(tablet, _)| me.compares(*tablet)) {
                     if !me.is_due(tablet, interval) {
                         continue;
@@ -417,4 +427,35 @@ fn decode_begun(bytes: Bytes) -> Result<(i64, Changed), ShortInput> {
     let told = (input.signed_varint()?, Changed::read(&mut input)?);
     input.end()?;
     Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hints::is_hint_tablet;
+
+    #[test]
+    fn each_shard_keeps_its_marks_in_a_tablet_that_it_opens_again_and_no_other_does() {
+        for shards in (1..=64).chain([1000, 1024]) {
+            let own: BTreeSet<TabletId> = (0..shards).map(|shard| own_tablet(ShardId(shard), shards)).collect();
+            assert_eq!(own.len(), usize::from(shards));
+            assert!(own.iter().all(|tablet| is_mark_tablet(*tablet) && !is_hint_tablet(*tablet)));
+            assert!((0..shards).all(|shard| own_tablet(ShardId(shard), shards).shard(shards) == ShardId(shard)));
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_what_arrives_and_what_is_cut_is_refused() {
+        let message = Message { run: 7, tablet: TabletId(70_000), mark: -3 };
+        let bytes = message.encode();
+        assert_eq!(Message::decode(bytes.clone()), Ok(message));
+        assert!((0..bytes.len()).all(|end| Message::decode(bytes.slice(..end)).is_err()));
+        let mut out = ByteWriter::new();
+        put_version(&mut out);
+        out.put_signed_varint(i64::MIN);
+        Changed::Anywhere.put_to(&mut out);
+        let bytes = out.freeze();
+        assert_eq!(decode_begun(bytes.clone()), Ok((i64::MIN, Changed::Anywhere)));
+        assert!((0..bytes.len()).all(|end| decode_begun(bytes.slice(..end)).is_err()));
+    }
 }

@@ -4,6 +4,7 @@ use crate::support::{CLUSTER, ECHO, Node, PATIENCE, Plan, at, introduce};
 use bytes::Bytes;
 use holon_base::{NodeId, ShardId};
 use holon_edge::limits::PEER_FRAME_BYTES_MAX;
+use holon_kernel::envelope::ENVELOPE_VERSION;
 use holon_kernel::{Address, Envelope, EnvelopeKind, Target, Verb};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -113,7 +114,7 @@ fn damaged_frames_end_their_connection_and_nothing_else() {
         (&too_long, "bytes, and at most"),
         (&good[..good.len() - 1], "cut off in the middle of a frame"),
         (&frame(&[9, 9]), "envelope format 9 is not known here"),
-        (&frame(&[1, 2, 3]), "envelope: "),
+        (&frame(&[ENVELOPE_VERSION, 2, 3]), "envelope: "),
         (&frame(&envelope(3, at(&node, 0)).encode()), "sent an envelope of node"),
     ];
     for (bytes, reason) in cases {
