@@ -32,6 +32,8 @@ const HINTS_LOOKS: Duration = Duration::from_millis(100);
 const JOIN_LIMIT: Duration = Duration::from_secs(1800);
 /// A request at a node that is cut off ends after the timeout of its kind, 5 s at most.
 const REFUSE_LIMIT: Duration = Duration::from_secs(20);
+/// Gossip finds a node of a small cluster dead within ten seconds.
+const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 /// What was under way when a node was healed ends within the same, and connections are made again within 10 s.
 const HEAL_LIMIT: Duration = Duration::from_secs(30);
 /// A node serves again when so many requests in a row were served.
@@ -381,7 +383,15 @@ pub async fn cut(stage: &Rc<Stage>) -> Hints {
         ));
     }
     stage.rest_of_act().await;
-    settle(stage).await;
+    // Once one side has noticed, the other is waited for, so that it is seen to refuse at once instead of after a timeout. A short
+    // act ends before either has.
+    let noticing = Instant::now();
+    if stage.load.unnoticed().is_none() && stage.wait_for(NOTICE_LIMIT, || stage.are_apart(CUT_OFF)).await.is_some() {
+        let (node, after) = (CUT_OFF + 1, noticing.elapsed().as_secs_f64());
+        stage
+            .said
+            .say(format!("node {node} and the others take each other for dead, {after:.1} s after the act's time"));
+    }
     let alone = stage.load.counts(CUT, CUT_OFF);
     let (counts, numbers) = told(stage, &[CUT], &stage.connected());
     stage.keep(Promise {

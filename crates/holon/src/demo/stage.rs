@@ -151,13 +151,21 @@ impl Stage {
         tokio::join!(sample, look, mention);
     }
 
-    /// By all that are connected.
+    /// Whether a node that is lost is taken for dead by all that are connected.
     fn is_taken_for_dead(&self, lost: Place) -> bool {
-        let address = self.nodes.address(lost).peers().to_string();
-        self.connected().into_iter().all(|place| {
-            let nodes = list(&self.nodes.status(place)["cluster"]["nodes"]);
-            nodes.iter().any(|node| node["address"] == address && node["state"] == "down")
-        })
+        self.connected().into_iter().all(|place| self.seems_down(place, lost))
+    }
+
+    /// Whether a node that is cut off, and all others, take each other for dead.
+    pub fn are_apart(&self, cut_off: Place) -> bool {
+        let others = self.connected();
+        self.is_taken_for_dead(cut_off) && others.into_iter().all(|other| self.seems_down(cut_off, other))
+    }
+
+    fn seems_down(&self, asked: Place, whom: Place) -> bool {
+        let address = self.nodes.address(whom).peers().to_string();
+        let nodes = list(&self.nodes.status(asked)["cluster"]["nodes"]);
+        nodes.iter().any(|node| node["address"] == address && node["state"] == "down")
     }
 
     /// A node that ends by itself ends the demo.
