@@ -381,6 +381,38 @@ fn a_refused_write_waits_for_others_as_long_as_the_map_stays() {
 }
 
 #[test]
+fn a_read_whose_replicas_are_gone_asks_those_that_have_come_back() {
+    let world = World::new();
+    world.nodes.values().for_each(|node| node.merge(row(7)));
+    // B seems dead when the read begins; A falls silent, and is found dead just after B was found alive.
+    world.node(A).all(Does::Fall);
+    world.test.shard.set_alive(B, false);
+    let shard = world.test.shard.clone();
+    shard.clone().spawn(Scope::Node, Class::Foreground, async move {
+        shard.sleep(Duration::from_millis(60)).await;
+        shard.set_alive(B, true);
+        shard.set_alive(A, false);
+    });
+    let (value, took) = world.read(Level::Quorum);
+    assert_eq!(value, Ok(Some(7)));
+    soon(took);
+}
+
+#[test]
+fn a_read_whose_replicas_are_gone_for_good_is_refused_as_unavailable() {
+    let world = World::new();
+    [A, B].into_iter().for_each(|node| world.node(node).all(Does::Fall));
+    let shard = world.test.shard.clone();
+    shard.clone().spawn(Scope::Node, Class::Foreground, async move {
+        shard.sleep(Duration::from_millis(60)).await;
+        [A, B].into_iter().for_each(|node| shard.set_alive(node, false));
+    });
+    let (value, took) = world.read(Level::Quorum);
+    assert_eq!(value, Err(ReplicaError::Unavailable { required: 2, alive: 1 }));
+    soon(took);
+}
+
+#[test]
 fn a_level_that_needs_the_silent_ends_at_the_deadline() {
     let world = World::new();
     world.node(B).all(Does::Fall);

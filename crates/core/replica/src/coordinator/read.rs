@@ -8,7 +8,7 @@
 use super::{Coordinator, Demand, ReplicaError, Speculation, count};
 use crate::gather::Gather;
 use crate::level::{Level, Quota};
-use crate::limits::REROUTE_PAUSE;
+use crate::limits::{REROUTE_PAUSE, SPECULATION_MIN};
 use crate::message::{ReadAnswer, ReadRequest, WriteRequest};
 use crate::page::{self, Merged};
 use crate::plant;
@@ -55,12 +55,16 @@ struct Attempt<'a> {
     /// Some replica did not take it, because it knows a newer map or an older one.
     outdated: bool,
     overloaded: bool,
+    /// Some replica fell away while it was asked.
+    lost: bool,
 }
 
 /// Why an attempt ended without an answer.
 enum Ended {
     /// The map has changed.
     Outdated,
+    /// Replicas that were asked are gone, and no others were left.
+    Lost,
     Error(ReplicaError),
 }
 
@@ -113,7 +117,12 @@ impl Coordinator {
             match attempt.run(notes).await {
                 Ok(found) => return Ok(found),
                 Err(Ended::Outdated) if self.wait_for_map(attempt.epoch, demand.deadline).await => {}
-                Err(Ended::Outdated) => return Err(attempt.short(false)),
+                // Others may seem alive by now; if not, it is refused as unavailable.
+                Err(Ended::Lost) if self.shard.now() < demand.deadline => {
+                    count(&self.counters.reroutes);
+                    self.shard.sleep(SPECULATION_MIN).await;
+                }
+                Err(Ended::Outdated | Ended::Lost) => return Err(attempt.short(false)),
                 Err(Ended::Error(error)) => return Err(error),
             }
         }
@@ -162,6 +171,7 @@ impl Coordinator {
             reason: None,
             outdated: false,
             overloaded: false,
+            lost: false,
         })
     }
 }
@@ -347,12 +357,17 @@ impl Attempt<'_> {
                 self.failures += 1;
                 self.reason.get_or_insert(reason);
             }
-            Err(CallError::Timeout | CallError::Gone) => {}
+            Err(CallError::Gone) => self.lost = true,
+            Err(CallError::Timeout) => {}
         }
         let data_under_way = self.under_way.iter().any(|(_, verb)| *verb == Verb::READ);
         let again = self.ask_another(pages_only) || (!data_under_way && self.ask_for_data_again());
         if !again && !self.may_be_met(pages_only) {
-            return Err(if self.outdated { Ended::Outdated } else { Ended::Error(self.short(false)) });
+            return Err(match self.failures {
+                _ if self.outdated => Ended::Outdated,
+                0 if self.lost => Ended::Lost,
+                _ => Ended::Error(self.short(false)),
+            });
         }
         Ok(())
     }
@@ -380,7 +395,7 @@ impl Attempt<'_> {
     /// every later one finds. Instead of one that fails or is slow, another that was not read is given all of it.
     async fn repair(&mut self, merged: &Merged) -> Result<(), Ended> {
         let gather = Gather::new(&self.coordinator.shard);
-        let (mut agree, mut under_way) = (BTreeSet::new(), BTreeSet::new());
+        let (mut agree, mut under_way, mut lost) = (BTreeSet::new(), BTreeSet::new(), false);
         let read: BTreeSet<NodeId> = self.pages.keys().copied().collect();
         let others: Vec<NodeId> = self.candidates.iter().copied().filter(|node| !read.contains(node)).collect();
         let mut others = others.into_iter();
@@ -406,6 +421,7 @@ impl Attempt<'_> {
                         Ok(()) => drop(agree.insert(node)),
                         Err(error) => {
                             self.outdated |= error == CallError::NotHere;
+                            lost |= error == CallError::Gone;
                             replace = true;
                         }
                     }
@@ -425,6 +441,7 @@ impl Attempt<'_> {
                 let (received, required) = self.counts_of(|node| agree.contains(&node));
                 return Err(match self.outdated {
                     true => Ended::Outdated,
+                    false if lost && !is_late => Ended::Lost,
                     false => Ended::Error(ReplicaError::Timeout { received, required, data: true }),
                 });
             }
