@@ -181,7 +181,9 @@ pub async fn kill(stage: &Rc<Stage>) {
     let hints = stage.nodes.metric("holon_hints_kept_total", &survivors);
     stage.keep(Promise {
         name: "kill",
-        promise: "with a node dead, no request through another one fails at QUORUM".to_string(),
+        promise: "with a node dead, no request through another one fails at QUORUM (conditional ones: once its loss \
+                  is noticed)"
+            .to_string(),
         kept: all_served(&counts),
         numbers: format!(
             "{numbers}; on the connections of node {}: {}; {} hints kept for it so far",
@@ -396,7 +398,9 @@ pub async fn cut(stage: &Rc<Stage>) -> Hints {
     let (counts, numbers) = told(stage, &[CUT], &stage.connected());
     stage.keep(Promise {
         name: "cut",
-        promise: "who is cut off acknowledges nothing, and the others serve every request".to_string(),
+        promise: "who is cut off acknowledges nothing, and the others serve every request (conditional ones: once its \
+                  silence is noticed)"
+            .to_string(),
         kept: all_served(&counts) && alone.served() == 0 && alone.failed() > 0,
         numbers: format!(
             "through node {}, cut off: {} served, {}; {numbers}; {} swallowed between them",
