@@ -24,6 +24,8 @@ use thiserror::Error;
 
 /// How long a shard waits for the others at start: longer than any recovery.
 const START_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// How long a shard that stops waits for the others of its node to have handed over.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A node that was a member before opens its doors after so long even when it hears from no majority: it serves what it
 /// can.
@@ -93,10 +95,13 @@ pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -
 
 /// A clean stop of every service, after the doors are closed.
 pub async fn stop_shard(metadata: Rc<Metadata>) {
-    // Before the others are told that this node leaves: what it owes them would then be lost.
+    // Before the others are told that this node leaves: what any of its shards owes them would then be lost.
     for service in metadata.shard.services() {
         service.hand_over().await;
     }
+    let until = metadata.shard.now() + STOP_PATIENCE;
+    // A shard that hangs must not keep the node from stopping.
+    drop(metadata.shard.timeout(until, ask_first(&metadata, BARRIER, Bytes::from_static(&[2]))).await);
     for service in metadata.shard.services() {
         service.stop().await;
     }

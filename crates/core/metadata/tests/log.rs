@@ -7,7 +7,7 @@ use holon_kernel::metric::Metric;
 use holon_kernel::testing::MemoryDisk;
 use holon_kernel::*;
 use holon_metadata::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::rc::{Rc, Weak};
@@ -19,6 +19,8 @@ struct Recorder {
     applied: RefCell<Vec<(u64, String)>>,
     open: RefCell<BTreeSet<TabletId>>,
     shard: RefCell<Weak<Shard>>,
+    /// Shards of the node that have handed over what they lead.
+    handed_over: Rc<Cell<usize>>,
 }
 
 impl Recorder {
@@ -85,7 +87,22 @@ impl Service for Recorder {
         assert!(self.takes_requests(), "other nodes' requests are to be served, so that this one can take part");
         Box::pin(async { Ok(()) })
     }
+    fn hand_over(self: Rc<Self>) -> LocalFuture<()> {
+        Box::pin(async move {
+            let shard = self.shard.borrow().upgrade().expect("runs");
+            for _ in 0..100 * shard.id().0 {
+                shard.yield_now().await;
+            }
+            self.handed_over.set(self.handed_over.get() + 1);
+        })
+    }
     fn stop(self: Rc<Self>) -> LocalFuture<()> {
+        let shards = usize::from(self.shard.borrow().upgrade().expect("runs").shards());
+        assert_eq!(
+            self.handed_over.get(),
+            shards,
+            "the others learn that the node leaves when no shard owes them anything"
+        );
         Box::pin(async {})
     }
     fn open_session(self: Rc<Self>, _: SessionContext) -> Box<dyn Session> {
@@ -121,6 +138,7 @@ impl Node {
     fn new(disk: &MemoryDisk, shards: u16, seed: u64) -> Node {
         let post: Rc<RefCell<Vec<Envelope>>> = Rc::default();
         let clock = Arc::default();
+        let handed_over = Rc::<Cell<usize>>::default();
         let make = |id| {
             let shard = Shard::new(ShardOptions {
                 node: NodeId(1),
@@ -135,7 +153,7 @@ impl Node {
                 clock: Arc::clone(&clock),
             });
             let metadata = Metadata::alone(&shard, seed as u32);
-            let recorder = Rc::new(Recorder::default());
+            let recorder = Rc::new(Recorder { handed_over: handed_over.clone(), ..Recorder::default() });
             *recorder.shard.borrow_mut() = Rc::downgrade(&shard);
             shard.add_service(recorder.clone());
             (shard, metadata, recorder)
@@ -192,6 +210,17 @@ impl Node {
             self.shards.iter().flat_map(|(_, _, r)| r.open.borrow().iter().copied().collect::<Vec<_>>()).collect();
         all.sort();
         all
+    }
+}
+
+#[test]
+fn no_shard_stops_before_all_have_handed_over() {
+    for seed in 0..10 {
+        let node = Node::new(&MemoryDisk::new(), 3, seed);
+        node.start().expect("starts");
+        let stops = node.shards.iter().enumerate().map(|(n, (_, metadata, _))| (n, stop_shard(metadata.clone())));
+        node.run(stops.collect());
+        assert_eq!(node.shards[0].2.handed_over.get(), 3);
     }
 }
 
