@@ -91,7 +91,7 @@ pub const GROUP_ASK_PAUSE: Duration = Duration::from_millis(50);
 /// A leader whose answer takes longer is looked around: others are asked whether they lead. Longer than a transaction takes.
 pub const GROUP_SCOUT_PATIENCE: Duration = Duration::from_millis(250);
 
-/// A node that owed an answer is asked last for so long.
+/// A node that owed an answer is not asked for so long, if others can be.
 pub const GROUP_DOUBT: Duration = Duration::from_secs(3);
 
 /// So long a copy of a transaction that was begun is known as one: longer than any network holds a message back.

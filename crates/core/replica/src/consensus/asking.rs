@@ -11,7 +11,7 @@
 //! with a transaction takes no second copy of it, should the network have made one. While an answer is late, others are asked who leads, so that later requests need not wait too.
 
 use super::{ASK, Elsewhere, Groups};
-use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_REQUEST_MEMORY, GROUP_SCOUT_PATIENCE};
+use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_ELECTION, GROUP_REQUEST_MEMORY, GROUP_SCOUT_PATIENCE};
 use crate::plant;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ShortInput, TabletId};
@@ -30,8 +30,8 @@ const UNKNOWN: u8 = 2;
 #[derive(Default)]
 pub(crate) struct Asking {
     leaders: RefCell<BTreeMap<TabletId, NodeId>>,
-    /// Nodes that owe an answer, until when they are thought of as slow.
-    doubted: RefCell<BTreeMap<NodeId, Instant>>,
+    /// Nodes that owe an answer, since when.
+    doubted: RefCell<BTreeMap<NodeId, Doubt>>,
     scouting: RefCell<BTreeSet<TabletId>>,
     /// Drawn at the first question.
     start: Cell<Option<u64>>,
@@ -40,6 +40,14 @@ pub(crate) struct Asking {
     forgotten: RefCell<VecDeque<(Instant, (u64, u64))>>,
     /// Transactions of others that are under way here.
     serving: Rc<Cell<usize>>,
+}
+
+/// An answer is late.
+#[derive(Clone, Copy)]
+struct Doubt {
+    since: Instant,
+    /// Then the node is asked again as any other.
+    until: Instant,
 }
 
 impl Asking {
@@ -184,7 +192,11 @@ impl Groups {
                     self.asking.doubted.borrow_mut().remove(&node);
                     return Ok(answer);
                 }
-                Ok(Reply::Leader(leader)) if self.shard.is_alive(leader) => hint = Some(leader).filter(|_| tried < 64),
+                Ok(Reply::Leader(leader)) if self.shard.is_alive(leader) => match self.may_be_silent(leader) {
+                    // Whoever says so has heard of it before it fell silent: it is looked again, soon.
+                    true => self.shard.sleep(GROUP_ASK_PAUSE).await,
+                    false => hint = Some(leader).filter(|_| tried < 64),
+                },
                 Ok(_) | Err(CallError::NotHere) => self.forget_leader(tablet, node),
                 Err(error) => {
                     if matches!(error, CallError::Gone | CallError::Timeout) {
@@ -225,21 +237,34 @@ impl Groups {
 
     fn doubt(&self, node: NodeId) {
         if node != self.shard.node() {
-            self.asking.doubted.borrow_mut().insert(node, self.shard.now() + GROUP_DOUBT);
+            let now = self.shard.now();
+            let since = self.doubt_of(node).map_or(now, |doubt| doubt.since);
+            self.asking.doubted.borrow_mut().insert(node, Doubt { since, until: now + GROUP_DOUBT });
         }
     }
 
-    fn is_doubted(&self, node: NodeId) -> bool {
-        self.asking.doubted.borrow().get(&node).is_some_and(|until| self.shard.now() < *until)
+    fn doubt_of(&self, node: NodeId) -> Option<Doubt> {
+        let doubt = self.asking.doubted.borrow().get(&node).copied();
+        doubt.filter(|doubt| self.shard.now() < doubt.until)
     }
 
-    /// Who may lead or know who does: this node first, those that owe an answer last.
+    fn is_doubted(&self, node: NodeId) -> bool {
+        self.doubt_of(node).is_some()
+    }
+
+    /// A node owes an answer, and others may still say that they hear of it as a leader, though it has fallen silent meanwhile.
+    fn may_be_silent(&self, node: NodeId) -> bool {
+        self.doubt_of(node).is_some_and(|doubt| self.shard.now() < doubt.since + GROUP_ELECTION)
+    }
+
+    /// Who may lead or know who does: this node first; not those that owe an answer, if there are others.
     fn candidates(&self, tablet: TabletId) -> Vec<NodeId> {
         let replicas = self.shard.replicas(tablet);
         let own = self.shard.node();
-        let mut nodes: Vec<NodeId> = replicas.writers().filter(|node| self.shard.is_alive(*node)).collect();
-        nodes.sort_by_key(|node| (self.is_doubted(*node), *node != own));
-        nodes
+        let alive = replicas.writers().filter(|node| self.shard.is_alive(*node));
+        let (mut nodes, doubted): (Vec<NodeId>, Vec<NodeId>) = alive.partition(|node| !self.is_doubted(*node));
+        nodes.sort_by_key(|node| *node != own);
+        if nodes.is_empty() { doubted } else { nodes }
     }
 
     async fn ask_node(
@@ -305,6 +330,9 @@ impl Groups {
             'found: while me.shard.now() < deadline {
                 for node in me.candidates(tablet).into_iter().filter(|node| *node != suspect) {
                     if let Ok(Reply::Leader(leader)) = me.ask_node(node, tablet, None, deadline).await {
+                        if me.may_be_silent(leader) {
+                            continue;
+                        }
                         me.asking.leaders.borrow_mut().insert(tablet, leader);
                         // Others hear it: it is slow for another reason.
                         me.asking.doubted.borrow_mut().remove(&leader);
