@@ -14,9 +14,9 @@ import subprocess
 import termios
 import time
 
-import pytest
-
 import holon_node
+import pytest
+from clusters import eventually
 
 ACTS = ("load", "steady", "a node is killed", "it comes back", "a node joins", "a node is cut off", "it is healed")
 SMALL = ("--seconds", "2", "--flights", "3000")
@@ -55,13 +55,6 @@ def processes_of(base):
     return found
 
 
-def eventually(what, holds, limit_s=20):
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, f"never within {limit_s} s: {what}"
-        time.sleep(0.1)
-
-
 class Demo:
     """One `holon demo`, with temporary files in a folder of its own."""
 
@@ -96,7 +89,7 @@ class Demo:
         return self.process.returncode
 
     def leaves_nothing(self):
-        eventually("no node is left", lambda: not processes_of(self.base))
+        eventually("no node is left", lambda: not processes_of(self.base), limit_s=20)
         assert os.listdir(self.folder) == []
 
 
@@ -172,7 +165,7 @@ def test_nodes_end_when_the_demo_is_killed(demo):
     told.read_until("act 2 of 7")
     assert len(processes_of(told.base)) == 3
     told.process.kill()
-    eventually("the nodes end by themselves", lambda: not processes_of(told.base))
+    eventually("the nodes end by themselves", lambda: not processes_of(told.base), limit_s=20)
 
 
 @pytest.mark.parametrize("port, kind", [(9042, "for Cassandra clients"), (7070, "of the console"), (7000, "for other nodes")])

@@ -5,15 +5,13 @@ takes writes again by itself when there is room.
 import hashlib
 import pathlib
 import subprocess
-import time
 
 import holon_node
 import pytest
 from cassandra import OperationTimedOut
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-from cassandra.policies import FallthroughRetryPolicy, WhiteListRoundRobinPolicy
+from cassandra.cluster import NoHostAvailable
 from cassandra.protocol import ServerError
-from clusters import command, eventually
+from clusters import Three, command, eventually
 
 pytestmark = pytest.mark.privileged
 
@@ -40,17 +38,11 @@ def disk():
     subprocess.run(["umount", "-l", folder], check=False)
 
 
-def connect(node):
-    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([node.address]), request_timeout=30,
-                               retry_policy=FallthroughRetryPolicy())
-    cluster = Cluster([node.address], execution_profiles={EXEC_PROFILE_DEFAULT: profile}, protocol_version=5)
-    return cluster, cluster.connect()
-
-
 def test_a_full_disk_stops_writes_and_nothing_else(disk, make_node):
     node = make_node(arguments=("--memory", "128MiB", "--shards", "1"), data_dir=disk / "node")
     node.start()
-    cluster, session = connect(node)
+    sessions = Three(make_node)
+    session = sessions.session(node)
     session.execute("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
     session.execute("CREATE TABLE k.t (k int PRIMARY KEY, v blob)")
     insert = session.prepare("INSERT INTO k.t (k, v) VALUES (?, ?)")
@@ -89,9 +81,8 @@ def test_a_full_disk_stops_writes_and_nothing_else(disk, make_node):
     eventually("it says that all is well", lambda: "TROUBLE" not in command(node, "status")[1])
     assert "data gets to the disk again" in node.said()
     acknowledged.append(10_000)
-    cluster.shutdown()
     node.kill()
     node.start()
-    cluster, session = connect(node)
+    session = sessions.reconnect(node)
     assert all_there(session, session.prepare("SELECT v FROM k.t WHERE k = ?"))
-    cluster.shutdown()
+    sessions.close()

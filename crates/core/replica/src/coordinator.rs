@@ -171,6 +171,15 @@ impl Coordinator {
         self.shard.replicas(tablet).since != replicas.since
     }
 
+    /// Until when to wait for replicas at most. Who was not understood by one looks often whether the tablet is elsewhere by
+    /// now; `None`: it is.
+    fn look_again(&self, tablet: TabletId, replicas: &Replicas, outdated: bool, until: Instant) -> Option<Instant> {
+        if !outdated {
+            return Some(until);
+        }
+        (!self.has_moved(tablet, replicas)).then(|| until.min(self.shard.now() + REROUTE_PAUSE))
+    }
+
     /// Some replica did not take an attempt because it knows a newer map than that of `epoch`, or an older one. Waits for a
     /// moment, unless there is a newer one here meanwhile; false at the deadline.
     async fn wait_for_map(&self, epoch: u64, deadline: Instant) -> bool {

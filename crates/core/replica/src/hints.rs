@@ -12,12 +12,13 @@
 
 use crate::limits::{HINT_BYTES_MAX, HINT_BYTES_PER_SECOND, HINT_INTERVAL, HINT_PAGE_ROWS, HINT_TIMEOUT, HINT_WINDOW};
 use crate::message::WriteRequest;
+use crate::own::{MARKS_FIRST_ORDINAL, is_of_no_map};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, ShortInput, TabletId};
 use holon_kernel::{CallError, Class, Scope, Shard, Verb};
 use holon_store::{
-    Cell as StoreCell, CellEntry, Deletion, Durability, Engine, KeyRange, MutationBuilder, PurgePolicy, RangeTombstone,
-    Row, ScanOptions, StoreError, TabletOptions, prefix_end,
+    Cell as StoreCell, CellEntry, Deletion, Durability, Engine, KeyRange, MutationBuilder, RangeTombstone, Row,
+    ScanOptions, StoreError, prefix_end,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -25,9 +26,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 const COLUMN: u32 = 0;
-
-/// Ordinals beyond these are of other tablets that no map knows.
-const SHARDS_MAX: u64 = TabletId::PER_ENTRY_MAX / 2;
 
 /// How long after a deletion the data under it may come back to life, if an old write arrives: a hint must not be older.
 pub type GraceOf = Rc<dyn Fn(TabletId) -> Duration>;
@@ -65,14 +63,8 @@ fn add(counter: &Cell<u64>, by: u64) {
 }
 
 /// Whether a tablet is one of these and of no map.
-pub fn is_hint_tablet(tablet: TabletId) -> bool {
-    tablet.0 < SHARDS_MAX
-}
-
-/// How they are stored: what was removed is gone at the next compaction.
-pub fn tablet_options() -> TabletOptions {
-    let purge = |now_seconds: i64| PurgePolicy { repaired: true, before_seconds: now_seconds };
-    TabletOptions { purge: Rc::new(purge), ..TabletOptions::default() }
+pub(crate) fn is_hint_tablet(tablet: TabletId) -> bool {
+    is_of_no_map(tablet) && tablet.ordinal() < MARKS_FIRST_ORDINAL
 }
 
 impl HintStore {

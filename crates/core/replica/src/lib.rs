@@ -28,6 +28,7 @@ mod latency;
 pub mod level;
 pub mod limits;
 pub mod message;
+pub mod own;
 pub mod page;
 pub mod plant;
 pub mod repair;

@@ -27,13 +27,14 @@ use crate::limits::{
     REPAIR_TIMEOUT,
 };
 use crate::message::{ReadRequest, check_version, put_version};
+use crate::own::{MARKS_FIRST_ORDINAL, is_of_no_map};
 use crate::plant;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, Instant, NodeId, ServiceId, ShardId, ShortInput, TabletId};
 use holon_kernel::{CallError, Class, ClockRefusal, Scope, Shard, Target, Verb, join_all};
 use holon_store::{
-    Cell as StoreCell, CellEntry, Changed, Deletion, Durability, Engine, KeyRange, Mutation, PurgePolicy, Row,
-    ScanOptions, StoreError, TabletOptions,
+    Cell as StoreCell, CellEntry, Changed, Deletion, Durability, Engine, KeyRange, Mutation, Row, ScanOptions,
+    StoreError,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +45,6 @@ use thiserror::Error;
 const BEGIN: Verb = Verb(Verb::SERVICE_FIRST + 40);
 const END: Verb = Verb(Verb::SERVICE_FIRST + 41);
 
-/// Marks lie in a tablet of the shard that no map knows, beside that of hints.
-const FIRST_ORDINAL: u32 = 1 << 15;
 const COLUMN: u32 = 0;
 
 /// Tablets of this shard with the seconds that deletions are kept at least.
@@ -94,18 +93,13 @@ pub struct Repairs {
 }
 
 /// Whether a tablet is one of marks, and of no map.
-pub fn is_mark_tablet(tablet: TabletId) -> bool {
-    tablet.group() == GroupId(0) && tablet.ordinal() >= FIRST_ORDINAL
-}
-
-pub fn tablet_options() -> TabletOptions {
-    let purge = |now_seconds: i64| PurgePolicy { repaired: true, before_seconds: now_seconds };
-    TabletOptions { purge: Rc::new(purge), ..TabletOptions::default() }
+fn is_mark_tablet(tablet: TabletId) -> bool {
+    is_of_no_map(tablet) && tablet.ordinal() >= MARKS_FIRST_ORDINAL
 }
 
 /// Where a shard keeps its marks: a tablet that this shard opens, too, when it starts again.
 fn own_tablet(shard: ShardId, shards: u16) -> TabletId {
-    let beside_hints = (FIRST_ORDINAL..).map(|ordinal| TabletId::new(GroupId(0), ordinal));
+    let beside_hints = (MARKS_FIRST_ORDINAL..).map(|ordinal| TabletId::new(GroupId(0), ordinal));
     beside_hints
         .take(shards.into())
         .find(|tablet| tablet.shard(shards) == shard)

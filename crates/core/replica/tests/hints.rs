@@ -6,7 +6,7 @@ use holon_base::{GroupId, NodeId, ShardId, TabletId};
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_kernel::*;
 use holon_replica::HintStore;
-use holon_replica::hints::tablet_options;
+use holon_replica::own::tablet_options;
 use holon_store::{Engine, EngineOptions};
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

@@ -20,8 +20,8 @@ use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId};
 use holon_kernel::Shard;
 use holon_raft::{Entry, HardState, Members, Save, Snapshot, Stored};
 use holon_store::{
-    Cell as StoreCell, CellEntry, Deletion, Durability, Engine, KeyRange, MutationBuilder, PurgePolicy, RangeTombstone,
-    Row, ScanOptions, StoreError, TabletOptions,
+    Cell as StoreCell, CellEntry, Deletion, Durability, Engine, KeyRange, MutationBuilder, RangeTombstone, Row,
+    ScanOptions, StoreError,
 };
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -59,12 +59,6 @@ impl Decision {
         }
         Ok(Decision { applied: input.varint()?, timestamp: input.signed_varint()?, mutation: input.rest() })
     }
-}
-
-/// How shadows are stored: what was removed is gone at the next compaction.
-pub fn tablet_options() -> TabletOptions {
-    let purge = |now_seconds: i64| PurgePolicy { repaired: true, before_seconds: now_seconds };
-    TabletOptions { purge: Rc::new(purge), ..TabletOptions::default() }
 }
 
 fn entry_key(index: u64) -> Bytes {

@@ -34,7 +34,6 @@ mod members;
 
 pub use asking::AskError;
 pub use group::Undecided;
-pub use ledger::tablet_options;
 
 use crate::coordinator::{Coordinator, address_of};
 use crate::limits::{GROUP_BATCH_BYTES, GROUP_HAND_OVER, GROUP_LEAD_PATIENCE, GROUP_TICK};

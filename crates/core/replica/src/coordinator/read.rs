@@ -8,7 +8,7 @@
 use super::{Coordinator, Demand, ReplicaError, Speculation, count};
 use crate::gather::Gather;
 use crate::level::{Level, Quota};
-use crate::limits::{REROUTE_PAUSE, SPECULATION_MIN};
+use crate::limits::SPECULATION_MIN;
 use crate::message::{ReadAnswer, ReadRequest, WriteRequest};
 use crate::page::{self, Merged};
 use crate::plant;
@@ -285,17 +285,12 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Until when to wait for answers: until patience ends; and one who was not understood looks often whether the
-    /// tablet is elsewhere by now. Then it need not wait for those that would not take it either, or are silent.
+    /// Until when to wait for answers: until patience ends, unless the tablet is elsewhere by now. Then those that are silent,
+    /// or would not take it either, need not be waited for.
     fn look_again(&self, patience: Option<Instant>) -> Result<Instant, Ended> {
-        let mut until = patience.unwrap_or(Instant::FAR_FUTURE).min(self.demand.deadline);
-        if self.outdated {
-            if self.coordinator.has_moved(self.demand.tablet, &self.replicas) {
-                return Err(Ended::Outdated);
-            }
-            until = until.min(self.coordinator.shard.now() + REROUTE_PAUSE);
-        }
-        Ok(until)
+        let until = patience.unwrap_or(Instant::FAR_FUTURE).min(self.demand.deadline);
+        let until = self.coordinator.look_again(self.demand.tablet, &self.replicas, self.outdated, until);
+        until.ok_or(Ended::Outdated)
     }
 
     fn is_over(&self, patience: Option<Instant>) -> bool {

@@ -7,7 +7,6 @@ use super::{Coordinator, Demand, ReplicaError};
 use crate::gather::Gather;
 use crate::hints::HintStore;
 use crate::level::{Level, Quota};
-use crate::limits::REROUTE_PAUSE;
 use crate::message::WriteRequest;
 use bytes::Bytes;
 use holon_base::{NodeId, TabletId};
@@ -167,13 +166,8 @@ impl Coordinator {
                 }
             }
             while !tally.is_met(&quotas) && tally.may_be_met(&quotas) {
-                let mut until = demand.deadline;
-                if tally.outdated {
-                    if self.has_moved(demand.tablet, &replicas) {
-                        break;
-                    }
-                    until = until.min(self.shard.now() + REROUTE_PAUSE);
-                }
+                let until = self.look_again(demand.tablet, &replicas, tally.outdated, demand.deadline);
+                let Some(until) = until else { break };
                 match gather.next(until).await {
                     Some((node, outcome)) => tally.add(node, outcome, notes),
                     None if self.shard.now() >= demand.deadline => break,

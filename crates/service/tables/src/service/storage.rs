@@ -8,7 +8,7 @@ use holon_base::{GroupId, TabletId};
 use holon_kernel::holding::Amount;
 use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
 use holon_replica::fill::{self, FillError};
-use holon_replica::{consensus, hints, repair};
+use holon_replica::own;
 use holon_store::{Engine, EngineOptions, PurgePolicy, TabletOptions};
 use std::rc::Rc;
 
@@ -38,14 +38,8 @@ impl TablesService {
 
     /// How a tablet is stored. The schema is asked at each compaction, so that a changed `gc_grace_seconds` is seen.
     pub(super) fn tablet_options(&self, tablet: TabletId) -> TabletOptions {
-        if hints::is_hint_tablet(tablet) {
-            return hints::tablet_options();
-        }
-        if repair::is_mark_tablet(tablet) {
-            return repair::tablet_options();
-        }
-        if tablet.of_shadow().is_some() {
-            return consensus::tablet_options();
+        if own::is_of_no_map(tablet) || tablet.of_shadow().is_some() {
+            return own::tablet_options();
         }
         let (me, group) = (self.me.clone(), tablet.group());
         let purge = move |now_seconds: i64| {
@@ -157,7 +151,7 @@ impl TablesService {
         let (Some(engine), Some(map)) = (self.engine(), self.shard.map()) else { return Ok(()) };
         let is_left = |id: &TabletId| {
             let of = id.of_shadow().unwrap_or(*id);
-            !hints::is_hint_tablet(of) && !repair::is_mark_tablet(of) && map.replicas(of).is_none()
+            !own::is_of_no_map(of) && map.replicas(of).is_none()
         };
         for tablet in engine.tablets().into_iter().filter(is_left) {
             engine.drop_tablet(tablet).await.map_err(|error| format!("what is left of tablet {tablet}: {error}"))?;

@@ -234,39 +234,21 @@ impl ClusterWorkload {
             }
             Operation::Batch { number } => self.batches[number] = true,
             Operation::Quiet { id, deletes } => self.quiet_ended(id, deletes, Fate::Acknowledged),
-            Operation::ReadQuiet { mut pages } => {
-                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
-                pages.rows.extend(rows.named());
-                if let Some(state) = rows.metadata.paging_state.clone() {
-                    let request = page_request(&pages, Some(state));
-                    self.connections[number].next = Some((Operation::ReadQuiet { pages }, request));
-                    return Ok(());
+            Operation::ReadQuiet { mut pages } => match pages.take(result)? {
+                None => return self.compare_quiet(number, pages.ids()),
+                Some(more) => self.connections[number].next = Some((Operation::ReadQuiet { pages }, more)),
+            },
+            Operation::ReadBatches { mut pages } => match pages.take(result)? {
+                None => return self.compare_batches(&pages.ids()),
+                Some(more) => self.connections[number].next = Some((Operation::ReadBatches { pages }, more)),
+            },
+            Operation::Read { keys, floors, is_strong, mut pages } => match pages.take(result)? {
+                None => self.check(number, &keys, &floors, is_strong, &pages)?,
+                Some(more) => {
+                    let same = Operation::Read { keys, floors, is_strong, pages };
+                    self.connections[number].next = Some((same, more));
                 }
-                let ids = pages.rows.iter().filter_map(|row| int(row, "id")).collect();
-                return self.compare_quiet(number, ids);
-            }
-            Operation::ReadBatches { mut pages } => {
-                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
-                pages.rows.extend(rows.named());
-                if let Some(state) = rows.metadata.paging_state.clone() {
-                    let request = page_request(&pages, Some(state));
-                    self.connections[number].next = Some((Operation::ReadBatches { pages }, request));
-                    return Ok(());
-                }
-                let ids = pages.rows.iter().filter_map(|row| int(row, "id")).collect();
-                return self.compare_batches(&ids);
-            }
-            Operation::Read { keys, floors, is_strong, mut pages } => {
-                let ResultResponse::Rows(rows) = result else { return Err("rows are missing".to_string()) };
-                let state = rows.metadata.paging_state.clone();
-                pages.rows.extend(rows.named());
-                if let Some(state) = state {
-                    let request = page_request(&pages, Some(state));
-                    self.connections[number].next = Some((Operation::Read { keys, floors, is_strong, pages }, request));
-                    return Ok(());
-                }
-                self.check(number, &keys, &floors, is_strong, &pages)?;
-            }
+            },
         }
         Ok(())
     }
@@ -419,6 +401,19 @@ impl ClusterWorkload {
     /// From now on nothing new is begun.
     pub fn pause(&mut self) {
         self.stage = Stage::Paused;
+    }
+}
+
+impl Pages {
+    /// Takes a page up. The request for the next one, if there is one.
+    fn take(&mut self, page: ResultResponse) -> Result<Option<Request>, String> {
+        let ResultResponse::Rows(rows) = page else { return Err("rows are missing".to_string()) };
+        self.rows.extend(rows.named());
+        Ok(rows.metadata.paging_state.clone().map(|state| page_request(self, Some(state))))
+    }
+
+    fn ids(&self) -> BTreeSet<i64> {
+        self.rows.iter().filter_map(|row| int(row, "id")).collect()
     }
 }
 
