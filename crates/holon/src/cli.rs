@@ -2,7 +2,7 @@
 
 use crate::config::{self, Config, Layers};
 use crate::settings::{Machine, SETTINGS, variable};
-use crate::{client, node, watch};
+use crate::{client, node, recover, watch};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use holon_edge::Clock;
 use std::collections::BTreeMap;
@@ -17,6 +17,10 @@ pub fn run(clock: Clock) -> Result<ExitCode, String> {
         "start" => node::start(configuration(matches)?, clock, matches.get_one::<u32>("parent").copied()),
         #[cfg(feature = "tables")]
         "demo" => crate::demo::run(matches),
+        "recover" => {
+            let settings = configuration(matches)?.settings;
+            recover::run(&settings, clock, matches.get_flag("begin-anew"))
+        }
         "config" => {
             print(&config::show(&configuration(matches)?));
             Ok(ExitCode::SUCCESS)
@@ -135,6 +139,15 @@ pub fn command() -> Command {
         .subcommand(
             to_a_node("token", "Gives a token with which one more node may join this node's cluster")
                 .arg(Arg::new("minutes").long("minutes").default_value("60").help("how long it is good for")),
+        )
+        .subcommand(
+            to_a_node("recover", "When most voters of the metadata are lost for good: shows what this stopped node has of it")
+                .arg(
+                    Arg::new("begin-anew")
+                        .long("begin-anew")
+                        .action(ArgAction::SetTrue)
+                        .help("makes its log the truth, with this node as the only voter"),
+                ),
         )
         .subcommand(to_a_node("stop", "Stops a running node cleanly"));
     #[cfg(feature = "tables")]

@@ -16,6 +16,7 @@ mod membership;
 mod memory;
 mod metrics;
 mod node;
+mod recover;
 mod report;
 mod services;
 mod settings;

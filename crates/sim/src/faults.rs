@@ -50,6 +50,7 @@ faults! {
     NodeForgotten "dead node forgotten under load",
     RemovedNodeReturns "removed node returns",
     ChangeCancelled "change of topology cancelled",
+    Upgrade "node upgraded to another format version",
 }
 
 /// Counts what happened. Clones share the counts.

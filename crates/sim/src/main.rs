@@ -119,9 +119,12 @@ const WORLDS: &[WorldKind] = &[
             Fault::ClockSkew,
             Fault::ClockDrift,
             Fault::ClockJump,
+            Fault::Upgrade,
         ],
         points: &[
             "writes acknowledged",
+            "metadata log cut",
+            "metadata taken from a snapshot while running",
             "strong reads checked",
             "weak reads checked",
             "scans",

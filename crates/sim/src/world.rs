@@ -13,7 +13,8 @@ use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
 use holon_kernel::{Class, Envelope, NodeClock, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
 use holon_metadata::{
-    Cluster, Identity, IdentityError, JoinRequest, Metadata, NodeOptions, PEERS_PORT, load_or_create, save,
+    Cluster, Identity, IdentityError, JoinRequest, LEVEL, LogOptions, Metadata, NodeOptions, PEERS_PORT, load_or_create,
+    save,
     start_shard, stop_shard,
 };
 use std::cell::{Cell, RefCell};
@@ -96,6 +97,8 @@ pub struct SimNode {
     pub starts: u64,
     /// The node whose place this one takes when it joins.
     pub replaces: Option<usize>,
+    /// What its binary knows; a later start may be of a newer one.
+    pub level: u32,
     outbound: Outbound,
 }
 
@@ -119,6 +122,8 @@ pub struct World {
     pub steps: u64,
     /// The first node founds a cluster that the others join; if not, each is one of its own.
     pub one_cluster: bool,
+    /// When nodes cut their metadata logs.
+    pub metadata_log: LogOptions,
     install: Install,
     trace: u64,
     local: BTreeMap<(Instant, u64), Envelope>,
@@ -141,6 +146,7 @@ impl World {
             shards,
             starts: 0,
             replaces: None,
+            level: LEVEL,
             outbound: Rc::default(),
         };
         let nodes = (0..nodes).map(node).collect();
@@ -156,6 +162,7 @@ impl World {
             events,
             steps: 0,
             one_cluster: false,
+            metadata_log: LogOptions::default(),
             install,
             trace,
             local: BTreeMap::new(),
@@ -195,6 +202,11 @@ impl World {
 
     pub fn start(&mut self, node: usize) {
         assert!(matches!(self.nodes[node].phase, Phase::Down), "node {node} runs already");
+        let known = &mut self.nodes[node];
+        if known.level < LEVEL && known.starts > 0 && self.random.chance(1, 2) {
+            known.level = LEVEL;
+            self.faults.fired(Fault::Upgrade);
+        }
         let shard = self.new_shard(node, NodeId(0), 0, 1, &Arc::default());
         let disk = shard.disk();
         self.learn_identity(node, shard, async move { load_or_create(&disk, Self::node_id(node)).await });
@@ -266,7 +278,8 @@ impl World {
     fn node_options(&self, node: usize, boot: u32, cluster: Cluster) -> NodeOptions {
         let address = ([10, 0, 0, node as u8 + 1], PEERS_PORT).into();
         let rack = format!("rack{}", node % 3 + 1);
-        NodeOptions { address, rack, ..NodeOptions::member(boot, cluster) }
+        let (level, log) = (self.nodes[node].level, self.metadata_log.clone());
+        NodeOptions { address, rack, level, log, ..NodeOptions::member(boot, cluster) }
     }
 
     /// The power of a node goes.

@@ -26,6 +26,20 @@ pub trait Service {
     /// proposed it; an error is an answer too (the entry then changed nothing).
     fn apply_metadata(&self, index: u64, entry: &Bytes) -> Result<MetadataEffect, Bytes>;
 
+    /// The state that entries of the metadata log have made, for a snapshot that stands for them. `None`: there is no such form
+    /// of it, so the log must stay whole.
+    fn metadata_snapshot(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// Goes over to the state of a snapshot, at start or at any time: as if all the entries it stands for were applied.
+    ///
+    /// # Errors
+    /// Why it cannot be read; the shard then stops.
+    fn restore_metadata(&self, _snapshot: &Bytes) -> Result<(), String> {
+        Err(format!("{} takes no snapshots of metadata", self.name()))
+    }
+
     /// First at start, when the metadata log has been applied up to its end: open what all tablets share.
     fn start(self: Rc<Self>, context: StartContext) -> LocalFuture<Result<(), String>>;
 

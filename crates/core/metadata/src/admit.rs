@@ -31,6 +31,8 @@ pub enum AdmitError {
         "node {0} is to be replaced but does not seem dead (yet): stop it, and wait until `holon status` says that it is down"
     )]
     StillAlive(NodeId),
+    #[error("the cluster refuses it: {0}")]
+    Refused(String),
     #[error("the request to join cannot be read ({0}): the other node is of another version")]
     Unreadable(#[from] ShortInput),
 }
@@ -69,7 +71,8 @@ impl Metadata {
             self.prepare_replacement(node, &request.replaces).await?;
         }
         let command = ClusterCommand::Node(request.record).encode();
-        self.propose(METADATA_SERVICE, command).await.map_err(|_| AdmitError::Unknown)?;
+        let committed = self.propose(METADATA_SERVICE, command).await.map_err(|_| AdmitError::Unknown)?;
+        committed.answer.map_err(|why| AdmitError::Refused(String::from_utf8_lossy(&why).into_owned()))?;
         let cluster = self.cluster.borrow();
         let others = cluster.records().iter().filter(|record| record.node != node).cloned().collect::<Vec<_>>();
         let own = self.shard.node();

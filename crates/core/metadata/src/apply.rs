@@ -6,7 +6,7 @@ use crate::command::Command;
 use crate::service::{APPLY, METADATA_SERVICE, Metadata};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ShardId, ShortInput, TabletId};
-use holon_kernel::{Address, Class, Scope, TabletDescriptor, Target};
+use holon_kernel::{Address, Class, Scope, TabletDescriptor, Target, Verb};
 use holon_raft::{Entry, Payload};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,19 +20,23 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 impl Metadata {
     /// Shard 0: an entry is committed, and will be known to be after any crash. They come in order.
     pub(crate) fn committed(&self, entry: Entry) {
-        let payload = encode_entries(std::slice::from_ref(&entry));
-        for to in self.others() {
-            let (me, payload) = (self.me(), payload.clone());
-            self.shard.spawn(Scope::Node, Class::Foreground, async move { me.send_entry(to, payload).await });
-        }
+        self.tell_others(APPLY, &encode_entries(std::slice::from_ref(&entry)));
         self.enqueue(entry);
     }
 
-    async fn send_entry(&self, to: Address, payload: Bytes) {
+    /// Shard 0: to the other shards of the node, until they have it.
+    pub(crate) fn tell_others(&self, verb: Verb, payload: &Bytes) {
+        for to in self.others() {
+            let (me, payload) = (self.me(), payload.clone());
+            self.shard.spawn(Scope::Node, Class::Foreground, async move { me.tell_other(to, verb, payload).await });
+        }
+    }
+
+    async fn tell_other(&self, to: Address, verb: Verb, payload: Bytes) {
         loop {
             let deadline = self.shard.now() + CALL_TIMEOUT;
             let target = Target::Service(METADATA_SERVICE);
-            if self.shard.call(to, target, APPLY, payload.clone(), deadline).await.is_ok() {
+            if self.shard.call(to, target, verb, payload.clone(), deadline).await.is_ok() {
                 return;
             }
             self.shard.sleep(Duration::from_millis(10)).await;
@@ -44,6 +48,10 @@ impl Metadata {
         if entry.index > self.applied() {
             self.pending.borrow_mut().insert(entry.index, entry);
         }
+        self.start_pump();
+    }
+
+    pub(crate) fn start_pump(&self) {
         if !self.pumping.replace(true) {
             let me = self.me();
             self.shard.spawn(Scope::Node, Class::Foreground, async move { me.pump().await });
@@ -52,10 +60,8 @@ impl Metadata {
 
     async fn pump(&self) {
         loop {
-            let next = self.pending.borrow_mut().remove(&(self.applied() + 1));
-            let Some(entry) = next else { break };
-            let changes = self.apply(&entry);
-            self.shown.set(entry.index);
+            let Some((index, changes)) = self.apply_next() else { break };
+            self.shown.set(index);
             if self.running.get() {
                 for tablet in changes.remove {
                     self.remove_tablet(tablet).await;
@@ -64,8 +70,8 @@ impl Metadata {
                     self.open_tablet(tablet).await;
                 }
             }
-            self.set_applied(entry.index);
-            self.wake_waiting(entry.index);
+            self.set_applied(index);
+            self.wake_waiting(index);
             if changes.nodes {
                 self.nodes_changed();
             }
@@ -76,9 +82,22 @@ impl Metadata {
                 if self.running.get() {
                     changes.tell.into_iter().for_each(|line| self.tell(line));
                 }
+                self.snapshot_if_due();
             }
         }
         self.pumping.set(false);
+    }
+
+    /// A snapshot that is ahead comes before the entries it stands for.
+    fn apply_next(&self) -> Option<(u64, Changes)> {
+        let snapshot = self.snapshot_pending.take().filter(|snapshot| snapshot.index > self.applied());
+        if let Some(snapshot) = snapshot {
+            self.pending.borrow_mut().retain(|index, _| *index > snapshot.index);
+            return Some((snapshot.index, self.restore(&snapshot)));
+        }
+        let entry = self.pending.borrow_mut().remove(&(self.applied() + 1))?;
+        self.since_snapshot.count(entry.size_bytes());
+        Some((entry.index, self.apply(&entry)))
     }
 
     fn apply(&self, entry: &Entry) -> Changes {
@@ -112,6 +131,7 @@ impl Metadata {
             let changes = self.cluster.borrow_mut().apply_effect(index, command.service, &effect, node);
             (outcome.map(|effect| effect.answer), changes)
         };
+        self.check_level();
         let proposal = self.proposals.borrow_mut().remove(&command.id);
         if let Some(completer) = proposal {
             completer.complete((index, outcome));
@@ -259,7 +279,7 @@ mod tests {
     use holon_kernel::testing::{MemoryDisk, TestShard};
     use holon_kernel::{
         CallError, LocalFuture, MetadataEffect, NewTablets, Replication, Service, Session, SessionContext,
-        StartContext, Tablet, Verb,
+        StartContext, Tablet,
     };
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;

@@ -4,6 +4,7 @@
 //! ring ([`crate::direct`] starts those).
 
 use crate::cluster_command::ClusterCommand;
+use crate::gate::{LEVEL_FACT, LEVEL_FIRST};
 use holon_base::{GroupId, NodeId, ServiceId, TabletId};
 use holon_kernel::{Founders, MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
 use holon_placement::{
@@ -12,6 +13,7 @@ use holon_placement::{
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use thiserror::Error;
 
 /// Commands that are remembered, so that one which was proposed twice takes effect once. A proposer gives up long before
 /// so many others have followed.
@@ -64,31 +66,80 @@ pub(crate) struct Changes {
     pub(crate) tell: Vec<String>,
 }
 
-#[derive(Default)]
+/// Its stored form is in [`crate::cluster_codec`].
 pub(crate) struct ClusterState {
-    nodes: BTreeMap<NodeId, NodeRecord>,
-    records: Rc<[NodeRecord]>,
-    groups: BTreeMap<GroupId, Group>,
+    /// What all members know: see [`crate::gate`].
+    pub(crate) level: u32,
+    pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
+    pub(crate) records: Rc<[NodeRecord]>,
+    pub(crate) groups: BTreeMap<GroupId, Group>,
     /// `None` before the first node's entry.
-    topology: Option<Topology>,
+    pub(crate) topology: Option<Topology>,
     /// Groups that are to have other replicas, when the change on its way has ended.
-    replication_waiting: BTreeMap<GroupId, Placed>,
+    pub(crate) replication_waiting: BTreeMap<GroupId, Placed>,
     /// Nodes that came, or will come, to take the place of another.
-    replacements: BTreeMap<NodeId, NodeId>,
+    pub(crate) replacements: BTreeMap<NodeId, NodeId>,
     /// Members that an administrator has given up: they leave the ring as soon as no other change is on its way.
-    forgotten: BTreeSet<NodeId>,
+    pub(crate) forgotten: BTreeSet<NodeId>,
     /// Members that are gone for good, the latest last, and where they were reached: they may come back and ask.
-    removed: VecDeque<(NodeId, SocketAddr)>,
+    pub(crate) removed: VecDeque<(NodeId, SocketAddr)>,
     /// Moves of the change on its way when it began, or when it was cancelled.
-    moves_in_all: usize,
-    remembered: VecDeque<u128>,
-    known: BTreeSet<u128>,
+    pub(crate) moves_in_all: usize,
+    pub(crate) remembered: VecDeque<u128>,
+    pub(crate) known: BTreeSet<u128>,
 }
 
-fn placed(replication: &Replication) -> Placed {
+impl Default for ClusterState {
+    fn default() -> ClusterState {
+        ClusterState {
+            level: LEVEL_FIRST,
+            nodes: BTreeMap::new(),
+            records: Rc::new([]),
+            groups: BTreeMap::new(),
+            topology: None,
+            replication_waiting: BTreeMap::new(),
+            replacements: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            removed: VecDeque::new(),
+            moves_in_all: 0,
+            remembered: VecDeque::new(),
+            known: BTreeSet::new(),
+        }
+    }
+}
+
+/// Why an entry of the cluster's own changes nothing.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum NoChange {
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    #[error(
+        "the cluster is at level {level}, the binary of node {node} knows levels up to {knows}: start a newer holon there"
+    )]
+    TooOld { node: NodeId, knows: u32, level: u32 },
+    #[error("not all members know level {level} yet, or the cluster is there already")]
+    NotYet { level: u32 },
+}
+
+/// What the binary of a node knows.
+pub(crate) fn level_of(record: &NodeRecord) -> u32 {
+    let said = record.facts.iter().find(|(name, _)| name == LEVEL_FACT);
+    said.and_then(|(_, level)| level.parse().ok()).unwrap_or(LEVEL_FIRST)
+}
+
+pub(crate) fn placed(replication: &Replication) -> Placed {
     match replication {
         Replication::Simple { factor } => Placed::Simple { factor: *factor },
         Replication::PerDataCenter { factors } => Placed::NetworkTopology { factors: factors.clone() },
+    }
+}
+
+/// The reverse of [`placed`]; `None` for what no service asks for.
+pub(crate) fn kernel_replication(placed: Placed) -> Option<Replication> {
+    match placed {
+        Placed::Simple { factor } => Some(Replication::Simple { factor }),
+        Placed::NetworkTopology { factors } => Some(Replication::PerDataCenter { factors }),
+        Placed::Everywhere | Placed::Local => None,
     }
 }
 
@@ -182,15 +233,19 @@ impl ClusterState {
     ///
     /// # Errors
     /// Why the entry changes nothing.
-    pub(crate) fn apply(&mut self, index: u64, command: ClusterCommand, me: NodeId) -> Result<Changes, Refused> {
+    pub(crate) fn apply(&mut self, index: u64, command: ClusterCommand, me: NodeId) -> Result<Changes, NoChange> {
         let mut changes = Changes::default();
         match command {
             ClusterCommand::Node(record) => {
+                self.check_level(&record)?;
                 let (node, info) = (record.node, info_of(&record));
+                if self.topology.is_none() {
+                    self.level = level_of(&record); // the founder: there is nobody else
+                }
                 self.nodes.insert(node, record);
                 self.removed.retain(|(removed, _)| *removed != node);
                 if self.topology.is_none() {
-                    self.topology = Some(Topology::first(node, info)?);
+                    self.topology = Some(Topology::first(node, info).map_err(Refused::from)?);
                     // Tables that are older than the first node's entry: of a time when it was alone.
                     let ids: Vec<GroupId> = self.groups.keys().copied().collect();
                     ids.into_iter().for_each(|id| self.create(index, id, me, &mut changes));
@@ -198,6 +253,7 @@ impl ClusterState {
                 changes.nodes = true;
             }
             ClusterCommand::OtherFacts(record) => {
+                self.check_level(&record)?;
                 if let Some(known) = self.nodes.get_mut(&record.node) {
                     *known = record;
                     changes.nodes = true;
@@ -215,6 +271,13 @@ impl ClusterState {
                 }
             }
             ClusterCommand::Found(tablet) => self.found(tablet),
+            ClusterCommand::Level(level) => {
+                if level <= self.level || self.level_known() < level {
+                    return Err(NoChange::NotYet { level });
+                }
+                self.level = level;
+                changes.tell.push(format!("all nodes are upgraded: the cluster is at level {level}"));
+            }
             ClusterCommand::Replacement { new, dead } => {
                 // Whatever is on its way goes on without the dead node: it would wait for ever, and the replacement for it.
                 self.place(index, &Entry::Forget { node: dead }, me, &mut changes)?;
@@ -369,10 +432,43 @@ impl ClusterState {
         true
     }
 
-    fn publish(&mut self, changes: &Changes) {
-        if !changes.nodes {
-            return;
+    fn check_level(&self, record: &NodeRecord) -> Result<(), NoChange> {
+        let (node, knows, level) = (record.node, level_of(record), self.level);
+        if knows < level { Err(NoChange::TooOld { node, knows, level }) } else { Ok(()) }
+    }
+
+    /// The highest level that all members know.
+    pub(crate) fn level_known(&self) -> u32 {
+        self.nodes.values().map(level_of).min().unwrap_or(LEVEL_FIRST)
+    }
+
+    /// What has changed for a node since `before`, which is any number of entries older.
+    pub(crate) fn changed_since(&self, before: &ClusterState, me: NodeId) -> Changes {
+        let held = |state: &ClusterState| {
+            let all = state.groups.values().flat_map(|group| group.held_by(me));
+            all.map(|descriptor| (descriptor.id, descriptor)).collect::<BTreeMap<_, _>>()
+        };
+        let (held_before, held_now) = (held(before), held(self));
+        // What is to be cleaned is removed by the work on moves, which tells of it.
+        let work = self.topology.iter().flat_map(|topology| topology.next_work(me));
+        let to_clean: BTreeSet<TabletId> = work.map(|work| work.tablet()).collect();
+        let gone = |id: &TabletId| !held_now.contains_key(id) && !to_clean.contains(id);
+        Changes {
+            open: held_now.iter().filter(|(id, _)| !held_before.contains_key(id)).map(|(_, one)| *one).collect(),
+            remove: held_before.iter().filter(|(id, _)| gone(id)).map(|(_, one)| *one).collect(),
+            nodes: true,
+            moves: true,
+            tell: Vec::new(),
         }
+    }
+
+    fn publish(&mut self, changes: &Changes) {
+        if changes.nodes {
+            self.publish_nodes();
+        }
+    }
+
+    pub(crate) fn publish_nodes(&mut self) {
         let mut tokens = self.topology.as_ref().map(|topology| topology.ring().tokens()).unwrap_or_default();
         for (node, record) in &mut self.nodes {
             record.tokens = tokens.remove(node).unwrap_or_default().into();

@@ -9,6 +9,7 @@
 //!           | 4: a tablet is to have a consensus group, with its readers as first members: tablet:u64
 //!           | 5: a node that is to come takes the place of a dead one: new:u128 dead:u128
 //!           | 6: a member has other facts: as 1
+//!           | 7: all members know a level: level:u32 (only when they do: older ones cannot read this entry)
 //! ```
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ const PLACEMENT: u8 = 3;
 const FOUND: u8 = 4;
 const REPLACEMENT: u8 = 5;
 const OTHER_FACTS: u8 = 6;
+const LEVEL: u8 = 7;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClusterCommand {
@@ -33,6 +35,8 @@ pub(crate) enum ClusterCommand {
     RemoveNode(NodeId),
     Placement(Entry),
     Found(TabletId),
+    /// See [`crate::gate`].
+    Level(u32),
     Replacement {
         new: NodeId,
         dead: NodeId,
@@ -64,6 +68,10 @@ impl ClusterCommand {
                 out.put_u8(FOUND);
                 out.put_u64(tablet.0);
             }
+            ClusterCommand::Level(level) => {
+                out.put_u8(LEVEL);
+                out.put_u32(*level);
+            }
             ClusterCommand::Replacement { new, dead } => {
                 out.put_u8(REPLACEMENT);
                 out.put_u128(new.0);
@@ -86,6 +94,7 @@ impl ClusterCommand {
                 let entry = Entry::decode(input.rest()).map_err(|_| ShortInput { offset })?;
                 return Ok(ClusterCommand::Placement(entry));
             }
+            LEVEL => ClusterCommand::Level(input.u32()?),
             FOUND => ClusterCommand::Found(TabletId(input.u64()?)),
             OTHER_FACTS => ClusterCommand::OtherFacts(read_record(&mut input)?),
             REPLACEMENT => ClusterCommand::Replacement { new: NodeId(input.u128()?), dead: NodeId(input.u128()?) },

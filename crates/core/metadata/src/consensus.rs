@@ -14,12 +14,14 @@
 //! Every node has the machine, voter or not: a node that is no voter never campaigns, and is fed with committed entries
 //! by [`crate::follow`].
 
-use crate::log_file::{AppendError, LogFile, put_entries, put_hard, put_void_from};
+use crate::follow::CONTRADICTED;
+use crate::log_file::{AppendError, CompactError, LogFile, put_entries, put_hard, put_snapshot, put_void_from};
 use crate::service::{METADATA_SERVICE, Metadata, RAFT};
+use crate::snapshot::Handed;
 use bytes::Bytes;
 use holon_base::{ByteWriter, Instant, NodeId, Random, ShardId};
 use holon_kernel::{Address, Class, Completer, Scope, Shard, Target};
-use holon_raft::{Entry, HardState, Message, Output, Raft, Role, Save, Status};
+use holon_raft::{Entry, HardState, Message, Output, Raft, Role, Save, Snapshot, Status};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -27,6 +29,22 @@ use std::time::Duration;
 
 /// Between two tries to write to a disk that refuses (a full one is emptied some day).
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What [`Metadata`] is handed.
+enum Committed {
+    Entry(Entry),
+    /// Instead of everything up to its index.
+    Snapshot(Snapshot),
+}
+
+impl Committed {
+    fn index(&self) -> u64 {
+        match self {
+            Committed::Entry(entry) => entry.index,
+            Committed::Snapshot(snapshot) => snapshot.index,
+        }
+    }
+}
 
 pub(crate) struct Consensus {
     me: Weak<Consensus>,
@@ -39,7 +57,7 @@ pub(crate) struct Consensus {
     /// The hard state as the file has it.
     hard: Cell<HardState>,
     /// Committed, to be handed on.
-    committed: RefCell<VecDeque<Entry>>,
+    committed: RefCell<VecDeque<Committed>>,
     /// What the timer task sleeps until, and what wakes it earlier.
     armed: Cell<Option<Instant>>,
     alarm: RefCell<Option<Completer<()>>>,
@@ -90,16 +108,27 @@ impl Consensus {
         self.raft.borrow().status()
     }
 
-    /// Committed entries from an index on, up to so many bytes, and the commit index.
-    pub(crate) fn committed_from(&self, from: u64, bytes_max: usize) -> (Vec<Entry>, u64) {
+    /// Committed entries from an index on, up to so many bytes; the snapshot, if the first of them are gone.
+    pub(crate) fn committed_from(&self, from: u64, bytes_max: usize) -> Handed {
         let raft = self.raft.borrow();
-        let commit = raft.status().commit;
+        let status = raft.status();
+        if from < status.first_index {
+            return Handed { snapshot: raft.snapshot().cloned(), entries: Vec::new() };
+        }
+        let commit = status.commit;
         let mut bytes = 0;
         let fits = |entry: &Entry| {
             bytes += entry.size_bytes();
             bytes <= bytes_max || entry.index == from
         };
-        ((from..=commit).map_while(|index| raft.entry(index).cloned()).take_while(fits).collect(), commit)
+        let entries = (from..=commit).map_while(|index| raft.entry(index).cloned()).take_while(fits).collect();
+        Handed { snapshot: None, entries }
+    }
+
+    /// The term of a committed entry, as far as the log goes back.
+    pub(crate) fn committed_term(&self, index: u64) -> Option<u64> {
+        let raft = self.raft.borrow();
+        raft.term_at(index).filter(|_| index <= raft.status().commit)
     }
 
     /// Hands something to the machine and carries out what it asks for.
@@ -133,12 +162,16 @@ impl Consensus {
     }
 
     fn carry_out(&self, out: Output) {
+        if out.contradicted.is_some() {
+            return self.shard.stop(CONTRADICTED.to_string());
+        }
         for (to, message) in out.messages {
             let to = Address { node: to, shard: ShardId(0) };
             self.shard.send(to, Target::Service(METADATA_SERVICE), RAFT, message.encode());
         }
         self.saves.borrow_mut().extend(out.saves);
-        self.committed.borrow_mut().extend(out.committed);
+        self.committed.borrow_mut().extend(out.restore.map(Committed::Snapshot));
+        self.committed.borrow_mut().extend(out.committed.into_iter().map(Committed::Entry));
         self.hand_on();
         if !self.saves.borrow().is_empty() || !self.committed.borrow().is_empty() {
             self.start_saving();
@@ -163,11 +196,12 @@ impl Consensus {
         loop {
             let next = {
                 let mut committed = self.committed.borrow_mut();
-                let due = committed.front().is_some_and(|entry| alone || entry.index <= self.hard.get().commit);
+                let due = committed.front().is_some_and(|next| alone || next.index() <= self.hard.get().commit);
                 if due { committed.pop_front() } else { None }
             };
             match next {
-                Some(entry) => metadata.committed(entry),
+                Some(Committed::Entry(entry)) => metadata.committed(entry),
+                Some(Committed::Snapshot(snapshot)) => metadata.restored(snapshot),
                 None => return,
             }
         }
@@ -183,7 +217,7 @@ impl Consensus {
         let Some(mut log) = self.log.take() else { return };
         loop {
             let waiting: Vec<Save> = self.saves.borrow_mut().drain(..).collect();
-            let commit = self.committed.borrow().back().map_or(0, |entry| entry.index);
+            let commit = self.committed.borrow().back().map_or(0, Committed::index);
             if waiting.is_empty() && commit <= self.hard.get().commit {
                 break;
             }
@@ -192,11 +226,18 @@ impl Consensus {
             let mut bytes = ByteWriter::new();
             for save in &waiting {
                 save.truncate_from.iter().for_each(|index| put_void_from(*index, &mut bytes));
+                save.snapshot.iter().for_each(|snapshot| put_snapshot(snapshot, &mut bytes));
                 put_entries(&save.append, &mut bytes);
             }
             // Behind the entries: what it says is committed is there.
             put_hard(&hard, &mut bytes);
             if !self.append(&mut log, bytes.freeze()).await {
+                return;
+            }
+            let through = waiting.iter().filter_map(|save| save.drop_through).next_back();
+            if let Some(through) = through
+                && !self.shorten(&mut log, through).await
+            {
                 return;
             }
             self.hard.set(hard);
@@ -225,6 +266,22 @@ impl Consensus {
             }
         }
         true
+    }
+
+    /// The file is good without this, only longer. False if the shard has to stop.
+    async fn shorten(&self, log: &mut LogFile, through: u64) -> bool {
+        match log.compact(&self.shard.disk(), through).await {
+            Ok(()) => true,
+            Err(CompactError::Place(error)) => {
+                let what = "which metadata log is in place is not known; check the disk and start again";
+                self.shard.stop(format!("{error}: {what}"));
+                false
+            }
+            Err(error) => {
+                self.report(format!("the metadata log could not be shortened ({error}); it will be with the next snapshot"));
+                true
+            }
+        }
     }
 
     fn report(&self, text: String) {

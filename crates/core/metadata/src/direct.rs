@@ -68,6 +68,9 @@ impl Metadata {
             loop {
                 let records = me.cluster.borrow().records();
                 let is_alive = |node| me.shard.is_alive(node);
+                if consensus.is_leader() {
+                    me.raise_level().await;
+                }
                 let next = if consensus.is_leader() { next_change(&me.cluster.borrow(), is_alive) } else { None };
                 if let Some(kind) = next {
                     // Refused, or unknown: the next look tells.
@@ -76,6 +79,15 @@ impl Metadata {
                 me.wait_for_members(if records.len() > 1 { INTERVAL } else { INTERVAL_ALONE }).await;
             }
         });
+    }
+
+    /// All members are upgraded: what they know may be used.
+    async fn raise_level(&self) {
+        let (level, known) = (self.cluster.borrow().level, self.cluster.borrow().level_known());
+        if known > level {
+            // Refused, or unknown: the next look tells.
+            drop(self.propose(METADATA_SERVICE, ClusterCommand::Level(known.min(self.options.level)).encode()).await);
+        }
     }
 
     /// Takes a node out of the ring; when its tablets are elsewhere it is no member any more.

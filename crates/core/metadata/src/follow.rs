@@ -5,10 +5,10 @@ use crate::apply::decode_entries;
 use crate::cluster_command::ClusterCommand;
 use crate::consensus::Consensus;
 use crate::service::{CATCH_UP, FETCH_NEWS, METADATA_SERVICE, Metadata};
+use crate::snapshot::{Handed, decode_snapshot};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ShardId, ShortInput};
 use holon_kernel::{Address, CallError, Class, Scope, Target};
-use holon_raft::Entry;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,10 +23,14 @@ const VOTER_PAUSE: Duration = Duration::from_secs(1);
 const ALONE_PAUSE: Duration = Duration::from_secs(3600);
 
 struct News {
-    entries: Vec<Entry>,
+    handed: Handed,
     commit: u64,
     leader: Option<NodeId>,
 }
+
+/// Two logs that contradict each other in what is committed: the metadata group was begun anew from one that did not have it.
+pub(crate) const CONTRADICTED: &str = "the metadata group was begun anew, from a node that did not have all that this one has: it is no \
+                            part of the cluster any more; with an empty data directory it may join as a new one";
 
 impl Metadata {
     /// The leader of the metadata group, as far as is known here.
@@ -60,7 +64,7 @@ impl Metadata {
                 match me.pull(from, consensus.status().commit + 1).await {
                     Some(news) => {
                         me.leader_heard_of.set(news.leader);
-                        consensus.step(|raft, now, out| raft.learn(now, news.entries, news.commit, out));
+                        me.learn(&consensus, news);
                     }
                     None => me.shard.sleep(RETRY_PAUSE).await,
                 }
@@ -88,13 +92,29 @@ impl Metadata {
         (!of.is_empty()).then(|| of[(self.shard.random_u64() % of.len() as u64) as usize])
     }
 
+    fn learn(&self, consensus: &Consensus, news: News) {
+        let News { handed: Handed { snapshot, entries }, commit, .. } = news;
+        match snapshot {
+            Some(snapshot) => consensus.step(|raft, now, out| raft.learn_snapshot(now, snapshot, out)),
+            None => consensus.step(|raft, now, out| raft.learn(now, entries, commit, out)),
+        }
+    }
+
+    /// What another node has from an index on, the one behind the last that is committed here.
     async fn pull(&self, from: NodeId, index: u64) -> Option<News> {
+        let own_term = self.consensus()?.committed_term(index - 1);
         let mut payload = ByteWriter::new();
         payload.put_u64(index);
         let (to, target) = (Address { node: from, shard: ShardId(0) }, Target::Service(METADATA_SERVICE));
         let deadline = self.shard.now() + PULL_TIMEOUT;
         let reply = self.shard.call_dead_or_alive(to, target, FETCH_NEWS, payload.freeze(), deadline).await.ok()?;
-        decode_news(reply).ok()
+        let (news, term) = decode_news(reply).ok()?;
+        // Committed there and here, by other terms.
+        let contradicts = term != 0 && own_term.is_some_and(|own| own != term);
+        if contradicts && own_term < Some(term) {
+            self.shard.stop(CONTRADICTED.to_string());
+        }
+        (!contradicts).then_some(news)
     }
 
     /// A node has applied the log up to this index. News of it mostly come by themselves; if not, because the node that this one
@@ -125,7 +145,7 @@ impl Metadata {
         let commit = consensus.status().commit;
         if commit < index {
             let news = self.pull(node, commit + 1).await.ok_or(CallError::Timeout)?;
-            consensus.step(|raft, now, out| raft.learn(now, news.entries, news.commit, out));
+            self.learn(&consensus, news);
         }
         Ok(())
     }
@@ -153,9 +173,15 @@ impl Metadata {
     }
 }
 
-fn decode_news(reply: Bytes) -> Result<News, ShortInput> {
+/// With the term of the entry before them, 0 if it is not known. Older nodes say nothing behind the entries.
+fn decode_news(reply: Bytes) -> Result<(News, u64), ShortInput> {
     let mut input = ByteReader::new(reply);
     let (commit, leader) = (input.varint()?, input.u128()?);
     let entries = decode_entries(&mut input)?;
-    Ok(News { entries, commit, leader: (leader != 0).then_some(NodeId(leader)) })
+    let (snapshot, term) = match input.remaining() {
+        0 => (None, 0),
+        _ => (decode_snapshot(&mut input)?, input.u64()?),
+    };
+    let handed = Handed { snapshot, entries };
+    Ok((News { handed, commit, leader: (leader != 0).then_some(NodeId(leader)) }, term))
 }

@@ -10,20 +10,21 @@
 //! this node has applied the entry, or with an unknown outcome; whoever applies entries sees them in order, each once a
 //! start, and must come to the same state everywhere. Gossip runs beside it and says who seems alive; it decides
 //! nothing.
-//!
-//! Absent: snapshots of the log. Each start replays it from its first entry (a schema change is a few hundred bytes).
+//! What was applied long ago is in a snapshot; new kinds of entries wait behind gates until every node can read them.
 
 mod admit;
 mod apply;
 mod clock;
 mod clock_file;
 mod cluster;
+mod cluster_codec;
 mod cluster_command;
 mod command;
 mod consensus;
 mod direct;
 mod figures;
 mod follow;
+mod gate;
 mod gossip;
 mod identity;
 mod limits;
@@ -31,7 +32,9 @@ mod log_file;
 mod map;
 mod moves;
 mod options;
+mod recover;
 mod service;
+mod snapshot;
 mod start;
 mod view;
 mod voters;
@@ -39,10 +42,12 @@ mod voters;
 pub use admit::{AdmitError, JoinRequest};
 pub use cluster::Group;
 pub use direct::ChangeError;
+pub use gate::{Gate, LEVEL};
 pub use identity::{Cluster, FORMAT_VERSION, Identity, IdentityError, load_or_create, save};
 pub use limits::VIEW_TABLETS_MAX;
 pub use log_file::{ENTRY_BYTES_MAX, LogError};
-pub use options::{NodeOptions, PEERS_PORT};
+pub use options::{LogOptions, NodeOptions, PEERS_PORT};
+pub use recover::{LogPosition, RecoverError, begin_anew, look};
 pub use service::{Committed, LOG_VERBS, METADATA_SERVICE, Metadata, ProposeError};
 pub use start::{StartError, start_shard, stop_shard};
 pub use view::{ChangeView, ClusterView, GroupView, MoveView, NodeView, RingView, TabletView};

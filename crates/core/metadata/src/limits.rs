@@ -51,3 +51,6 @@ pub(crate) const CLOCK_ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What was measured counts for so long.
 pub(crate) const CLOCK_SAMPLE_AGE: Duration = Duration::from_secs(5);
+
+/// A snapshot of the metadata goes between nodes in one piece, bytes: below the longest payload of an envelope.
+pub(crate) const SNAPSHOT_BYTES_MAX: usize = 16 << 20;

@@ -8,6 +8,7 @@
 //!            1: an entry of Raft's log
 //!          | 2: Raft's hard state; the last one counts
 //!          | 3: entries from this index:u64 on are void
+//!          | 5: a snapshot of Raft's; entries begin at most one behind it. Older binaries name the unknown kind and end
 //!   version 2: those without a 4 around them
 //!   version 1 (a node alone): record = length:u32 crc:u32 index:u64 service:u16 entry[length]
 //! ```
@@ -16,10 +17,11 @@
 //! later part of it is there while an earlier one is not is no damage, so only whole appends count as good.
 
 use crate::command::Command;
+use crate::limits::SNAPSHOT_BYTES_MAX;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, crc32c, crc32c_append};
 use holon_kernel::{DiskBuffer, DiskClient, DiskError, DiskFile, OpenOptions};
-use holon_raft::{Entry, HardState, Payload};
+use holon_raft::{Entry, HardState, Members, Payload, Snapshot};
 use thiserror::Error;
 
 /// Longest entry, bytes: a schema change is far below; this bounds what a proposal can make every shard hold.
@@ -38,11 +40,13 @@ const RECORD_HEADER_BYTES_ALONE: usize = 18;
 
 /// Longest body of a record, bytes: an entry and what Raft puts around it.
 const BODY_BYTES_MAX: usize = ENTRY_BYTES_MAX + 4096;
+const SNAPSHOT_BODY_BYTES_MAX: usize = SNAPSHOT_BYTES_MAX + (1 << 20);
 
 const ENTRY: u8 = 1;
 const HARD: u8 = 2;
 const VOID_FROM: u8 = 3;
 const APPEND: u8 = 4;
+const SNAPSHOT: u8 = 5;
 
 /// Records of one append, bytes: more than a Raft machine has under way.
 const APPEND_BYTES_MAX: usize = 256 << 20;
@@ -70,10 +74,57 @@ pub enum LogError {
 #[derive(Default)]
 pub(crate) struct Content {
     pub(crate) hard: HardState,
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Without gaps; some may be behind the snapshot.
     pub(crate) entries: Vec<Entry>,
 }
 
+impl Content {
+    pub(crate) fn last_index(&self) -> u64 {
+        let of_snapshot = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
+        self.entries.last().map_or(of_snapshot, |entry| entry.index)
+    }
+
+    /// Entries that the snapshot stands for are not needed.
+    fn drop_through(&mut self, index: u64) {
+        let index = index.min(self.snapshot.as_ref().map_or(0, |snapshot| snapshot.index));
+        self.entries.retain(|entry| entry.index > index);
+    }
+
+    /// In force, as far as the log says; before any change of them the founder alone votes.
+    pub(crate) fn members(&self, founder: NodeId) -> Members {
+        let said = self.entries.iter().rev().find_map(|entry| match &entry.payload {
+            Payload::Members(members) => Some(members),
+            _ => None,
+        });
+        let said = said.or(self.snapshot.as_ref().map(|snapshot| &snapshot.members));
+        said.cloned().unwrap_or_else(|| Members::of_voters([founder]))
+    }
+
+    fn encode(&self, node: NodeId) -> ByteWriter {
+        let mut out = ByteWriter::new();
+        out.put_slice(MAGIC);
+        out.put_u32(VERSION);
+        out.put_u128(node.0);
+        let mut head = ByteWriter::new();
+        put_hard(&self.hard, &mut head);
+        self.snapshot.iter().for_each(|snapshot| put_snapshot(snapshot, &mut head));
+        put_record(APPEND, head.as_slice(), &mut out);
+        for entry in &self.entries {
+            let mut records = ByteWriter::new();
+            put_entries(std::slice::from_ref(entry), &mut records);
+            put_record(APPEND, records.as_slice(), &mut out);
+        }
+        // So that no damage before it is taken for the torn tail of an append.
+        let mut end = ByteWriter::new();
+        put_hard(&self.hard, &mut end);
+        put_record(APPEND, end.as_slice(), &mut out);
+        out
+    }
+}
+
 pub(crate) struct LogFile {
+    node: NodeId,
     file: DiskFile,
     end: u64,
 }
@@ -86,6 +137,18 @@ pub(crate) enum AppendError {
     Sync(DiskError),
 }
 
+/// Why the file was not made shorter.
+#[derive(Debug, Error)]
+pub(crate) enum CompactError {
+    #[error("{0}")]
+    Kept(#[from] LogError),
+    #[error("{0}")]
+    Disk(#[from] DiskError),
+    /// Nobody knows which file is the log after a crash: the shard must stop.
+    #[error("{0}")]
+    Place(DiskError),
+}
+
 impl LogFile {
     /// Opens or makes the log of a node; gives what it holds.
     pub(crate) async fn open(disk: &DiskClient, node: NodeId) -> Result<(LogFile, Content), LogError> {
@@ -94,14 +157,7 @@ impl LogFile {
         // At each start: the last one may have ended before these names were durable.
         disk.sync_dir("").await?;
         disk.sync_dir(DIRECTORY).await?;
-        let mut bytes = Vec::with_capacity(file.length() as usize);
-        loop {
-            let piece = file.read_at(bytes.len() as u64, READ_BYTES).await?;
-            if piece.is_empty() {
-                break;
-            }
-            bytes.extend_from_slice(&piece);
-        }
+        let bytes = read_whole(&file).await?;
         drop(file);
         // An append writes header and first record never at once; a file that is shorter than its header, or blank, was
         // never synced.
@@ -109,25 +165,25 @@ impl LogFile {
         let content = if blank { Content::default() } else { parse(Bytes::from(bytes), node)? };
         // Written anew and synced, without the torn tail and what was replaced: what was read may be in the page cache
         // only, when the last start ended with a failed sync, and the next entry must not rest on that.
-        let mut out = ByteWriter::new();
-        out.put_slice(MAGIC);
-        out.put_u32(VERSION);
-        out.put_u128(node.0);
-        let mut hard = ByteWriter::new();
-        put_hard(&content.hard, &mut hard);
-        put_record(APPEND, hard.as_slice(), &mut out);
-        for entry in &content.entries {
-            let mut records = ByteWriter::new();
-            put_entries(std::slice::from_ref(entry), &mut records);
-            put_record(APPEND, records.as_slice(), &mut out);
-        }
-        let file = disk.open(PATH_NEW, OpenOptions { create: true, direct: false }).await?;
-        file.truncate(0).await?;
-        file.write_at(0, DiskBuffer::from(out.as_slice())).await?;
-        file.sync().await?;
-        disk.rename(PATH_NEW, PATH).await?;
-        disk.sync_dir(DIRECTORY).await?;
-        Ok((LogFile { file, end: out.len() as u64 }, content))
+        let out = content.encode(node);
+        let file = write_anew(disk, out.as_slice()).await?;
+        put_in_place(disk).await?;
+        Ok((LogFile { node, file, end: out.len() as u64 }, content))
+    }
+
+    /// Leaves out what was replaced, and the entries up to this one that the snapshot stands for.
+    ///
+    /// # Errors
+    /// All is as it was, but for `Place`.
+    pub(crate) async fn compact(&mut self, disk: &DiskClient, through: u64) -> Result<(), CompactError> {
+        let mut content = parse(Bytes::from(read_whole(&self.file).await?), self.node)?;
+        content.drop_through(through);
+        let out = content.encode(self.node);
+        let file = write_anew(disk, out.as_slice()).await?;
+        // From here on nobody knows which of the two is the log after a crash.
+        put_in_place(disk).await.map_err(CompactError::Place)?;
+        (self.file, self.end) = (file, out.len() as u64);
+        Ok(())
     }
 
     /// Appends records; durable when it returns.
@@ -139,6 +195,35 @@ impl LogFile {
         self.end += out.len() as u64;
         Ok(())
     }
+}
+
+async fn read_whole(file: &DiskFile) -> Result<Vec<u8>, DiskError> {
+    let mut bytes = Vec::with_capacity(file.length() as usize);
+    loop {
+        let piece = file.read_at(bytes.len() as u64, READ_BYTES).await?;
+        if piece.is_empty() {
+            return Ok(bytes);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+}
+
+/// Writes what is to take the place of the log.
+async fn write_anew(disk: &DiskClient, content: &[u8]) -> Result<DiskFile, DiskError> {
+    let file = disk.open(PATH_NEW, OpenOptions { create: true, direct: false }).await?;
+    file.truncate(0).await?;
+    file.write_at(0, DiskBuffer::from(content)).await?;
+    file.sync().await?;
+    Ok(file)
+}
+
+async fn put_in_place(disk: &DiskClient) -> Result<(), DiskError> {
+    disk.rename(PATH_NEW, PATH).await?;
+    disk.sync_dir(DIRECTORY).await
+}
+
+pub(crate) fn put_snapshot(snapshot: &Snapshot, out: &mut ByteWriter) {
+    put_record(SNAPSHOT, &snapshot.encode(), out);
 }
 
 pub(crate) fn put_void_from(index: u64, out: &mut ByteWriter) {
@@ -222,21 +307,30 @@ fn parse_records(content: &Bytes, from: usize, parsed: &mut Content) -> Result<u
     while offset < content.len() {
         let at = offset;
         let damaged = |detail: String| LogError::Damaged { offset: at, detail };
-        let Some((kind, body)) = record_at(content, offset, BODY_BYTES_MAX) else { return Ok(offset) };
+        let Some((kind, body)) = record_at(content, offset, SNAPSHOT_BODY_BYTES_MAX) else { return Ok(offset) };
         offset += RECORD_HEADER_BYTES + body.len();
         match kind {
             ENTRY => {
                 let entry = Entry::decode(body).map_err(|error| damaged(error.to_string()))?;
-                let last = parsed.entries.len() as u64;
-                if entry.index != last + 1 {
+                let last = parsed.last_index();
+                // Behind a snapshot the log may go back further than to it.
+                let first = parsed.entries.is_empty() && (1..=last).contains(&entry.index);
+                if entry.index != last + 1 && !first {
                     return Err(damaged(format!("entry {} follows entry {last}", entry.index)));
                 }
                 parsed.entries.push(entry);
             }
+            SNAPSHOT => {
+                let snapshot = Snapshot::decode(body).map_err(|error| damaged(error.to_string()))?;
+                if parsed.entries.last().is_some_and(|last| last.index < snapshot.index) {
+                    parsed.entries.clear(); // those it stands for, without what followed them
+                }
+                parsed.snapshot = Some(snapshot);
+            }
             HARD => parsed.hard = HardState::decode(body).map_err(|error| damaged(error.to_string()))?,
             VOID_FROM => {
                 let index = ByteReader::new(body).u64().map_err(|short| damaged(short.to_string()))?;
-                parsed.entries.truncate(index.saturating_sub(1) as usize);
+                parsed.entries.retain(|entry| entry.index < index);
             }
             kind => return Err(damaged(format!("a record of unknown kind {kind}: start a newer holon"))),
         }
@@ -282,7 +376,7 @@ fn parse_alone(content: &Bytes, node: NodeId) -> Result<Content, LogError> {
         }
     }
     let commit = entries.len() as u64;
-    Ok(Content { hard: HardState { term: 1, vote: Some(node), commit }, entries })
+    Ok(Content { hard: HardState { term: 1, vote: Some(node), commit }, snapshot: None, entries })
 }
 
 fn alone_at(content: &Bytes, offset: usize) -> Option<(u64, Command)> {

@@ -1,5 +1,6 @@
 //! What a node is told about itself when it starts.
 
+use crate::gate::{LEVEL, LEVEL_FACT, LEVEL_FIRST};
 use crate::identity::Cluster;
 use holon_base::NodeId;
 use holon_kernel::NodeRecord;
@@ -25,6 +26,25 @@ pub struct NodeOptions {
     pub gossip: holon_member::Options,
     /// Voters of the metadata group that seem dead for so long are replaced, if there is another node for it.
     pub voter_patience: Duration,
+    /// What this binary knows: less than [`LEVEL`] only in tests of upgrades.
+    pub level: u32,
+    pub log: LogOptions,
+}
+
+/// When the metadata log is cut, and how much of it stays for those that lag a little.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Entries since the last snapshot, and their bytes; whichever is reached first makes the next one.
+    pub entries: u64,
+    pub bytes: usize,
+    pub keep_entries: u64,
+}
+
+impl Default for LogOptions {
+    /// A change of topology writes a few entries a tablet: some thousand for a table or two.
+    fn default() -> LogOptions {
+        LogOptions { entries: 8192, bytes: 8 << 20, keep_entries: 2048 }
+    }
 }
 
 impl NodeOptions {
@@ -44,7 +64,14 @@ impl NodeOptions {
             raft: holon_raft::Options::default(),
             gossip: holon_member::Options::default(),
             voter_patience: Duration::from_secs(60),
+            level: LEVEL,
+            log: LogOptions::default(),
         }
+    }
+
+    /// Nodes of the first level did not know of levels.
+    fn level_fact(&self) -> Option<(String, String)> {
+        (self.level > LEVEL_FIRST).then(|| (LEVEL_FACT.to_string(), self.level.to_string()))
     }
 
     /// The node as it wants to be known.
@@ -56,7 +83,7 @@ impl NodeOptions {
             rack: self.rack.as_str().into(),
             shards,
             tokens: Rc::new([]),
-            facts: self.facts.clone().into(),
+            facts: self.facts.iter().cloned().chain(self.level_fact()).collect(),
         }
     }
 }

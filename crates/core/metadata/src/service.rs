@@ -6,10 +6,12 @@ use crate::cluster::{ClusterState, Group};
 use crate::command::Command;
 use crate::consensus::Consensus;
 use crate::figures::{Copies, Told};
+use crate::gate::Gate;
 use crate::gossip::Gossip;
 use crate::log_file::ENTRY_BYTES_MAX;
 use crate::moves::UnderWay;
 use crate::options::NodeOptions;
+use crate::snapshot::SinceSnapshot;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ServiceId, ShardId, ShortInput, TabletId};
 use holon_kernel::metric::Metric;
@@ -17,7 +19,7 @@ use holon_kernel::{
     Address, CallError, Class, Completer, LocalFuture, MetadataEffect, Scope, Service, Session, SessionContext, Shard,
     StartContext, Tablet, TabletDescriptor, Target, Verb, join_all,
 };
-use holon_raft::Entry;
+use holon_raft::{Entry, Snapshot};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -52,6 +54,7 @@ const WAIT: Verb = verb(4);
 pub const LOG_VERBS: [Verb; 2] = [RAFT, FETCH_NEWS];
 
 pub(crate) const APPLY: Verb = verb(1);
+pub(crate) const RESTORE: Verb = verb(18);
 pub(crate) const ALIVE: Verb = verb(5);
 pub(crate) const FILL: Verb = verb(10);
 pub(crate) const CLEAN: Verb = verb(11);
@@ -106,6 +109,9 @@ pub struct Metadata {
     pub(crate) shown: Cell<u64>,
     pub(crate) cluster: RefCell<ClusterState>,
     pub(crate) pending: RefCell<BTreeMap<u64, Entry>>,
+    /// The latest that came.
+    pub(crate) snapshot_pending: RefCell<Option<Snapshot>>,
+    pub(crate) since_snapshot: SinceSnapshot,
     pub(crate) pumping: Cell<bool>,
     /// Tablets are opened as entries create them; before, at start, all at once.
     pub(crate) running: Cell<bool>,
@@ -150,6 +156,8 @@ impl Metadata {
             shown: Cell::new(0),
             cluster: RefCell::default(),
             pending: RefCell::default(),
+            snapshot_pending: RefCell::default(),
+            since_snapshot: SinceSnapshot::default(),
             pumping: Cell::new(false),
             running: Cell::new(false),
             waiting: RefCell::default(),
@@ -358,21 +366,31 @@ impl Metadata {
             self.waiting_for_load.borrow_mut().push(completer);
             let _ = ticket.await; // cancelled only when the shard stops
         };
-        encode_entries(&consensus.committed_from(from, FETCH_BYTES).0)
+        consensus.committed_from(from, FETCH_BYTES).encode()
     }
 
     /// For a node that pulls the log: what was committed from an index on, now or soon; the commit index and the leader.
+    ///
+    /// ```text
+    ///   news = commit:varint leader:u128 handed term_before:u64   (0: what is before `from` is not known here)
+    ///   a node of the first level says nothing behind the entries
+    /// ```
     async fn fetch_news(&self, from: u64) -> Result<Bytes, CallError> {
         let consensus = self.consensus().ok_or(CallError::NotHere)?;
         let deadline = self.shard.now() + FETCH_PATIENCE;
         while consensus.status().commit < from && self.shard.now() < deadline {
             consensus.changed(deadline).await;
         }
-        let (entries, commit) = consensus.committed_from(from, FETCH_BYTES);
+        let handed = consensus.committed_from(from, FETCH_BYTES);
         let mut out = ByteWriter::new();
-        out.put_varint(commit);
+        out.put_varint(consensus.status().commit);
         out.put_u128(self.leader().map_or(0, |leader| leader.0));
-        out.put_slice(&encode_entries(&entries));
+        if !Gate::MetadataSnapshots.is_open(self.options.level) {
+            out.put_slice(&encode_entries(&handed.entries));
+            return Ok(out.freeze());
+        }
+        out.put_slice(&handed.encode());
+        out.put_u64(consensus.committed_term(from.saturating_sub(1)).unwrap_or(0));
         Ok(out.freeze())
     }
 
@@ -390,7 +408,7 @@ impl Metadata {
     }
 
     async fn answer(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
-        let bad = |short: ShortInput| CallError::Failed(Bytes::from(short.to_string()));
+        let bad = |short: ShortInput| bad_text(&short);
         let mut input = ByteReader::new(payload);
         match verb {
             PROPOSE => {
@@ -435,6 +453,13 @@ impl Metadata {
                     self.enqueue(entry);
                     self.wait_applied(index).await;
                 }
+                Ok(Bytes::new())
+            }
+            RESTORE => {
+                let snapshot = Snapshot::decode(input.rest()).map_err(|error| bad_text(&error))?;
+                let index = snapshot.index;
+                self.take_snapshot(snapshot);
+                self.wait_applied(index).await;
                 Ok(Bytes::new())
             }
             FETCH => Ok(self.fetch(input.u64().map_err(bad)?).await),
@@ -515,6 +540,7 @@ impl Service for Metadata {
         if self.shard.id() == ShardId(0) {
             let help = "index of the last applied entry of the metadata log";
             out.push(Metric::gauge("holon_metadata_applied_index", help, self.applied() as f64));
+            self.snapshot_metrics(out);
             self.clock_metrics(out);
         }
     }
@@ -527,6 +553,10 @@ impl Service for Metadata {
         }
         rows
     }
+}
+
+fn bad_text(error: &dyn std::error::Error) -> CallError {
+    CallError::Failed(Bytes::from(error.to_string()))
 }
 
 fn encode_committed(committed: Committed) -> Bytes {

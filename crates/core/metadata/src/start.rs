@@ -7,17 +7,17 @@
 //!   shard 0: take part in the cluster, until the log knows this node as it is ═ barrier ═► doors may open
 //! ```
 
-use crate::apply::decode_entries;
 use crate::clock::{ByFirstShard, Company, Keeper};
 use crate::clock_file::ClockFileError;
 use crate::consensus::{Consensus, random_of};
 use crate::gossip::Gossip;
-use crate::log_file::{LogError, LogFile};
+use crate::log_file::{Content, LogError, LogFile};
 use crate::service::{BARRIER, FETCH, METADATA_SERVICE, Metadata, REMOVED};
+use crate::snapshot::Handed;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShardId};
 use holon_kernel::{StartContext, Target, Verb};
-use holon_raft::{HardState, Members, Payload, Raft, Stored};
+use holon_raft::{Entry, HardState, Members, Raft, Stored};
 use std::rc::Rc;
 use std::time::Duration;
 use thiserror::Error;
@@ -113,20 +113,22 @@ async fn load(metadata: &Rc<Metadata>) -> Result<(), StartError> {
     let keeper = Keeper::open(metadata).await?;
     *metadata.keeper.borrow_mut() = Some(keeper);
     let (log, content) = LogFile::open(&shard.disk(), shard.node()).await?;
-    let last = content.entries.len() as u64;
-    let founders = Members::of_voters([metadata.options.cluster.founder]);
-    let now_in_force = content.entries.iter().rev().find_map(|entry| match &entry.payload {
-        Payload::Members(members) => Some(members.clone()),
-        _ => None,
-    });
-    let alone = now_in_force.as_ref().unwrap_or(&founders).voters.iter().eq([&shard.node()]);
+    let last = content.last_index();
+    let founder = metadata.options.cluster.founder;
+    let alone = content.members(founder).voters.iter().eq([&shard.node()]);
     // Whatever a lone voter has written is committed.
-    let commit = if alone { last } else { content.hard.commit.min(last) };
+    let begin = content.snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
+    let commit = if alone { last } else { content.hard.commit.min(last).max(begin) };
     let hard = HardState { commit, ..content.hard };
-    let committed = content.entries[..commit as usize].to_vec();
-    let stored = Stored { hard, snapshot: None, entries: content.entries, members: founders, applied: commit };
+    let Content { snapshot, entries, .. } = content;
+    let committed: Vec<Entry> =
+        entries.iter().filter(|entry| (begin + 1..=commit).contains(&entry.index)).cloned().collect();
+    let stored = Stored { hard, snapshot: snapshot.clone(), entries, members: Members::of_voters([founder]), applied: commit };
     let raft = Raft::new(shard.node(), metadata.options.raft.clone(), stored, shard.now(), random_of(shard));
     let raft = raft.map_err(|error| StartError::Stored(error.to_string()))?;
+    if let Some(snapshot) = snapshot {
+        metadata.take_snapshot(snapshot);
+    }
     for entry in committed {
         metadata.enqueue(entry);
     }
@@ -175,9 +177,13 @@ async fn fetch_all(metadata: &Rc<Metadata>) -> Result<(), StartError> {
         let mut from = ByteWriter::new();
         from.put_u64(metadata.applied() + 1);
         let reply = ask_first(metadata, FETCH, from.freeze()).await?;
-        let entries = decode_entries(&mut ByteReader::new(reply)).map_err(|_| StartError::Shards)?;
-        let Some(last) = entries.last().map(|entry| entry.index) else { return Ok(()) };
-        for entry in entries {
+        let handed = Handed::decode(&mut ByteReader::new(reply)).map_err(|_| StartError::Shards)?;
+        let of_snapshot = handed.snapshot.as_ref().map(|snapshot| snapshot.index);
+        let Some(last) = handed.entries.last().map(|entry| entry.index).or(of_snapshot) else { return Ok(()) };
+        if let Some(snapshot) = handed.snapshot {
+            metadata.take_snapshot(snapshot);
+        }
+        for entry in handed.entries {
             metadata.enqueue(entry);
         }
         metadata.wait_applied(last).await;

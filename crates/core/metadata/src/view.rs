@@ -3,6 +3,7 @@
 //! Everything is bounded, whatever the size of the cluster (see `limits`): what is beyond is counted. Whether a node is
 //! up is this node's opinion; figures are what the nodes said within a moment, and are missing of those that did not.
 
+use crate::gate::LEVEL_FACT;
 use crate::figures::{Figures, TabletFigures};
 use crate::limits::{FIGURES_TABLETS_MAX, VIEW_NODES_MAX, VIEW_SLOTS_MAX, VIEW_TABLETS_MAX};
 use crate::service::Metadata;
@@ -309,7 +310,7 @@ impl Metadata {
             NodeView {
                 id: node,
                 address: record.address.to_string(),
-                doors: record.facts.to_vec(),
+                doors: record.facts.iter().filter(|(name, _)| name != LEVEL_FACT).cloned().collect(),
                 data_center: record.data_center.to_string(),
                 rack: record.rack.to_string(),
                 shards: record.shards,

@@ -64,6 +64,17 @@ impl Service for Recorder {
         let answer = Bytes::from(format!("did {text}"));
         Ok(MetadataEffect { answer, create_tablets, remove_groups, ..MetadataEffect::default() })
     }
+    fn metadata_snapshot(&self) -> Option<Bytes> {
+        let applied = self.applied.borrow();
+        Some(applied.iter().map(|(index, text)| format!("{index} {text}\n")).collect::<String>().into())
+    }
+    fn restore_metadata(&self, snapshot: &Bytes) -> Result<(), String> {
+        let text = std::str::from_utf8(snapshot).map_err(|error| error.to_string())?;
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        let pairs = pairs.map(|(index, text)| (index.parse().expect("an index"), text.to_string()));
+        *self.applied.borrow_mut() = pairs.collect();
+        Ok(())
+    }
     fn start(self: Rc<Self>, _: StartContext) -> LocalFuture<Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
@@ -136,6 +147,10 @@ struct Node {
 
 impl Node {
     fn new(disk: &MemoryDisk, shards: u16, seed: u64) -> Node {
+        Node::with_options(disk, shards, seed, |_| ())
+    }
+
+    fn with_options(disk: &MemoryDisk, shards: u16, seed: u64, change: impl Fn(&mut NodeOptions)) -> Node {
         let post: Rc<RefCell<Vec<Envelope>>> = Rc::default();
         let clock = Arc::default();
         let handed_over = Rc::<Cell<usize>>::default();
@@ -152,7 +167,9 @@ impl Node {
                 wall: Wall(0),
                 clock: Arc::clone(&clock),
             });
-            let metadata = Metadata::alone(&shard, seed as u32);
+            let mut options = NodeOptions::founder(NodeId(1), seed as u32);
+            change(&mut options);
+            let metadata = Metadata::new(&shard, options);
             let recorder = Rc::new(Recorder { handed_over: handed_over.clone(), ..Recorder::default() });
             *recorder.shard.borrow_mut() = Rc::downgrade(&shard);
             shard.add_service(recorder.clone());
@@ -322,4 +339,114 @@ fn the_identity_stays_and_the_boot_number_grows() {
     let foreign = MemoryDisk::new();
     foreign.replace("PG_VERSION", b"15".to_vec());
     assert!(identity(&foreign, 9).expect_err("foreign").contains("PG_VERSION"));
+}
+
+fn cut_often(options: &mut NodeOptions) {
+    options.log = LogOptions { entries: 5, bytes: 1 << 20, keep_entries: 2 };
+}
+
+#[test]
+fn a_log_that_is_cut_comes_to_the_same_state() {
+    for seed in 0..50 {
+        let disk = MemoryDisk::new();
+        let node = Node::with_options(&disk, 3, seed, cut_often);
+        node.start().expect("starts");
+        for round in 0..8 {
+            node.propose(&[(round % 3, "+table"), (0, "!no"), (1, "word")]);
+        }
+        let history = node.shards[0].2.applied.borrow().clone();
+        assert_eq!(history.len(), 24);
+        for shards in [1, 2, 5] {
+            let again = Node::with_options(&disk, shards, seed + 100 * u64::from(shards), cut_often);
+            again.start().expect("starts again");
+            assert!(again.shards.iter().all(|(_, _, recorder)| *recorder.applied.borrow() == history));
+            assert_eq!(again.open(), node.open(), "seed {seed}, {shards} shards");
+            let groups = |node: &Node| node.shards[0].1.groups();
+            assert_eq!(groups(&again), groups(&node));
+        }
+        // What was cut is not in the file any more, but in the snapshot once.
+        let again = Node::with_options(&disk, 1, seed + 900, cut_often);
+        again.start().expect("starts");
+        let entries = |file: &[u8]| file.windows(4).filter(|bytes| *bytes == b"word").count();
+        let file = disk.content("metadata/log").expect("the log");
+        assert!((8..=8 + 4).contains(&entries(&file)), "{} of 8 words in the snapshot", entries(&file));
+    }
+}
+
+#[test]
+fn damage_in_a_log_that_was_cut_is_never_taken_for_a_torn_tail() {
+    for keep_entries in [0, 2] {
+        let log = LogOptions { entries: 1, bytes: 1 << 20, keep_entries };
+        let disk = MemoryDisk::new();
+        let node = Node::with_options(&disk, 1, 1, |options| options.log = log.clone());
+        node.start().expect("starts");
+        node.propose(&[(0, "+a")]);
+        node.propose(&[(0, "b")]);
+        let history = node.shards[0].2.applied.borrow().clone();
+        let whole = disk.content("metadata/log").expect("the log");
+        let mut found = 0;
+        for at in 0..whole.len() {
+            let rotten = disk.deep_copy();
+            let mut content = whole.clone();
+            content[at] ^= 4;
+            rotten.replace("metadata/log", content);
+            let node = Node::new(&rotten, 1, 3);
+            match node.start() {
+                Ok(()) => assert_eq!(*node.shards[0].2.applied.borrow(), history, "byte {at}"),
+                Err(error) => {
+                    assert!(error.to_string().contains("metadata/log"), "{error}");
+                    found += 1;
+                }
+            }
+        }
+        // What is behind the last thing that counts may be torn.
+        assert!(found + 100 > whole.len(), "{found} of {}", whole.len());
+    }
+}
+
+#[test]
+fn the_lone_survivor_begins_anew_and_the_lost_majority_is_no_longer_needed() {
+    let disk = MemoryDisk::new();
+    let node = Node::new(&disk, 1, 1);
+    node.start().expect("starts");
+    node.propose(&[(0, "+a"), (0, "b")]);
+    drop(node);
+    // Of a cluster whose two other voters are gone, it cannot go on by itself.
+    let three = |disk: &MemoryDisk| {
+        let test = holon_kernel::testing::TestShard::new(disk.clone());
+        let client = test.shard.disk();
+        test.block_on(async move { look(&client, NodeId(1), NodeId(1)).await }).expect("a log")
+    };
+    let position = three(&disk);
+    assert_eq!((position.last_index, position.voters), (4, BTreeSet::from([NodeId(1)])));
+    let test = holon_kernel::testing::TestShard::new(disk.clone());
+    let client = test.shard.disk();
+    let after = test.block_on(async move { begin_anew(&client, NodeId(1), NodeId(1)).await }).expect("begun");
+    assert_eq!((after.last_index, after.committed), (5, 5));
+    assert!(after.last_term > position.last_term + 1000);
+    let node = Node::new(&disk, 2, 2);
+    node.start().expect("starts");
+    assert_eq!(node.texts(), ["+a", "b"]);
+    node.propose(&[(1, "c")]);
+    assert_eq!(node.texts(), ["+a", "b", "c"]);
+    // An empty directory is nothing to begin with.
+    let test = holon_kernel::testing::TestShard::new(MemoryDisk::new());
+    let client = test.shard.disk();
+    let error = test.block_on(async move { begin_anew(&client, NodeId(1), NodeId(1)).await }).expect_err("empty");
+    assert!(error.to_string().contains("never part of a cluster"), "{error}");
+}
+
+#[test]
+fn a_binary_that_knows_less_than_its_cluster_ends_and_says_so() {
+    let disk = MemoryDisk::new();
+    let node = Node::new(&disk, 1, 1);
+    node.start().expect("starts");
+    drop(node);
+    let older = Node::with_options(&disk, 1, 2, |options| options.level = LEVEL - 1);
+    // Its tasks end with it.
+    let start = start_shard(older.shards[0].1.clone(), Rc::new(|_| ()));
+    older.shards[0].0.spawn(Scope::Node, Class::Foreground, async move { drop(start.await) });
+    while older.shards[0].0.stopped().is_none() && older.shards[0].0.run_ready(10_000) {}
+    let why = older.shards[0].0.stopped().expect("it stops");
+    assert!(why.contains("start a newer holon"), "{why}");
 }

@@ -26,6 +26,9 @@ pub struct Output {
     pub reads: Vec<Read>,
     /// Each change of role, leader or term, in order.
     pub role_changes: Vec<RoleChange>,
+    /// A leader says otherwise of this entry, which is committed here (Figure 3, State Machine Safety): one of the two logs was
+    /// changed by hand or lost a vote. The message was dropped.
+    pub contradicted: Option<u64>,
 }
 
 /// To be made durable as one: all of it or none of it.

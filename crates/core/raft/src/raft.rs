@@ -82,6 +82,7 @@ pub struct Raft {
     queue: Vec<(Needs, NodeId, Message)>,
     held: Vec<(u64, NodeId, Message)>,
     told: RoleChange,
+    pub(crate) contradicted: Option<u64>,
 }
 
 impl Raft {
@@ -129,6 +130,7 @@ impl Raft {
             queue: Vec::new(),
             held: Vec::new(),
             told: RoleChange { role: Role::Follower, term, leader: None },
+            contradicted: None,
         };
         raft.wait_for_leader();
         Ok(raft)
@@ -301,6 +303,11 @@ impl Raft {
         self.log.get(index)
     }
 
+    /// Of an entry that is there, or of the last one that is not any more.
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        self.log.term_at(index)
+    }
+
     /// Entries from `from` to before `to`, of `bytes_max` at most (but one at least); empty when `from` is compacted away or not
     /// there yet. For whoever serves the log to others: only what is at or below the commit index is true for ever.
     pub fn entries(&self, from: u64, to: u64, bytes_max: usize) -> Vec<Entry> {
@@ -410,6 +417,7 @@ impl Raft {
         self.make_save(out);
         self.let_go(out);
         self.hand_out(out);
+        out.contradicted = out.contradicted.or(self.contradicted.take());
         let now = RoleChange { role: self.role(), term: self.term, leader: self.leader };
         if now != self.told {
             self.told = now;

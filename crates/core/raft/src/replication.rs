@@ -40,6 +40,11 @@ impl Raft {
 
     fn append(&mut self, from: NodeId, previous: Position, commit: u64, entries: Vec<Entry>) {
         let matched = previous.index.saturating_add(entries.len() as u64);
+        let differs = |at: Position| at.index <= self.commit && self.log.term_at(at.index).is_some_and(|term| term != at.term);
+        if let Some(at) = std::iter::once(previous).chain(entries.iter().map(Entry::position)).find(|at| differs(*at)) {
+            self.contradicted = Some(at.index);
+            return;
+        }
         if previous.index > self.commit && self.log.term_at(previous.index) != Some(previous.term) {
             let hint = self.log.last_at_most(previous);
             return self.send(from, Body::Rejected { previous: previous.index, hint });
@@ -108,6 +113,18 @@ impl Raft {
             {
                 self.commit_up_to(last.index);
             }
+        }
+        self.finish(out);
+    }
+
+    /// Takes a snapshot from whoever has it: the bulk of what [`Raft::learn`] would have brought entry by entry.
+    pub fn learn_snapshot(&mut self, now: Instant, snapshot: Snapshot, out: &mut Output) {
+        self.now = self.now.max(now);
+        if !self.is_leader() && snapshot.index > self.commit && !snapshot.members.voters.is_empty() {
+            if snapshot.term > self.term {
+                self.follow(snapshot.term, None, out);
+            }
+            self.install(snapshot);
         }
         self.finish(out);
     }

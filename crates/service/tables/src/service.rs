@@ -233,6 +233,14 @@ impl Service for TablesService {
         Ok(effect)
     }
 
+    fn metadata_snapshot(&self) -> Option<Bytes> {
+        Some(self.encode_metadata())
+    }
+
+    fn restore_metadata(&self, snapshot: &Bytes) -> Result<(), String> {
+        self.decode_metadata(snapshot).map_err(|short| format!("{}: {short}", self.name()))
+    }
+
     fn start(self: Rc<Self>, context: StartContext) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
             self.boot.set(context.boot);

@@ -107,6 +107,34 @@ impl Accounts {
         }
     }
 
+    /// For a snapshot of the metadata log: `version:u8 count (name hash)*`.
+    pub fn encode(&self) -> Bytes {
+        let hashes = self.hashes.borrow();
+        let mut out = ByteWriter::new();
+        out.put_u8(ACCOUNT_ENTRY_VERSION);
+        out.put_varint(hashes.len() as u64);
+        for (name, hash) in hashes.iter() {
+            out.put_prefixed(name.as_bytes());
+            out.put_prefixed(hash.as_bytes());
+        }
+        out.freeze()
+    }
+
+    /// Replaces all accounts by those of a snapshot.
+    pub fn restore(&self, snapshot: &Bytes) -> Result<(), ShortInput> {
+        let mut input = ByteReader::new(snapshot.clone());
+        if input.u8()? != ACCOUNT_ENTRY_VERSION {
+            return Err(ShortInput { offset: 0 });
+        }
+        let mut hashes = BTreeMap::new();
+        for _ in 0..input.count()? {
+            hashes.insert(input.prefixed_str()?, input.prefixed_str()?.into());
+        }
+        input.end()?;
+        *self.hashes.borrow_mut() = hashes;
+        Ok(())
+    }
+
     pub fn names(&self) -> Vec<String> {
         self.hashes.borrow().keys().cloned().collect()
     }

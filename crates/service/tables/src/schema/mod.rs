@@ -12,6 +12,7 @@
 
 pub mod change;
 pub mod codec;
+pub mod differences;
 pub mod keyspace;
 pub mod machine;
 pub mod options;
@@ -20,6 +21,7 @@ pub mod table;
 pub mod transform;
 
 pub use change::{Change, NewColumn, OptionChanges, QualifiedName};
+pub use differences::differences;
 pub use holon_cql::response::schema_change::{SchemaChange, SchemaChangeKind, SchemaTarget};
 pub use holon_cql::{UdtField as UserField, UdtType as UserType};
 pub use keyspace::{Durability, Keyspace, KeyspaceKind, Replication};

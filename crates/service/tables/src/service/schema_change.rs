@@ -9,15 +9,18 @@ use crate::front::accounts::AccountChange;
 use crate::front::connection::Answer;
 use crate::run::Context;
 use crate::schema::codec::decode_answer;
-use crate::schema::{SchemaChange, SchemaTarget};
+use crate::schema::{SchemaChange, SchemaTarget, differences};
 use bytes::Bytes;
-use holon_base::TabletId;
+use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId};
 use holon_cql::request::QueryParameters;
 use holon_cql::response::{Event, ResultResponse};
 use holon_cql::{RowsMetadata, RowsWriter, Version};
 use holon_cql_language::ast::{Describe, Statement};
 use holon_metadata::ProposeError;
 use std::rc::Rc;
+
+/// Of [`TablesService::encode_metadata`].
+const METADATA_VERSION: u8 = 1;
 
 impl TablesService {
     /// Puts an entry into the metadata log; answers when every shard of the node has applied it.
@@ -91,16 +94,47 @@ impl TablesService {
 
     /// Runs in `apply_metadata`: on every shard, in the order of the log.
     pub(super) fn schema_changed(&self, answer: &Bytes) {
-        let Ok(Some(change)) = decode_answer(answer) else { return };
+        if let Ok(Some(change)) = decode_answer(answer) {
+            self.schema_is_other(vec![change]);
+        }
+    }
+
+    fn schema_is_other(&self, changes: Vec<SchemaChange>) {
         let context = Context { schema: self.machine.schema(), ..Context::clone(&self.context()) };
         *self.context.borrow_mut() = Rc::new(context);
-        self.refresh_tablet_options(&change);
+        changes.iter().for_each(|change| self.refresh_tablet_options(change));
         let schema = self.schema();
         self.requests_metrics().keep_tables(|group| schema.table_by_group(group).is_some());
-        let event = Event::Schema(change);
-        for connection in self.connections() {
-            connection.event(&event);
+        for event in changes.into_iter().map(Event::Schema) {
+            self.connections().into_iter().for_each(|connection| connection.event(&event));
         }
+    }
+
+    /// All that entries of the metadata log have made here.
+    ///
+    /// ```text
+    ///   state = version:u8 schema:prefixed accounts:prefixed
+    /// ```
+    pub(super) fn encode_metadata(&self) -> Bytes {
+        let mut out = ByteWriter::new();
+        out.put_u8(METADATA_VERSION);
+        out.put_prefixed(&self.machine.snapshot());
+        out.put_prefixed(&self.accounts().encode());
+        out.freeze()
+    }
+
+    pub(super) fn decode_metadata(&self, snapshot: &Bytes) -> Result<(), ShortInput> {
+        let mut input = ByteReader::new(snapshot.clone());
+        if input.u8()? != METADATA_VERSION {
+            return Err(ShortInput { offset: 0 });
+        }
+        let (schema, accounts) = (input.prefixed()?, input.prefixed()?);
+        input.end()?;
+        let before = self.schema();
+        self.machine.restore(&schema)?;
+        self.accounts().restore(&accounts)?;
+        self.schema_is_other(differences(&before, &self.schema()));
+        Ok(())
     }
 
     /// Of all members, and how many these are.
