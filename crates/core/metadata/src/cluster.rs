@@ -4,7 +4,7 @@
 //! ring ([`crate::direct`] starts those).
 
 use crate::cluster_command::ClusterCommand;
-use crate::gate::{LEVEL_FACT, LEVEL_FIRST};
+use crate::gate::{LEVEL_FIRST, NoChange, level_of};
 use holon_base::{GroupId, NodeId, ServiceId, TabletId};
 use holon_kernel::{Founders, MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
 use holon_placement::{
@@ -13,7 +13,6 @@ use holon_placement::{
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use thiserror::Error;
 
 /// Commands that are remembered, so that one which was proposed twice takes effect once. A proposer gives up long before
 /// so many others have followed.
@@ -106,25 +105,6 @@ impl Default for ClusterState {
             known: BTreeSet::new(),
         }
     }
-}
-
-/// Why an entry of the cluster's own changes nothing.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum NoChange {
-    #[error("{0}")]
-    Refused(#[from] Refused),
-    #[error(
-        "the cluster is at level {level}, the binary of node {node} knows levels up to {knows}: start a newer holon there"
-    )]
-    TooOld { node: NodeId, knows: u32, level: u32 },
-    #[error("not all members know level {level} yet, or the cluster is there already")]
-    NotYet { level: u32 },
-}
-
-/// What the binary of a node knows.
-pub(crate) fn level_of(record: &NodeRecord) -> u32 {
-    let said = record.facts.iter().find(|(name, _)| name == LEVEL_FACT);
-    said.and_then(|(_, level)| level.parse().ok()).unwrap_or(LEVEL_FIRST)
 }
 
 pub(crate) fn placed(replication: &Replication) -> Placed {
@@ -271,13 +251,7 @@ impl ClusterState {
                 }
             }
             ClusterCommand::Found(tablet) => self.found(tablet),
-            ClusterCommand::Level(level) => {
-                if level <= self.level || self.level_known() < level {
-                    return Err(NoChange::NotYet { level });
-                }
-                self.level = level;
-                changes.tell.push(format!("all nodes are upgraded: the cluster is at level {level}"));
-            }
+            ClusterCommand::Level(level) => self.raise_level(level, &mut changes)?,
             ClusterCommand::Replacement { new, dead } => {
                 // Whatever is on its way goes on without the dead node: it would wait for ever, and the replacement for it.
                 self.place(index, &Entry::Forget { node: dead }, me, &mut changes)?;
@@ -430,16 +404,6 @@ impl ClusterState {
             self.removed.pop_front();
         }
         true
-    }
-
-    fn check_level(&self, record: &NodeRecord) -> Result<(), NoChange> {
-        let (node, knows, level) = (record.node, level_of(record), self.level);
-        if knows < level { Err(NoChange::TooOld { node, knows, level }) } else { Ok(()) }
-    }
-
-    /// The highest level that all members know.
-    pub(crate) fn level_known(&self) -> u32 {
-        self.nodes.values().map(level_of).min().unwrap_or(LEVEL_FIRST)
     }
 
     /// What has changed for a node since `before`, which is any number of entries older.

@@ -145,3 +145,126 @@ fn put_nodes(nodes: impl ExactSizeIterator<Item = NodeId>, out: &mut ByteWriter)
 fn read_nodes<C: FromIterator<NodeId>>(input: &mut ByteReader) -> Result<C, ShortInput> {
     (0..input.count()?).map(|_| input.u128().map(NodeId)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::info_of;
+    use crate::cluster_command::ClusterCommand;
+    use crate::identity::Cluster;
+    use crate::options::NodeOptions;
+    use holon_base::Random;
+    use holon_kernel::{MetadataEffect, NewTablets, NodeRecord, Replication};
+    use holon_placement::{ChangeKind, Entry};
+
+    const SERVICE: ServiceId = ServiceId(9);
+
+    fn record(number: u128) -> NodeRecord {
+        let options = NodeOptions::member(1, Cluster::founded_by(NodeId(1), 1));
+        NodeRecord { address: ([10, 0, 0, number as u8], 7000).into(), ..options.record(NodeId(number), 2) }
+    }
+
+    /// What may come next, of all kinds: some of it is refused.
+    fn change(state: &ClusterState, index: u64, random: &mut Random) -> Result<ClusterCommand, MetadataEffect> {
+        let number = u128::from(random.range(1, 6));
+        let node = NodeId(number);
+        let groups: Vec<GroupId> = state.groups().map(|group| group.id).collect();
+        let group = groups.get(random.below(groups.len().max(1) as u64) as usize).copied().unwrap_or(GroupId(1));
+        let replication = Replication::Simple { factor: random.range(1, 4) as u32 };
+        let tablet = TabletId::new(group, random.below(4) as u32);
+        Ok(match random.below(16) {
+            0 | 1 => ClusterCommand::Node(record(number)),
+            2 if random.chance(1, 4) => ClusterCommand::RemoveNode(node),
+            3 => ClusterCommand::Placement(Entry::Start(ChangeKind::Join { node, info: info_of(&record(number)) })),
+            4 if random.chance(1, 3) => ClusterCommand::Placement(Entry::Start(ChangeKind::Drain { node })),
+            5 if random.chance(1, 4) => ClusterCommand::Placement(Entry::Forget { node }),
+            6 => ClusterCommand::Found(tablet),
+            7 if random.chance(1, 4) => ClusterCommand::Replacement { new: NodeId(number + 5), dead: node },
+            8 if groups.len() < 5 => {
+                let create_tablets = Some(NewTablets { count: 4, replication });
+                return Err(MetadataEffect { create_tablets, ..MetadataEffect::default() });
+            }
+            9 => return Err(MetadataEffect { set_replication: vec![(group, replication)], ..MetadataEffect::default() }),
+            10 if random.chance(1, 4) => {
+                return Err(MetadataEffect { remove_groups: vec![group], ..MetadataEffect::default() });
+            }
+            _ => {
+                let topology = state.topology();
+                let work = topology.and_then(|topology| topology.next_work(node).into_iter().next());
+                let nothing = ClusterCommand::Placement(Entry::Cancel { started: index });
+                work.map_or(nothing, |work| ClusterCommand::Placement(work.report(node)))
+            }
+        })
+    }
+
+    #[test]
+    fn who_reads_a_snapshot_goes_on_as_if_it_had_applied_every_entry() {
+        let (mut moving, mut waiting, mut founded) = (0, 0, 0);
+        for seed in 0..300 {
+            let mut random = Random::new(seed);
+            let (mut state, mut copy) = (ClusterState::default(), None);
+            for index in 1..=200 {
+                let me = NodeId(u128::from(seed % 5) + 1);
+                let id = u128::from(random.next_u64());
+                let next = change(&state, index, &mut random);
+                let apply = |state: &mut ClusterState| {
+                    let is_new = state.is_new(id);
+                    match &next {
+                        Ok(command) => (is_new, state.apply(index, command.clone(), me).ok()),
+                        Err(effect) => (is_new, Some(state.apply_effect(index, SERVICE, effect, me))),
+                    }
+                };
+                let changed = apply(&mut state);
+                if let Some(copy) = &mut copy {
+                    assert_eq!(apply(copy), changed, "seed {seed}, entry {index}");
+                    assert_eq!(copy.encode(), state.encode(), "seed {seed}, entry {index}");
+                }
+                if random.chance(1, 40) {
+                    let again = ClusterState::decode(state.encode()).expect("its own bytes");
+                    assert_eq!(again.encode(), state.encode());
+                    assert_eq!(again.records(), state.records());
+                    assert!(again.groups().eq(state.groups()), "seed {seed}, entry {index}");
+                    copy = Some(again);
+                }
+                moving += u64::from(state.topology().is_some_and(|topology| topology.change().is_some()));
+                waiting += state.replication_waiting.len();
+                founded += state.groups().map(|group| group.founders.len()).sum::<usize>();
+            }
+        }
+        assert!(moving > 1000 && waiting > 100 && founded > 1000, "{moving} {waiting} {founded}");
+    }
+
+    #[test]
+    fn what_changed_in_between_is_what_the_entries_would_have_changed() {
+        let mut compared = 0;
+        for seed in 0..200 {
+            let mut random = Random::new(seed + 1000);
+            let (mut state, me) = (ClusterState::default(), NodeId(1));
+            let mut before = ClusterState::default();
+            for index in 1..=150 {
+                match change(&state, index, &mut random) {
+                    Ok(command) => drop(state.apply(index, command, me)),
+                    Err(effect) => drop(state.apply_effect(index, SERVICE, &effect, me)),
+                }
+                if random.chance(1, 30) {
+                    let later = ClusterState::decode(state.encode()).expect("its own bytes");
+                    let changes = later.changed_since(&before, me);
+                    let held = |state: &ClusterState| -> BTreeSet<TabletId> {
+                        state.groups().flat_map(|group| group.held_by(me).map(|one| one.id).collect::<Vec<_>>()).collect()
+                    };
+                    let mut jumped = held(&before);
+                    changes.remove.iter().for_each(|gone| assert!(jumped.remove(&gone.id)));
+                    changes.open.iter().for_each(|come| assert!(jumped.insert(come.id)));
+                    assert!(held(&later).is_subset(&jumped) && jumped.is_superset(&held(&state)));
+                    // What is left over is yet to be cleaned, as the map says.
+                    let work = later.topology().into_iter().flat_map(|topology| topology.next_work(me));
+                    let to_clean: BTreeSet<TabletId> = work.map(|work| work.tablet()).collect();
+                    assert!(jumped.difference(&held(&later)).all(|left| to_clean.contains(left)));
+                    compared += changes.open.len() + changes.remove.len();
+                    before = later;
+                }
+            }
+        }
+        assert!(compared > 200, "{compared}");
+    }
+}

@@ -179,6 +179,11 @@ fn learn(world: &mut World) -> Checked {
     let from = raft.status().commit + 1;
     let Some(raft) = &world.nodes[&source].raft else { return Ok(()) };
     let commit = raft.status().commit;
+    if from < raft.status().first_index {
+        let Some(snapshot) = raft.snapshot().cloned() else { return Ok(()) };
+        world.step(node, |raft, now, out| raft.learn_snapshot(now, snapshot, out))?;
+        return Ok(());
+    }
     let entries = raft.entries(from, commit + 1, 1 << 20);
     world.step(node, |raft, now, out| raft.learn(now, entries, commit, out))?;
     Ok(())

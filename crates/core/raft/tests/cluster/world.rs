@@ -216,6 +216,9 @@ impl World {
         for read in out.reads {
             self.checks.read(id, read)?;
         }
+        if let Some(index) = out.contradicted {
+            return Err(format!("a leader says otherwise of entry {index}, which is committed at {id}"));
+        }
         if committed_more && let Some(raft) = &self.nodes[&id].raft {
             electable(id, raft, self.nodes.iter().map(|(id, node)| (*id, &node.disk)))?;
         }

@@ -197,6 +197,14 @@ mod tests {
         assert_eq!(accounts.apply(&drop), Ok(Bytes::new()));
         assert!(accounts.apply(&drop).is_err());
         assert!(accounts.is_empty());
+        // A snapshot stands for all of it.
+        let again = Accounts::new(&test.shard);
+        again.apply(&AccountChange::Create { name: "eve".into(), hash: HASH_OF_NOBODY.into() }.encode()).expect("made");
+        again.restore(&accounts.encode()).expect("its own bytes");
+        assert_eq!(again.names(), accounts.names());
+        assert_eq!(again.encode(), accounts.encode());
+        assert!(again.restore(&Bytes::from_static(b"\x09")).is_err());
+        assert_eq!(again.names(), accounts.names());
     }
 
     #[test]

@@ -1,0 +1,43 @@
+//! Two logs that were never one: each says of an entry that it is committed, and they differ.
+
+use bytes::Bytes;
+use holon_base::{Instant, NodeId, Random};
+use holon_raft::{Body, Entry, HardState, Members, Message, Options, Output, Payload, Position, Raft, Stored};
+
+const LEADER: NodeId = NodeId(2);
+
+/// Three entries of term 1, all of them committed.
+fn follower() -> Raft {
+    let entry = |index| Entry { index, term: 1, payload: Payload::Normal(Bytes::from_static(b"old")) };
+    let hard = HardState { term: 1, vote: None, commit: 3 };
+    let members = Members::of_voters([NodeId(1), LEADER, NodeId(3)]);
+    let stored = Stored { hard, snapshot: None, entries: (1..=3).map(entry).collect(), members, applied: 3 };
+    Raft::new(NodeId(1), Options::default(), stored, Instant(0), Random::new(1)).expect("sound")
+}
+
+fn hears(previous: Position, entries: Vec<Entry>) -> (Raft, Output) {
+    let (mut raft, mut out) = (follower(), Output::default());
+    let body = Body::Append { previous, commit: previous.index, entries };
+    raft.receive(Instant(1), LEADER, Message { term: 9, body }, &mut out);
+    (raft, out)
+}
+
+fn entry(index: u64, term: u64) -> Entry {
+    Entry { index, term, payload: Payload::Normal(Bytes::from_static(b"new")) }
+}
+
+#[test]
+fn a_leader_that_contradicts_what_is_committed_is_told_of_and_changes_nothing() {
+    for (previous, entries) in [
+        (Position { term: 9, index: 3 }, vec![entry(4, 9)]),
+        (Position { term: 1, index: 1 }, vec![entry(2, 9), entry(3, 9), entry(4, 9)]),
+    ] {
+        let (raft, out) = hears(previous, entries);
+        assert_eq!(out.contradicted, Some(if previous.index == 3 { 3 } else { 2 }));
+        assert_eq!((raft.status().last_index, raft.entry(4)), (3, None));
+        assert!(out.messages.iter().all(|(_, message)| !matches!(message.body, Body::Appended { .. })));
+    }
+    // What agrees is taken, also what is held and committed already.
+    let (raft, out) = hears(Position { term: 1, index: 1 }, vec![entry(2, 1), entry(3, 1), entry(4, 9)]);
+    assert_eq!((out.contradicted, raft.status().last_index), (None, 4));
+}
