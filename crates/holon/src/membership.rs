@@ -306,7 +306,9 @@ async fn answer(
             }
             let request = JoinRequest::decode(details).map_err(|error| format!("{FINAL}{error}"))?;
             metadata.admit(request).await.map_err(|error| match error {
-                AdmitError::Unreadable(_) | AdmitError::NoSuchNode(_) | AdmitError::Refused(_) => format!("{FINAL}{error}"),
+                AdmitError::Unreadable(_) | AdmitError::NoSuchNode(_) | AdmitError::Refused(_) => {
+                    format!("{FINAL}{error}")
+                }
                 AdmitError::Unknown | AdmitError::StillAlive(_) => error.to_string(),
             })
         })

@@ -24,7 +24,9 @@ This node alone votes now. Start it, then the others; then give up the lost ones
 pub fn run(settings: &Settings, clock: Clock, anew: bool) -> Result<ExitCode, String> {
     let shown = settings.data_dir.display();
     if !settings.data_dir.join("node").exists() {
-        return Err(format!("{shown} is not the data directory of a node: nothing to recover; name it with --data-dir"));
+        return Err(format!(
+            "{shown} is not the data directory of a node: nothing to recover; name it with --data-dir"
+        ));
     }
     let data = Arc::new(DataDir::open(&settings.data_dir).map_err(|error| error.to_string())?);
     let pool = DiskPool::new(settings.disk_threads);

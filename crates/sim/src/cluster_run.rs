@@ -82,7 +82,9 @@ fn metadata_options(world: &mut World, seed: u64) {
     world.metadata_log = LogOptions { entries, keep_entries, ..LogOptions::default() };
     if random.chance(1, 3) {
         let is_new = |node: usize, random: &mut Random| node > 0 && random.chance(1, 4);
-        (0..world.nodes.len()).filter(|node| !is_new(*node, &mut random)).for_each(|node| world.nodes[node].level = LEVEL - 1);
+        (0..world.nodes.len())
+            .filter(|node| !is_new(*node, &mut random))
+            .for_each(|node| world.nodes[node].level = LEVEL - 1);
     }
 }
 

@@ -201,6 +201,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("ignore_clocks", "cluster"),
     ("trust_own_clock", "cluster"),
     ("trust_own_clock", "clock"),
+    ("skip_gates", "cluster"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

@@ -24,6 +24,7 @@ impl Plants {
                 "accept_old_maps" => plants.kernel.accept_old_maps = true,
                 "ignore_clocks" => plants.kernel.ignore_clocks = true,
                 "trust_own_clock" => plants.kernel.trust_own_clock = true,
+                "skip_gates" => plants.kernel.skip_gates = true,
                 name if plants.replica.put(name) => {}
                 name => of_store.push(name),
             }

@@ -13,9 +13,8 @@ use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
 use holon_kernel::{Class, Envelope, NodeClock, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
 use holon_metadata::{
-    Cluster, Identity, IdentityError, JoinRequest, LEVEL, LogOptions, Metadata, NodeOptions, PEERS_PORT, load_or_create,
-    save,
-    start_shard, stop_shard,
+    Cluster, Identity, IdentityError, JoinRequest, LEVEL, LogOptions, Metadata, NodeOptions, PEERS_PORT,
+    load_or_create, save, start_shard, stop_shard,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -13,9 +13,11 @@ pub struct Plants {
     pub ignore_clocks: bool,
     /// Stamp with the wall clock whatever other nodes say, or this one has promised.
     pub trust_own_clock: bool,
+    /// What is new is used whether all members know it or not.
+    pub skip_gates: bool,
 }
 
-const NONE: Plants = Plants { accept_old_maps: false, ignore_clocks: false, trust_own_clock: false };
+const NONE: Plants = Plants { accept_old_maps: false, ignore_clocks: false, trust_own_clock: false, skip_gates: false };
 
 #[cfg(feature = "plant")]
 thread_local! {
@@ -28,11 +30,11 @@ pub fn set(plants: Plants) {
 }
 
 #[cfg(feature = "plant")]
-pub(crate) fn get() -> Plants {
+pub fn get() -> Plants {
     PLANTS.with(Cell::get)
 }
 
 #[cfg(not(feature = "plant"))]
-pub(crate) const fn get() -> Plants {
+pub const fn get() -> Plants {
     NONE
 }

@@ -184,7 +184,9 @@ mod tests {
                 let create_tablets = Some(NewTablets { count: 4, replication });
                 return Err(MetadataEffect { create_tablets, ..MetadataEffect::default() });
             }
-            9 => return Err(MetadataEffect { set_replication: vec![(group, replication)], ..MetadataEffect::default() }),
+            9 => {
+                return Err(MetadataEffect { set_replication: vec![(group, replication)], ..MetadataEffect::default() });
+            }
             10 if random.chance(1, 4) => {
                 return Err(MetadataEffect { remove_groups: vec![group], ..MetadataEffect::default() });
             }
@@ -250,7 +252,10 @@ mod tests {
                     let later = ClusterState::decode(state.encode()).expect("its own bytes");
                     let changes = later.changed_since(&before, me);
                     let held = |state: &ClusterState| -> BTreeSet<TabletId> {
-                        state.groups().flat_map(|group| group.held_by(me).map(|one| one.id).collect::<Vec<_>>()).collect()
+                        state
+                            .groups()
+                            .flat_map(|group| group.held_by(me).map(|one| one.id).collect::<Vec<_>>())
+                            .collect()
                     };
                     let mut jumped = held(&before);
                     changes.remove.iter().for_each(|gone| assert!(jumped.remove(&gone.id)));

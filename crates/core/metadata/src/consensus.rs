@@ -278,7 +278,9 @@ impl Consensus {
                 false
             }
             Err(error) => {
-                self.report(format!("the metadata log could not be shortened ({error}); it will be with the next snapshot"));
+                self.report(format!(
+                    "the metadata log could not be shortened ({error}); it will be with the next snapshot"
+                ));
                 true
             }
         }

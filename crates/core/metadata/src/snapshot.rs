@@ -87,7 +87,9 @@ impl Metadata {
         if data.len() > SNAPSHOT_BYTES_MAX {
             if !since.told.replace(true) {
                 let (bytes, max) = (data.len(), SNAPSHOT_BYTES_MAX);
-                self.tell(format!("a snapshot of the metadata would have {bytes} bytes, more than {max}: the log stays whole"));
+                self.tell(format!(
+                    "a snapshot of the metadata would have {bytes} bytes, more than {max}: the log stays whole"
+                ));
             }
             return;
         }
@@ -149,7 +151,9 @@ impl Metadata {
             Ok(changes) => changes,
             Err(why) => {
                 let index = snapshot.index;
-                self.shard.stop(format!("the snapshot of the metadata at entry {index} cannot be read ({why}); start a newer holon"));
+                self.shard.stop(format!(
+                    "the snapshot of the metadata at entry {index} cannot be read ({why}); start a newer holon"
+                ));
                 Changes::default()
             }
         }
@@ -160,7 +164,10 @@ impl Metadata {
         let mut input = ByteReader::new(data.clone());
         let (version, level) = (input.u8().map_err(text)?, input.u32().map_err(text)?);
         if version != VERSION || level > self.options.level {
-            return Err(format!("format {version} of level {level}, this binary knows {VERSION} and {}", self.options.level));
+            return Err(format!(
+                "format {version} of level {level}, this binary knows {VERSION} and {}",
+                self.options.level
+            ));
         }
         let cluster = ClusterState::decode(input.prefixed().map_err(text)?).map_err(text)?;
         for _ in 0..input.count().map_err(text)? {

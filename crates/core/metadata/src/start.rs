@@ -123,7 +123,8 @@ async fn load(metadata: &Rc<Metadata>) -> Result<(), StartError> {
     let Content { snapshot, entries, .. } = content;
     let committed: Vec<Entry> =
         entries.iter().filter(|entry| (begin + 1..=commit).contains(&entry.index)).cloned().collect();
-    let stored = Stored { hard, snapshot: snapshot.clone(), entries, members: Members::of_voters([founder]), applied: commit };
+    let stored =
+        Stored { hard, snapshot: snapshot.clone(), entries, members: Members::of_voters([founder]), applied: commit };
     let raft = Raft::new(shard.node(), metadata.options.raft.clone(), stored, shard.now(), random_of(shard));
     let raft = raft.map_err(|error| StartError::Stored(error.to_string()))?;
     if let Some(snapshot) = snapshot {

@@ -3,8 +3,8 @@
 //! Everything is bounded, whatever the size of the cluster (see `limits`): what is beyond is counted. Whether a node is
 //! up is this node's opinion; figures are what the nodes said within a moment, and are missing of those that did not.
 
-use crate::gate::LEVEL_FACT;
 use crate::figures::{Figures, TabletFigures};
+use crate::gate::LEVEL_FACT;
 use crate::limits::{FIGURES_TABLETS_MAX, VIEW_NODES_MAX, VIEW_SLOTS_MAX, VIEW_TABLETS_MAX};
 use crate::service::Metadata;
 use holon_base::{GroupId, Instant, NodeId, TabletId};

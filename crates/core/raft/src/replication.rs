@@ -40,7 +40,8 @@ impl Raft {
 
     fn append(&mut self, from: NodeId, previous: Position, commit: u64, entries: Vec<Entry>) {
         let matched = previous.index.saturating_add(entries.len() as u64);
-        let differs = |at: Position| at.index <= self.commit && self.log.term_at(at.index).is_some_and(|term| term != at.term);
+        let differs =
+            |at: Position| at.index <= self.commit && self.log.term_at(at.index).is_some_and(|term| term != at.term);
         if let Some(at) = std::iter::once(previous).chain(entries.iter().map(Entry::position)).find(|at| differs(*at)) {
             self.contradicted = Some(at.index);
             return;

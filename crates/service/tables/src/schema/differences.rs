@@ -7,7 +7,8 @@ use std::rc::Rc;
 /// As events of a protocol that tells of one thing at a time: of a keyspace that came or went nothing in it is named, because
 /// drivers read it whole.
 pub fn differences(before: &Schema, after: &Schema) -> Vec<SchemaChange> {
-    let names = |schema: &Schema| schema.user_keyspaces().map(|keyspace| keyspace.name.clone()).collect::<BTreeSet<_>>();
+    let names =
+        |schema: &Schema| schema.user_keyspaces().map(|keyspace| keyspace.name.clone()).collect::<BTreeSet<_>>();
     let mut changes = Vec::new();
     for name in names(before).union(&names(after)) {
         let mut tell = |kind, target| changes.push(SchemaChange { kind, keyspace: name.to_string(), target });
@@ -70,7 +71,13 @@ mod tests {
 
     fn keyspace(name: &str) -> Change {
         let (replication, durability) = (Replication::Simple { factor: 1 }, Durability::default());
-        Change::CreateKeyspace { name: name.into(), if_not_exists: false, replication, durable_writes: true, durability }
+        Change::CreateKeyspace {
+            name: name.into(),
+            if_not_exists: false,
+            replication,
+            durable_writes: true,
+            durability,
+        }
     }
 
     fn column(name: &str, kind: ColumnKind) -> NewColumn {
@@ -103,8 +110,7 @@ mod tests {
         let of_table = |table: &str| SchemaTarget::Table { name: table.to_string() };
         let setup = [keyspace("k"), table("changed"), table("gone"), table("again"), table("same"), keyspace("over")];
         let added = vec![column("v", ColumnKind::Regular)];
-        let add =
-            Change::AddColumns { table: name("changed"), if_exists: false, if_not_exists: false, columns: added };
+        let add = Change::AddColumns { table: name("changed"), if_exists: false, if_not_exists: false, columns: added };
         let drop = |table: &str| Change::DropTable { table: name(table), if_exists: false };
         let drop_keyspace = Change::DropKeyspace { name: "over".into(), if_exists: false };
         let changes =
@@ -119,7 +125,8 @@ mod tests {
             (Dropped, "over", SchemaTarget::Keyspace),
         ];
         let told = after(&setup, &changes);
-        let told: Vec<_> = told.iter().map(|(kind, keyspace, target)| (*kind, keyspace.as_str(), target.clone())).collect();
+        let told: Vec<_> =
+            told.iter().map(|(kind, keyspace, target)| (*kind, keyspace.as_str(), target.clone())).collect();
         assert_eq!(told, expected);
         assert_eq!(after(&setup, &[]), []);
     }
