@@ -62,6 +62,7 @@ fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
         cql_address: settings.cql_address,
         peer_address: settings.peer_address,
         repair_interval: settings.repair_interval,
+        stream_bytes_per_second: settings.stream_throughput.div_ceil(u64::from(settings.shards)),
         automatic_compaction: true,
     };
     TablesService::new((*shard).clone(), (*metadata).clone(), config)

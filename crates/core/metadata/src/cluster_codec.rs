@@ -185,7 +185,10 @@ mod tests {
                 return Err(MetadataEffect { create_tablets, ..MetadataEffect::default() });
             }
             9 => {
-                return Err(MetadataEffect { set_replication: vec![(group, replication)], ..MetadataEffect::default() });
+                return Err(MetadataEffect {
+                    set_replication: vec![(group, replication)],
+                    ..MetadataEffect::default()
+                });
             }
             10 if random.chance(1, 4) => {
                 return Err(MetadataEffect { remove_groups: vec![group], ..MetadataEffect::default() });

@@ -5,11 +5,39 @@
 use crate::limits::FILL_TIMEOUT;
 use crate::message::{ReadAnswer, ReadRequest};
 use crate::page;
-use holon_base::{NodeId, TabletId};
+use holon_base::{Instant, NodeId, TabletId};
 use holon_kernel::{CallError, Shard, Verb, join_all};
 use holon_store::{Durability, Engine, KeyRange};
+use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 use thiserror::Error;
+
+/// Spreads what is copied over time: so many bytes a second, all fills of a shard together.
+pub struct Throttle {
+    /// 0: no limit.
+    bytes_per_second: u64,
+    free_at: Cell<Instant>,
+}
+
+impl Throttle {
+    pub fn new(bytes_per_second: u64) -> Throttle {
+        Throttle { bytes_per_second, free_at: Cell::new(Instant(0)) }
+    }
+
+    /// Returns when what was copied before has had its time; `bytes` more have theirs from now on.
+    async fn pass(&self, shard: &Shard, bytes: u64) {
+        let now = shard.now();
+        let begins = self.free_at.get().max(now);
+        if self.bytes_per_second > 0 {
+            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
+            self.free_at.set(begins + Duration::from_nanos(nanos as u64));
+        }
+        if begins > now {
+            shard.sleep(begins.since(now)).await;
+        }
+    }
+}
 
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +70,7 @@ async fn page_of(
 }
 
 /// Reads all of a tablet from `sources` together, as many of them as answer but at least `enough`, and writes it to this
-/// node's replica.
+/// node's replica: a page as one group of the log, and no faster than the throttle lets it.
 ///
 /// # Errors
 /// Too few sources; nothing is lost by trying again.
@@ -52,6 +80,7 @@ pub async fn fill(
     tablet: TabletId,
     sources: &[NodeId],
     enough: usize,
+    throttle: &Throttle,
     progress: impl Fn(FillProgress),
 ) -> Result<(), FillError> {
     let mut request = ReadRequest::all_of(vec![KeyRange::all()], shard.wall().seconds());
@@ -74,14 +103,45 @@ pub async fn fill(
         let mutations = merged.mutations().map_err(|error| FillError::Write(error.to_string()))?;
         done.pages += 1;
         done.rows += merged.rows.len() as u64;
-        for mutation in mutations {
-            done.bytes += mutation.bytes().len() as u64;
-            let written = engine.write(tablet, mutation, Durability::Sync).await;
+        let bytes = mutations.iter().map(|mutation| mutation.bytes().len() as u64).sum();
+        let writes = mutations.into_iter().map(|mutation| engine.write(tablet, mutation, Durability::Sync));
+        for written in join_all(writes).await {
             written.map_err(|error| FillError::Write(error.to_string()))?;
         }
+        done.bytes += bytes;
         request.ranges = merged.rest;
         progress(done);
+        throttle.pass(shard, bytes).await;
         shard.yield_now().await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holon_kernel::testing::{MemoryDisk, TestShard};
+
+    #[test]
+    fn what_is_copied_is_spread_over_time_and_pauses_are_not_saved_up() {
+        let test = TestShard::new(MemoryDisk::new());
+        let shard = test.shard.clone();
+        let took = test.block_on(async move {
+            let throttle = Throttle::new(1000);
+            let mut took = Vec::new();
+            for (pause, bytes) in [(0, 500), (0, 250), (0, 1), (5000, 1000), (0, 1)] {
+                shard.sleep(Duration::from_millis(pause)).await;
+                let began = shard.now();
+                throttle.pass(&shard, bytes).await;
+                took.push(shard.now().since(began).as_millis());
+            }
+            let none = Throttle::new(0);
+            let began = shard.now();
+            none.pass(&shard, u64::MAX).await;
+            none.pass(&shard, 1).await;
+            took.push(shard.now().since(began).as_millis());
+            took
+        });
+        assert_eq!(took, [0, 500, 250, 0, 1000, 0]);
+    }
 }

@@ -44,6 +44,7 @@ use holon_kernel::{
     Tablet, TabletDescriptor, Verb,
 };
 use holon_metadata::Metadata;
+use holon_replica::fill::Throttle;
 use holon_replica::{Coordinator, Groups, HintStore, Repairs};
 use holon_store::{Engine, Progress};
 use std::cell::{Cell, RefCell};
@@ -64,6 +65,7 @@ pub struct TablesService {
     config: TablesConfig,
     machine: SchemaMachine,
     accounts: Accounts,
+    stream_throttle: Throttle,
     statements: Statements,
     engine: RefCell<Option<Engine>>,
     tablets: LocalTablets,
@@ -118,6 +120,7 @@ impl TablesService {
                 me: me.clone(),
                 shard,
                 metadata,
+                stream_throttle: Throttle::new(config.stream_bytes_per_second),
                 config,
                 machine,
                 accounts,

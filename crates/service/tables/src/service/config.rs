@@ -43,6 +43,8 @@ pub struct TablesConfig {
     pub peer_address: SocketAddr,
     /// The replicas of each tablet are compared, and made equal, once in this; zero: only when somebody asks.
     pub repair_interval: Duration,
+    /// What is copied of tablets that move to this shard, bytes a second; zero: as fast as it goes.
+    pub stream_bytes_per_second: u64,
     /// Whether the engine compacts by itself. Off only for tests that choose the moment.
     pub automatic_compaction: bool,
 }
@@ -64,6 +66,7 @@ impl Default for TablesConfig {
             cql_address: loopback(9042),
             peer_address: loopback(7000),
             repair_interval: Duration::from_secs(60 * 60),
+            stream_bytes_per_second: 0,
             automatic_compaction: true,
         }
     }

@@ -103,10 +103,10 @@ impl TablesService {
         let mut filled = Err(FillError::Sources(CallError::Gone));
         if let Some(source) = fill.instead_of {
             // What one replica has, all of it, takes less than what several have together.
-            filled = fill::fill(&self.shard, &engine, id, &[source], 1, tell).await;
+            filled = fill::fill(&self.shard, &engine, id, &[source], 1, &self.stream_throttle, tell).await;
         }
         if filled.is_err() && !fill.sources.is_empty() {
-            filled = fill::fill(&self.shard, &engine, id, &fill.sources, enough, tell).await;
+            filled = fill::fill(&self.shard, &engine, id, &fill.sources, enough, &self.stream_throttle, tell).await;
         }
         filled.map_err(|error| error.to_string())?;
         if let Some(tablet) = self.tablets.get(id) {
