@@ -1,4 +1,5 @@
-//! The Rust driver, with its defaults, against a server: `rust_driver HOST:PORT`.
+//! The Rust driver, with its defaults, against a server: `rust_driver HOST:PORT`, or `rust_driver HOST:PORT write TABLE N`,
+//! which writes rows 0 to N of a table with columns k and v, for whoever counts where they come.
 //!
 //! Each case prints `ok NAME` or `FAILED NAME: why`; the last line is `N passed, N failed`, and the exit status says the
 //! same. It is no benchmark, and it knows nothing of the server but CQL.
@@ -261,11 +262,31 @@ async fn run_all(address: &str) -> (u32, u32) {
     (passed, failed)
 }
 
+async fn write_rows(address: &str, table: &str, rows: i32) -> Outcome {
+    let session = SessionBuilder::new().known_node(address).build().await?;
+    let insert = session.prepare(format!("INSERT INTO {table} (k, v) VALUES (?, ?)")).await?;
+    futures::stream::iter(0..rows)
+        .map(|key| session.execute_unpaged(&insert, (key, key)).into_future_boxed())
+        .buffer_unordered(32)
+        .try_for_each(|_| async { Ok(()) })
+        .await?;
+    Ok(())
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    let Some(address) = std::env::args().nth(1) else {
-        eprintln!("usage: rust_driver HOST:PORT");
-        return ExitCode::FAILURE;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let address = match words[..] {
+        [address] => address.to_string(),
+        [address, "write", table, rows] => {
+            let written = write_rows(address, table, rows.parse().unwrap_or(0)).await;
+            return written.map_or_else(|error| { eprintln!("{error}"); ExitCode::FAILURE }, |()| ExitCode::SUCCESS);
+        }
+        _ => {
+            eprintln!("usage: rust_driver HOST:PORT [write TABLE N]");
+            return ExitCode::FAILURE;
+        }
     };
     let (passed, failed) = run_all(&address).await;
     println!("{passed} passed, {failed} failed");

@@ -546,6 +546,12 @@ impl Shard {
                     Target::Service(_) => Scope::Node,
                 };
                 let deadline = self.now() + remaining;
+                let waits = envelope.correlation != NO_REPLY;
+                let mut owed = waits.then(|| OwedAnswer {
+                    shard: shard.clone(),
+                    request: (envelope.source, envelope.correlation),
+                    made: false,
+                });
                 self.spawn(scope, Class::Foreground, async move {
                     let epoch = envelope.map_epoch;
                     let work = async {
@@ -557,21 +563,44 @@ impl Shard {
                         shard.check_moved(target, verb, epoch).map(|()| answer)
                     };
                     // Past its deadline nobody waits for the reply.
-                    let Ok(answer) = shard.timeout(deadline, work).await else { return };
-                    if envelope.correlation == NO_REPLY {
-                        return;
-                    }
-                    let (kind, payload) = match answer {
-                        Ok(payload) => (EnvelopeKind::Reply(Ok(())), payload),
-                        Err(error) => (EnvelopeKind::Reply(Err(error)), Bytes::new()),
-                    };
-                    let (source, destination) = (shard.address, envelope.source);
-                    let (correlation, map_epoch) = (envelope.correlation, shard.map_epoch());
-                    let clock = shard.clock.node.last();
-                    let reply = Envelope { source, destination, correlation, map_epoch, clock, kind, payload };
-                    shard.router.borrow_mut().send(reply);
+                    let answer = shard.timeout(deadline, work).await.ok();
+                    owed.iter_mut().for_each(|owed| owed.answer(answer.clone()));
                 });
             }
+        }
+    }
+}
+
+/// What a request of another shard or node is owed: an answer, also when the tablet leaves while it is being worked on. Its
+/// task ends with the tablet, and whoever waits has to know that the map is another one; it would wait in vain.
+struct OwedAnswer {
+    shard: Rc<Shard>,
+    /// Who asked, and under which number.
+    request: (Address, u64),
+    made: bool,
+}
+
+impl OwedAnswer {
+    /// `None`: nobody waits any more.
+    fn answer(&mut self, answer: Option<Result<Bytes, CallError>>) {
+        self.made = true;
+        let Some(answer) = answer else { return };
+        let (kind, payload) = match answer {
+            Ok(payload) => (EnvelopeKind::Reply(Ok(())), payload),
+            Err(error) => (EnvelopeKind::Reply(Err(error)), Bytes::new()),
+        };
+        let shard = &self.shard;
+        let (source, (destination, correlation)) = (shard.address, self.request);
+        let (map_epoch, clock) = (shard.map_epoch(), shard.clock.node.last());
+        let reply = Envelope { source, destination, correlation, map_epoch, clock, kind, payload };
+        shard.router.borrow_mut().send(reply);
+    }
+}
+
+impl Drop for OwedAnswer {
+    fn drop(&mut self) {
+        if !self.made && self.shard.stopped().is_none() {
+            self.answer(Some(Err(CallError::NotHere)));
         }
     }
 }

@@ -255,6 +255,50 @@ fn a_shard_that_starts_refuses_requests_for_tablets_and_has_done_nothing() {
     assert_eq!(ask(), EnvelopeKind::Reply(Ok(())));
 }
 
+/// Never done with anything.
+struct Slow;
+
+impl Tablet for Slow {
+    fn apply(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(std::future::pending())
+    }
+    fn read(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(std::future::pending())
+    }
+    fn digest(self: Rc<Self>, _: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn who_waits_for_a_tablet_that_leaves_is_told_so_and_does_not_wait_in_vain() {
+    let post = Rc::new(RefCell::new(Vec::new()));
+    let there = shard(1, Box::new(Post(post.clone())), Order::FirstCome);
+    let tablet = (0..).map(TabletId).find(|tablet| tablet.shard(2) == ShardId(1)).expect("one of two");
+    there.insert_tablet(tablet, Rc::new(Slow));
+    for correlation in [0, 7] {
+        there.deliver(Envelope {
+            source: Address { node: NodeId(2), shard: ShardId(0) },
+            destination: there.address(),
+            correlation,
+            map_epoch: 0,
+            clock: 0,
+            kind: EnvelopeKind::Request {
+                target: Target::Tablet(tablet),
+                verb: Verb::APPLY,
+                remaining: Duration::from_secs(1),
+            },
+            payload: Bytes::new(),
+        });
+    }
+    there.run_ready(100);
+    assert!(post.borrow().is_empty());
+    there.remove_tablet(tablet);
+    let answers = post.take();
+    assert_eq!(answers.len(), 1, "whoever asked for none gets none");
+    assert_eq!((&answers[0].kind, answers[0].correlation), (&EnvelopeKind::Reply(Err(CallError::NotHere)), 7));
+}
+
 #[test]
 fn a_call_to_a_tablet_that_is_nowhere_says_so() {
     let here = shard(0, Box::new(NoRouter), Order::FirstCome);

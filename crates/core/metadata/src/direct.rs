@@ -29,15 +29,19 @@ pub enum ChangeError {
     Unknown,
 }
 
-/// What there is to do for who is there. `is_alive`: nobody is taken in who cannot be filled, and nobody replaced who has
-/// come back meanwhile.
-fn next_change(cluster: &ClusterState, is_alive: impl Fn(NodeId) -> bool) -> Option<ChangeKind> {
+/// What there is to do for who is there. `is_there`: nobody is taken in who was not heard yet, for writes would be sent to it;
+/// `is_alive`: nobody is replaced who has come back meanwhile.
+fn next_change(
+    cluster: &ClusterState,
+    is_alive: impl Fn(NodeId) -> bool,
+    is_there: impl Fn(NodeId) -> bool,
+) -> Option<ChangeKind> {
     let (topology, records) = (cluster.topology()?, cluster.records());
     if topology.change().is_some() {
         return None;
     }
     let member = |node: NodeId| topology.state(node).is_some();
-    let coming = records.iter().filter(|record| !member(record.node) && is_alive(record.node)).find_map(|record| {
+    let coming = records.iter().filter(|record| !member(record.node) && is_there(record.node)).find_map(|record| {
         let (new, info) = (record.node, info_of(record));
         match cluster.replaced_by(new) {
             None => Some(ChangeKind::Join { node: new, info }),
@@ -67,11 +71,15 @@ impl Metadata {
         self.shard.spawn(Scope::Node, Class::Foreground, async move {
             loop {
                 let records = me.cluster.borrow().records();
+                let gossip = me.gossip.borrow().clone();
                 let is_alive = |node| me.shard.is_alive(node);
+                let has_heard = |node| gossip.as_ref().is_some_and(|gossip| gossip.has_heard(node));
+                let is_there = |node| is_alive(node) && has_heard(node);
                 if consensus.is_leader() {
                     me.raise_level().await;
                 }
-                let next = if consensus.is_leader() { next_change(&me.cluster.borrow(), is_alive) } else { None };
+                let next =
+                    if consensus.is_leader() { next_change(&me.cluster.borrow(), is_alive, is_there) } else { None };
                 if let Some(kind) = next {
                     // Refused, or unknown: the next look tells.
                     let _ = me.change_topology(Entry::Start(kind)).await;

@@ -84,6 +84,11 @@ impl Gossip {
         self.step(|member, now, out| member.leave(now, out));
     }
 
+    /// Whether the node has said anything: that it is let in says nothing of whether it runs.
+    pub(crate) fn has_heard(&self, node: NodeId) -> bool {
+        self.member.borrow().facts(node).is_some()
+    }
+
     /// Since when a node has seemed dead.
     pub(crate) fn dead_since(&self, node: NodeId) -> Option<Instant> {
         self.dead_since.borrow().get(&node).copied()
@@ -102,6 +107,7 @@ impl Gossip {
                 let address = self.member.borrow().address(node);
                 if let Some(metadata) = self.metadata.upgrade() {
                     metadata.moved(node, address);
+                    metadata.wake_members();
                 }
                 return;
             }
@@ -140,6 +146,11 @@ impl Metadata {
         if let Some(gossip) = self.gossip.borrow().clone() {
             gossip.set_members(&members);
         }
+        self.wake_members();
+    }
+
+    /// Shard 0: whoever waits for news of members looks again.
+    fn wake_members(&self) {
         self.members_ticket.take().into_iter().for_each(|completer| completer.complete(()));
     }
 

@@ -162,6 +162,11 @@ impl TablesService {
         self.engine.borrow().clone()
     }
 
+    /// Whether this node has the data of a tablet.
+    pub(crate) fn is_reader(&self, tablet: TabletId) -> bool {
+        self.coordinator.is_reader(tablet)
+    }
+
     pub(crate) fn accounts(&self) -> &Accounts {
         &self.accounts
     }

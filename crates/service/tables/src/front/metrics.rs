@@ -56,6 +56,8 @@ pub struct RequestMetrics {
     protocol_errors: Cell<u64>,
     overloaded: Cell<u64>,
     failed_logins: Cell<u64>,
+    at_replica: Cell<u64>,
+    elsewhere: Cell<u64>,
     tables: RefCell<Map<GroupId, Box<TableMetrics>>>,
 }
 
@@ -106,6 +108,11 @@ impl RequestMetrics {
         }
     }
 
+    /// A statement about one tablet came to a node that has it, or has not.
+    pub fn routed(&self, at_replica: bool) {
+        add_one(if at_replica { &self.at_replica } else { &self.elsewhere });
+    }
+
     fn error(&self, code: ErrorCode) {
         *self.errors.borrow_mut().entry(code).or_default() += 1;
     }
@@ -153,6 +160,10 @@ impl RequestMetrics {
             let help = "requests answered with an error, by its code in the protocol";
             let metric = Metric::counter("holon_cql_errors_total", help, *count);
             out.push(metric.label("code", format!("{:#06x}", code.number())));
+        }
+        let help = "statements about one tablet, by whether the client chose a replica of it";
+        for (chosen, count) in [("replica", &self.at_replica), ("another", &self.elsewhere)] {
+            out.push(Metric::counter("holon_cql_routed_total", help, count.get()).label("node", chosen));
         }
         let help = "requests refused because too many were being worked on";
         out.push(Metric::counter("holon_cql_overloaded_total", help, self.overloaded.get()));

@@ -53,6 +53,9 @@ pub async fn run(run: Run<'_>, mut request: QueryParameters) -> CqlResult<Answer
     if let Some(rows) = &outcome.rows {
         run.planned.note_answer(rows.len_bytes());
     }
+    if let Some(tablet) = parameters.asked.only() {
+        metrics.routed(run.service.is_reader(tablet));
+    }
     Ok(Answer { memory, ..answer(outcome) })
 }
 

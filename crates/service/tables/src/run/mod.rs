@@ -36,12 +36,13 @@ use crate::trace::Tracing;
 use batch::BatchStatement;
 use bytes::Bytes;
 use conditional::Conditional;
-use holon_base::Instant;
+use holon_base::{Instant, TabletId};
 use holon_cql::request::BatchKind;
 use holon_cql::response::WriteType;
 use holon_cql::{BoundValue, Consistency, EncodedRows, Version};
 use holon_kernel::{LocalFuture, Shard};
 use send::Sender;
+use std::cell::Cell;
 use std::rc::Rc;
 use write::Stamp;
 
@@ -93,6 +94,23 @@ pub struct Parameters {
     pub deadline: Option<Instant>,
     /// Takes notes of what is done, if the client wants to know.
     pub tracing: Tracing,
+    pub asked: Asked,
+}
+
+/// The tablets that a statement went to, as far as it matters to who chose the node: none, one or several.
+#[derive(Clone, Debug, Default)]
+pub struct Asked(Cell<Option<(TabletId, bool)>>);
+
+impl Asked {
+    pub fn note(&self, tablet: TabletId) {
+        let several = self.0.get().is_some_and(|(before, several)| several || before != tablet);
+        self.0.set(Some((tablet, several)));
+    }
+
+    /// The tablet, if there was just one.
+    pub fn only(&self) -> Option<TabletId> {
+        self.0.get().and_then(|(tablet, several)| (!several).then_some(tablet))
+    }
 }
 
 impl Parameters {
@@ -111,6 +129,7 @@ impl Parameters {
             new_metadata_id: None,
             deadline: None,
             tracing: Tracing::off(),
+            asked: Asked::default(),
         }
     }
 }

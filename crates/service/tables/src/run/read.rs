@@ -425,6 +425,7 @@ impl Read<'_> {
     }
 
     async fn ask(&self, segment: &Segment, wanted: u64, bytes_max: usize) -> CqlResult<ReadAnswer> {
+        self.parameters.asked.note(segment.tablet);
         let answer = self.ask_tablet(segment, wanted, bytes_max).await?;
         clock::shown(self.context, &answer.rows);
         Ok(answer)

@@ -44,6 +44,7 @@ impl<'a> Sender<'a> {
     }
 
     pub async fn write(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
+        self.parameters.asked.note(tablet);
         if !self.context.coordinator.is_alone(tablet) {
             return self.write_replicas(tablet, mutation).await;
         }
@@ -94,6 +95,7 @@ impl<'a> Sender<'a> {
 
     /// Has the leader of the tablet's group carry out a transaction.
     pub async fn transact(&self, tablet: TabletId, transaction: Transaction) -> CqlResult<TransactionAnswer> {
+        self.parameters.asked.note(tablet);
         let tracing = &self.parameters.tracing;
         tracing.note(|| {
             let rows = several(transaction.steps.len(), "row");
