@@ -45,6 +45,8 @@ pub struct Founders {
     /// Those of them that still have what they promised as members: one that gave the tablet away has forgotten it, and
     /// must not begin again as if it never had.
     pub present: Rc<[NodeId]>,
+    /// The majority of its members was lost for good: this one goes on alone, by the entry of this index.
+    pub anew: Option<(NodeId, u64)>,
 }
 
 /// A member of the cluster, as the metadata log has it.
@@ -77,6 +79,12 @@ pub trait ClusterMap {
     /// Has a consensus group begun for a tablet, with its readers as first members: an entry of the log. False if that
     /// is not known to be done.
     fn found(&self, tablet: TabletId) -> LocalFuture<bool>;
+
+    /// Has this node's member of a tablet's group go on alone, if nobody has since the entry that this node knows of
+    /// ([`Founders::anew`]). False if that is not known to be done.
+    fn found_anew(&self, _tablet: TabletId, _known: Option<u64>) -> LocalFuture<bool> {
+        Box::pin(async { false })
+    }
 
     /// All members, by id; this node among them.
     fn nodes(&self) -> Rc<[NodeRecord]>;

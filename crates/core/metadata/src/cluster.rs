@@ -176,7 +176,19 @@ impl ClusterState {
         let Some(group) = self.groups.get_mut(&tablet.group()) else { return };
         let Some(replicas) = group.tablets.get(tablet.ordinal() as usize) else { return };
         let members = replicas.readers.clone();
-        group.founders.entry(tablet.ordinal()).or_insert_with(|| Founders { present: members.clone(), members });
+        let founders = || Founders { present: members.clone(), members, anew: None };
+        group.founders.entry(tablet.ordinal()).or_insert_with(founders);
+    }
+
+    /// One member goes on alone, unless another one has since: two of them would both decide.
+    fn found_anew(&mut self, index: u64, tablet: TabletId, node: NodeId, known: u64) -> Result<(), NoChange> {
+        let holds = self.replicas(tablet).is_some_and(|replicas| replicas.holds(node));
+        let group = self.groups.get_mut(&tablet.group());
+        let founders = group.and_then(|group| group.founders.get_mut(&tablet.ordinal()));
+        let founders = founders.filter(|founders| founders.anew.map_or(0, |(_, index)| index) == known && holds);
+        let founders = founders.ok_or(NoChange::NotThat { tablet })?;
+        founders.anew = Some((node, index));
+        Ok(())
     }
 
     /// A node no longer has what it promised as a member of the tablet's consensus group.
@@ -251,6 +263,7 @@ impl ClusterState {
                 }
             }
             ClusterCommand::Found(tablet) => self.found(tablet),
+            ClusterCommand::FoundAnew { tablet, node, known } => self.found_anew(index, tablet, node, known)?,
             ClusterCommand::Level(level) => self.raise_level(level, &mut changes)?,
             ClusterCommand::Replacement { new, dead } => {
                 // Whatever is on its way goes on without the dead node: it would wait for ever, and the replacement for it.
@@ -354,6 +367,10 @@ impl ClusterState {
         }
         for tablet in &effects.lost {
             changes.tell.push(format!("no node that lives has the data of tablet {tablet}: it begins again empty"));
+            // Nor has anybody what its consensus group has decided: that begins again with it.
+            if let Some(group) = self.groups.get_mut(&tablet.group()) {
+                group.founders.remove(&tablet.ordinal());
+            }
         }
         for tablet in effects.changed {
             let (id, ordinal) = (tablet.group(), tablet.ordinal());
@@ -447,130 +464,5 @@ impl ClusterState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use holon_kernel::NewTablets;
-
-    const SERVICE: ServiceId = ServiceId(9);
-
-    fn node(number: u128) -> NodeRecord {
-        let address = ([10, 0, 0, number as u8], 7000).into();
-        let (data_center, rack) = ("dc".into(), format!("rack{number}").into());
-        NodeRecord {
-            node: NodeId(number),
-            address,
-            data_center,
-            rack,
-            shards: 1,
-            tokens: Rc::new([]),
-            facts: Rc::new([]),
-        }
-    }
-
-    /// Three nodes in the ring and what is applied next.
-    fn three() -> (ClusterState, u64) {
-        let (mut state, mut index) = (ClusterState::default(), 0);
-        for number in 1..=3 {
-            index += 1;
-            state.apply(index, ClusterCommand::Node(node(number)), NodeId(1)).expect("a node");
-            if number > 1 {
-                index += 1;
-                let join = ChangeKind::Join { node: NodeId(number), info: info_of(&node(number)) };
-                let started = state.apply(index, ClusterCommand::Placement(Entry::Start(join)), NodeId(1));
-                started.expect("without tablets it is over at once");
-            }
-        }
-        (state, index + 1)
-    }
-
-    fn simple(factor: u32) -> Replication {
-        Replication::Simple { factor }
-    }
-
-    fn create(state: &mut ClusterState, index: u64, factor: u32) -> GroupId {
-        let made = NewTablets { count: 4, replication: simple(factor) };
-        let effect = MetadataEffect { create_tablets: Some(made), ..MetadataEffect::default() };
-        state.apply_effect(index, SERVICE, &effect, NodeId(1));
-        GroupId(index)
-    }
-
-    #[test]
-    fn the_first_members_of_a_group_stay_what_they_were_and_who_has_left_does_not_begin_it_again() {
-        let (mut state, index) = three();
-        let tablet = TabletId::new(create(&mut state, index, 2), 0);
-        assert_eq!(state.founders(tablet), None);
-        let readers = state.replicas(tablet).expect("placed").readers;
-        for again in 1..=2 {
-            state.apply(index + again, ClusterCommand::Found(tablet), NodeId(1)).expect("founded");
-            let founders = state.founders(tablet).expect("founded");
-            assert_eq!((&founders.members, &founders.present), (&readers, &readers));
-        }
-        state.forgot(tablet, readers[0]);
-        let founders = state.founders(tablet).expect("founded");
-        assert_eq!((&*founders.members, &*founders.present), (&*readers, &readers[1..]));
-        // Of a tablet that is not there nothing is made.
-        let command = ClusterCommand::decode(ClusterCommand::Found(TabletId(77)).encode()).expect("its own bytes");
-        state.apply(index + 3, command, NodeId(1)).expect("nothing");
-        assert_eq!(state.founders(TabletId(77)), None);
-    }
-
-    #[test]
-    fn a_node_that_was_removed_does_not_come_in_again_by_what_it_says_of_itself() {
-        let (mut state, index) = three();
-        let moved = NodeRecord { address: ([10, 0, 0, 33], 7000).into(), ..node(3) };
-        let says =
-            || ClusterCommand::decode(ClusterCommand::OtherFacts(moved.clone()).encode()).expect("its own bytes");
-        state.apply(index, says(), NodeId(1)).expect("other facts");
-        let known = state.record(NodeId(3)).expect("a member");
-        assert_eq!((known.address, known.tokens.is_empty()), (moved.address, false));
-        state.apply(index + 1, ClusterCommand::RemoveNode(NodeId(3)), NodeId(1)).expect("removed");
-        state.apply(index + 2, says(), NodeId(1)).expect("it says so too late");
-        assert_eq!(state.record(NodeId(3)), None);
-        assert!(state.removed().any(|(node, _)| node == NodeId(3)));
-    }
-
-    #[test]
-    fn who_has_yet_to_remove_a_tablet_of_a_dropped_table_is_told_so() {
-        let (mut state, index) = three();
-        let group = create(&mut state, index, 1);
-        let apply = |state: &mut ClusterState, index: &mut u64, entry: Entry| {
-            *index += 1;
-            state.apply(*index, ClusterCommand::Placement(entry), NodeId(1)).expect("applied");
-        };
-        let (mut index, leaver) = (index, state.replicas(TabletId::new(group, 0)).expect("placed").readers[0]);
-        apply(&mut state, &mut index, Entry::Start(ChangeKind::Drain { node: leaver }));
-        // All do what they have to, but for the removal.
-        loop {
-            let topology = state.topology().expect("there is one");
-            let done =
-                (1..=3).map(NodeId).flat_map(|node| topology.next_work(node).into_iter().map(move |work| (node, work)));
-            let next = done
-                .filter(|(_, work)| !matches!(work, Work::Clean { .. }))
-                .map(|(node, work)| work.report(node))
-                .next();
-            let Some(report) = next else { break };
-            apply(&mut state, &mut index, report);
-        }
-        let gone = TabletId::new(group, 0);
-        assert!(!state.replicas(gone).expect("elsewhere").holds(leaver));
-        let effect = MetadataEffect { remove_groups: vec![group], ..MetadataEffect::default() };
-        let removed = state.apply_effect(index + 1, SERVICE, &effect, leaver).remove;
-        assert!(removed.iter().any(|descriptor| descriptor.id == gone), "{removed:?}");
-    }
-
-    #[test]
-    fn a_replication_factor_that_cannot_be_reached_does_not_take_others_with_it() {
-        let (mut state, index) = three();
-        let (first, second) = (create(&mut state, index, 1), create(&mut state, index + 1, 1));
-        // Longer than any set of replicas may be: refused by placement.
-        let changes = vec![(first, simple(u32::MAX)), (second, simple(2))];
-        let effect = MetadataEffect { set_replication: changes, ..MetadataEffect::default() };
-        let told = state.apply_effect(index + 2, SERVICE, &effect, NodeId(1)).tell;
-        assert!(told.iter().any(|line| line.contains("replication factor")), "{told:?}");
-        let change = state.topology().and_then(|topology| topology.change().cloned());
-        match change.map(|change| change.kind) {
-            Some(ChangeKind::SetReplication { groups }) => assert_eq!(groups.keys().collect::<Vec<_>>(), [&second]),
-            other => panic!("{other:?}"),
-        }
-    }
-}
+#[path = "cluster_tests.rs"]
+mod tests;

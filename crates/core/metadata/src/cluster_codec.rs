@@ -7,7 +7,7 @@
 //!   topology    = present:u8 length bytes            (of holon-placement)
 //!   replicas    = count (service:u16 placement founders)*
 //!   placement   = length bytes                       (an entry that would make the group: id, replication, tablets)
-//!   founders    = count (ordinal member* present*)*
+//!   founders    = count (ordinal member* present* anew:u128 index:u64)*          (0: none has gone on alone)
 //! ```
 
 use crate::cluster::{ClusterState, Group, kernel_replication, placed};
@@ -39,6 +39,9 @@ impl ClusterState {
                 out.put_u32(*ordinal);
                 put_nodes(founders.members.iter().copied(), &mut out);
                 put_nodes(founders.present.iter().copied(), &mut out);
+                let (node, index) = founders.anew.unwrap_or((NodeId(0), 0));
+                out.put_u128(node.0);
+                out.put_u64(index);
             }
         }
         out.put_varint(self.replication_waiting.len() as u64);
@@ -118,7 +121,8 @@ fn read_group(input: &mut ByteReader, topology: Option<&Topology>) -> Result<Gro
     for _ in 0..input.count()? {
         let ordinal = input.u32()?;
         let (members, present) = (read_nodes::<Rc<[_]>>(input)?, read_nodes::<Rc<[_]>>(input)?);
-        founders.insert(ordinal, Founders { members, present });
+        let anew = Some((NodeId(input.u128()?), input.u64()?)).filter(|(_, index)| *index > 0);
+        founders.insert(ordinal, Founders { members, present, anew });
     }
     let tablets = (0..count).map(replicas).collect();
     Ok(Group { id, service, replication, tablets, founders })
@@ -178,6 +182,9 @@ mod tests {
             3 => ClusterCommand::Placement(Entry::Start(ChangeKind::Join { node, info: info_of(&record(number)) })),
             4 if random.chance(1, 3) => ClusterCommand::Placement(Entry::Start(ChangeKind::Drain { node })),
             5 if random.chance(1, 4) => ClusterCommand::Placement(Entry::Forget { node }),
+            6 if random.chance(1, 4) => {
+                ClusterCommand::FoundAnew { tablet, node, known: random.below(2) * (index - 1) }
+            }
             6 => ClusterCommand::Found(tablet),
             7 if random.chance(1, 4) => ClusterCommand::Replacement { new: NodeId(number + 5), dead: node },
             8 if groups.len() < 5 => {

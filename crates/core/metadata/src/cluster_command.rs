@@ -9,6 +9,7 @@
 //!           | 4: a tablet is to have a consensus group, with its readers as first members: tablet:u64
 //!           | 5: a node that is to come takes the place of a dead one: new:u128 dead:u128
 //!           | 6: a member has other facts: as 1
+//!           | 8: of a tablet's consensus group one member goes on alone: tablet:u64 node:u128 known:u64 (0: as the first)
 //!           | 7: all members know a level: level:u32 (only when they do: older ones cannot read this entry)
 //! ```
 
@@ -26,6 +27,7 @@ const FOUND: u8 = 4;
 const REPLACEMENT: u8 = 5;
 const OTHER_FACTS: u8 = 6;
 const LEVEL: u8 = 7;
+const FOUND_ANEW: u8 = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClusterCommand {
@@ -35,6 +37,12 @@ pub(crate) enum ClusterCommand {
     RemoveNode(NodeId),
     Placement(Entry),
     Found(TabletId),
+    /// `known`: the entry by which a member went on alone before, as far as the proposer knows.
+    FoundAnew {
+        tablet: TabletId,
+        node: NodeId,
+        known: u64,
+    },
     /// See [`crate::gate`].
     Level(u32),
     Replacement {
@@ -68,6 +76,12 @@ impl ClusterCommand {
                 out.put_u8(FOUND);
                 out.put_u64(tablet.0);
             }
+            ClusterCommand::FoundAnew { tablet, node, known } => {
+                out.put_u8(FOUND_ANEW);
+                out.put_u64(tablet.0);
+                out.put_u128(node.0);
+                out.put_u64(*known);
+            }
             ClusterCommand::Level(level) => {
                 out.put_u8(LEVEL);
                 out.put_u32(*level);
@@ -93,6 +107,10 @@ impl ClusterCommand {
                 let offset = input.offset();
                 let entry = Entry::decode(input.rest()).map_err(|_| ShortInput { offset })?;
                 return Ok(ClusterCommand::Placement(entry));
+            }
+            FOUND_ANEW => {
+                let (tablet, node) = (TabletId(input.u64()?), NodeId(input.u128()?));
+                ClusterCommand::FoundAnew { tablet, node, known: input.u64()? }
             }
             LEVEL => ClusterCommand::Level(input.u32()?),
             FOUND => ClusterCommand::Found(TabletId(input.u64()?)),

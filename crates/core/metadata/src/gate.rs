@@ -6,13 +6,13 @@
 //! knows less than the level of the cluster is refused: at the door when it joins, at its start when it was a member.
 
 use crate::cluster::{Changes, ClusterState};
-use holon_base::NodeId;
+use holon_base::{NodeId, TabletId};
 use holon_kernel::{NodeRecord, plant};
 use holon_placement::Refused;
 use thiserror::Error;
 
 /// The highest level this binary knows.
-pub const LEVEL: u32 = Gate::MetadataSnapshots as u32;
+pub const LEVEL: u32 = 2;
 
 /// Of nodes that say nothing of it: they are older than levels.
 pub(crate) const LEVEL_FIRST: u32 = 1;
@@ -21,16 +21,17 @@ pub(crate) const LEVEL_FIRST: u32 = 1;
 pub(crate) const LEVEL_FACT: &str = "level";
 
 /// What is new, by the level that opens it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum Gate {
-    /// The metadata log may be cut, and a snapshot be handed to whoever lacks what is gone.
-    MetadataSnapshots = 2,
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate(u32);
 
 impl Gate {
+    /// The metadata log may be cut, and a snapshot be handed to whoever lacks what is gone.
+    pub const METADATA_SNAPSHOTS: Gate = Gate(2);
+    /// A member of a tablet's consensus group goes on alone, by an entry of the log.
+    pub const GROUPS_ANEW: Gate = Gate(2);
+
     pub(crate) fn is_open(self, level: u32) -> bool {
-        level >= self as u32
+        level >= self.0
     }
 }
 
@@ -43,6 +44,8 @@ pub(crate) enum NoChange {
         "the cluster is at level {level}, the binary of node {node} knows levels up to {knows}: start a newer holon there"
     )]
     TooOld { node: NodeId, knows: u32, level: u32 },
+    #[error("the consensus group of tablet {tablet} goes on another way already, or is not here")]
+    NotThat { tablet: TabletId },
     #[error("not all members know level {level} yet, or the cluster is there already")]
     NotYet { level: u32 },
 }
@@ -113,7 +116,7 @@ mod tests {
         let back = apply(&mut state, ClusterCommand::OtherFacts(node(2, 1))).expect_err("a downgrade");
         assert!(matches!(back, NoChange::TooOld { .. }));
         assert_eq!(state.records().len(), 2);
-        assert!(Gate::MetadataSnapshots.is_open(state.level));
+        assert!(Gate::METADATA_SNAPSHOTS.is_open(state.level));
         // A cluster that begins with this binary is at its level at once.
         let mut state = ClusterState::default();
         apply(&mut state, ClusterCommand::Node(node(1, LEVEL))).expect("the founder");

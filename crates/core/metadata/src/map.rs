@@ -1,6 +1,7 @@
 //! The cluster's map as the kernel asks for it: the state of this shard's machine.
 
 use crate::cluster_command::ClusterCommand;
+use crate::gate::Gate;
 use crate::service::{METADATA_SERVICE, Metadata};
 use holon_base::{NodeId, TabletId};
 use holon_kernel::{ClusterMap, Founders, LocalFuture, NodeRecord, Replicas};
@@ -22,6 +23,15 @@ impl ClusterMap for Metadata {
     fn found(&self, tablet: TabletId) -> LocalFuture<bool> {
         let (me, command) = (self.me(), ClusterCommand::Found(tablet).encode());
         Box::pin(async move { me.propose(METADATA_SERVICE, command).await.is_ok() })
+    }
+
+    fn found_anew(&self, tablet: TabletId, known: Option<u64>) -> LocalFuture<bool> {
+        let (me, node) = (self.me(), self.shard.node());
+        let command = ClusterCommand::FoundAnew { tablet, node, known: known.unwrap_or(0) }.encode();
+        let is_open = Gate::GROUPS_ANEW.is_open(self.cluster.borrow().level);
+        Box::pin(
+            async move { is_open && me.propose(METADATA_SERVICE, command).await.is_ok_and(|done| done.answer.is_ok()) },
+        )
     }
 
     fn nodes(&self) -> Rc<[NodeRecord]> {

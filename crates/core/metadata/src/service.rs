@@ -385,7 +385,7 @@ impl Metadata {
         let mut out = ByteWriter::new();
         out.put_varint(consensus.status().commit);
         out.put_u128(self.leader().map_or(0, |leader| leader.0));
-        if !Gate::MetadataSnapshots.is_open(self.options.level) {
+        if !Gate::METADATA_SNAPSHOTS.is_open(self.options.level) {
             out.put_slice(&encode_entries(&handed.entries));
             return Ok(out.freeze());
         }

@@ -79,7 +79,7 @@ impl Metadata {
     /// Shard 0, between two entries: takes a snapshot of what is applied if that is due.
     pub(crate) fn snapshot_if_due(&self) {
         let (since, options) = (&self.since_snapshot, &self.options.log);
-        let is_open = Gate::MetadataSnapshots.is_open(self.cluster.borrow().level);
+        let is_open = Gate::METADATA_SNAPSHOTS.is_open(self.cluster.borrow().level);
         let due = since.entries.get() >= options.entries || since.bytes.get() >= options.bytes;
         let Some(consensus) = self.consensus().filter(|_| is_open && due) else { return };
         let Some(data) = self.encode_state() else { return };

@@ -184,6 +184,18 @@ impl Raft {
         self.finish(out);
     }
 
+    /// Goes on without the other voters, who are lost for good, as whoever drives this machine knows for certain: in a term that
+    /// none of them can have had, it makes itself the only voter, and leads. All that is in its log counts from then on.
+    pub fn go_on_alone(&mut self, now: Instant, term: u64, out: &mut Output) {
+        self.now = self.now.max(now);
+        if term > self.term {
+            self.follow(term, None, out);
+            self.append_own(Payload::Members(Members::of_voters([self.me])));
+            self.campaign(true, false);
+        }
+        self.finish(out);
+    }
+
     /// When the leader was last heard; `None` if not since the start.
     pub fn leader_heard(&self) -> Option<Instant> {
         self.leader_heard

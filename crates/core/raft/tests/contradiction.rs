@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, Random};
-use holon_raft::{Body, Entry, HardState, Members, Message, Options, Output, Payload, Position, Raft, Stored};
+use holon_raft::{Body, Change, Entry, HardState, Members, Message, Options, Output, Payload, Position, Raft, Stored};
 
 const LEADER: NodeId = NodeId(2);
 
@@ -20,6 +20,32 @@ fn hears(previous: Position, entries: Vec<Entry>) -> (Raft, Output) {
     let body = Body::Append { previous, commit: previous.index, entries };
     raft.receive(Instant(1), LEADER, Message { term: 9, body }, &mut out);
     (raft, out)
+}
+
+#[test]
+fn a_member_whose_others_are_lost_goes_on_alone_and_takes_in_new_ones() {
+    let (mut raft, mut out) = (follower(), Output::default());
+    // Uncommitted, and perhaps acknowledged by the lost ones.
+    let body = Body::Append { previous: Position { term: 1, index: 3 }, commit: 3, entries: vec![entry(4, 9)] };
+    raft.receive(Instant(1), LEADER, Message { term: 9, body }, &mut out);
+    raft.go_on_alone(Instant(2), 1 << 32, &mut out);
+    while let Some(number) = out.saves.last().map(|save| save.number) {
+        let mut next = Output::default();
+        raft.saved(number, &mut next);
+        out.committed.extend(std::mem::take(&mut next.committed));
+        out.saves = next.saves;
+    }
+    assert!(raft.is_leader() && raft.term() >= 1 << 32);
+    assert_eq!(raft.members(), &Members::of_voters([NodeId(1)]));
+    let indexes: Vec<u64> = out.committed.iter().map(|entry| entry.index).collect();
+    assert_eq!(indexes, [4, 5, 6], "all that is in the log counts");
+    // Again: nothing. And what the lost ones say later is of another time.
+    let (term, last) = (raft.term(), raft.status().last_index);
+    raft.go_on_alone(Instant(3), 1 << 32, &mut out);
+    let body = Body::Append { previous: Position { term: 9, index: 4 }, commit: 5, entries: vec![entry(5, 9)] };
+    raft.receive(Instant(4), LEADER, Message { term: 10, body }, &mut out);
+    assert_eq!((raft.term(), raft.status().last_index, raft.is_leader()), (term, last, true));
+    assert!(raft.change_members(Instant(5), Change::AddLearner(NodeId(7)), &mut out).is_ok());
 }
 
 fn entry(index: u64, term: u64) -> Entry {

@@ -112,6 +112,7 @@ impl Groups {
         loop {
             let open: Vec<Rc<Group>> = self.open.borrow().values().cloned().collect();
             for group in open {
+                self.go_on_alone_if_told(&group);
                 let readers = self.readers(group.tablet);
                 let first = readers.iter().find(|node| self.shard.is_alive(**node));
                 let differs = !group.is_made_of(&readers) && !group.raft().members().voters.is_empty();

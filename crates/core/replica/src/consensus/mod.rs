@@ -30,6 +30,7 @@
 mod asking;
 mod group;
 mod ledger;
+mod lost;
 mod members;
 
 pub use asking::AskError;
@@ -73,6 +74,8 @@ pub struct Groups {
     /// Those that are being opened, with who waits.
     opening: RefCell<BTreeMap<TabletId, Vec<Completer<()>>>>,
     awake: RefCell<BTreeSet<TabletId>>,
+    /// Those of which it is being looked whether their majority is lost for good.
+    looking: RefCell<BTreeSet<TabletId>>,
     alarm: RefCell<Option<Completer<()>>>,
     /// Messages that leave with the next envelope.
     outgoing: RefCell<BTreeMap<Address, Vec<(TabletId, Bytes)>>>,
@@ -107,6 +110,7 @@ impl Groups {
             open: RefCell::default(),
             opening: RefCell::default(),
             awake: RefCell::default(),
+            looking: RefCell::default(),
             alarm: RefCell::new(None),
             outgoing: RefCell::default(),
             leaving: Cell::new(false),
@@ -226,6 +230,7 @@ impl Groups {
             Ok(group) => {
                 self.open.borrow_mut().insert(tablet, group.clone());
                 group.step(|_, _, _| ());
+                self.go_on_alone_if_told(&group);
                 Some(group)
             }
             Err(error) => {
@@ -233,6 +238,10 @@ impl Groups {
                 None
             }
         }
+    }
+
+    fn has_ledger(&self, tablet: TabletId) -> bool {
+        self.engine.borrow().as_ref().is_none_or(|engine| Ledger::exists(engine, tablet))
     }
 
     /// Forgets all that the member had to remember. Only when it is none any more, or the tablet is gone.
@@ -346,7 +355,7 @@ impl Groups {
 
     /// Whether a message to the service is for its groups.
     pub fn takes(verb: Verb) -> bool {
-        matches!(verb, RAFT | ASK | EXCLUDES | WAKE)
+        matches!(verb, RAFT | ASK | EXCLUDES | WAKE | lost::POSITION)
     }
 
     /// # Errors
@@ -356,6 +365,7 @@ impl Groups {
         match verb {
             RAFT => self.receive(from.node, payload).map(|()| Bytes::new()).map_err(bad),
             ASK => self.answer_ask(payload).await,
+            lost::POSITION => self.answer_position(payload).await,
             EXCLUDES => self.answer_excludes(from.node, payload).await,
             WAKE => {
                 let tablet = TabletId(ByteReader::new(payload).u64().map_err(bad)?);
@@ -398,6 +408,7 @@ impl Groups {
             }
             stirred = true;
             if self.shard.now() >= deadline {
+                self.see_whether_lost(&group);
                 return Err(Elsewhere::Unknown);
             }
             group.change(deadline.min(self.shard.now() + Duration::from_millis(50))).await;

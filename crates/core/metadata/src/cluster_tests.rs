@@ -1,0 +1,138 @@
+//! Of the cluster's machine.
+
+use super::*;
+use holon_kernel::NewTablets;
+
+const SERVICE: ServiceId = ServiceId(9);
+
+fn node(number: u128) -> NodeRecord {
+    let address = ([10, 0, 0, number as u8], 7000).into();
+    let (data_center, rack) = ("dc".into(), format!("rack{number}").into());
+    NodeRecord { node: NodeId(number), address, data_center, rack, shards: 1, tokens: Rc::new([]), facts: Rc::new([]) }
+}
+
+/// Three nodes in the ring and what is applied next.
+fn three() -> (ClusterState, u64) {
+    let (mut state, mut index) = (ClusterState::default(), 0);
+    for number in 1..=3 {
+        index += 1;
+        state.apply(index, ClusterCommand::Node(node(number)), NodeId(1)).expect("a node");
+        if number > 1 {
+            index += 1;
+            let join = ChangeKind::Join { node: NodeId(number), info: info_of(&node(number)) };
+            let started = state.apply(index, ClusterCommand::Placement(Entry::Start(join)), NodeId(1));
+            started.expect("without tablets it is over at once");
+        }
+    }
+    (state, index + 1)
+}
+
+fn simple(factor: u32) -> Replication {
+    Replication::Simple { factor }
+}
+
+fn create(state: &mut ClusterState, index: u64, factor: u32) -> GroupId {
+    let made = NewTablets { count: 4, replication: simple(factor) };
+    let effect = MetadataEffect { create_tablets: Some(made), ..MetadataEffect::default() };
+    state.apply_effect(index, SERVICE, &effect, NodeId(1));
+    GroupId(index)
+}
+
+#[test]
+fn the_first_members_of_a_group_stay_what_they_were_and_who_has_left_does_not_begin_it_again() {
+    let (mut state, index) = three();
+    let tablet = TabletId::new(create(&mut state, index, 2), 0);
+    assert_eq!(state.founders(tablet), None);
+    let readers = state.replicas(tablet).expect("placed").readers;
+    for again in 1..=2 {
+        state.apply(index + again, ClusterCommand::Found(tablet), NodeId(1)).expect("founded");
+        let founders = state.founders(tablet).expect("founded");
+        assert_eq!((&founders.members, &founders.present), (&readers, &readers));
+    }
+    state.forgot(tablet, readers[0]);
+    let founders = state.founders(tablet).expect("founded");
+    assert_eq!((&*founders.members, &*founders.present), (&*readers, &readers[1..]));
+    // Of a tablet that is not there nothing is made.
+    let command = ClusterCommand::decode(ClusterCommand::Found(TabletId(77)).encode()).expect("its own bytes");
+    state.apply(index + 3, command, NodeId(1)).expect("nothing");
+    assert_eq!(state.founders(TabletId(77)), None);
+}
+
+#[test]
+fn of_two_members_that_would_go_on_alone_from_the_same_state_one_does() {
+    let (mut state, index) = three();
+    let tablet = TabletId::new(create(&mut state, index, 2), 0);
+    let readers = state.replicas(tablet).expect("placed").readers;
+    let anew = |node, known| ClusterCommand::FoundAnew { tablet, node, known };
+    let not_that = Err(NoChange::NotThat { tablet });
+    let apply = |state: &mut ClusterState, at: u64, command: ClusterCommand| {
+        let command = ClusterCommand::decode(command.encode()).expect("its own bytes");
+        state.apply(index + at, command, NodeId(1)).map(|_| ())
+    };
+    assert_eq!(apply(&mut state, 1, anew(readers[0], 0)), not_that, "nobody has begun it");
+    apply(&mut state, 2, ClusterCommand::Found(tablet)).expect("founded");
+    let stranger = (1..=3).map(NodeId).find(|node| !readers.contains(node)).expect("one of three");
+    assert_eq!(apply(&mut state, 3, anew(stranger, 0)), not_that);
+    assert_eq!(apply(&mut state, 4, anew(readers[0], 0)), Ok(()));
+    assert_eq!(apply(&mut state, 5, anew(readers[1], 0)), not_that);
+    assert_eq!(state.founders(tablet).expect("founded").anew, Some((readers[0], index + 4)));
+    assert_eq!(apply(&mut state, 6, anew(readers[1], index + 4)), Ok(()));
+    assert_eq!(state.founders(tablet).expect("founded").anew, Some((readers[1], index + 6)));
+}
+
+#[test]
+fn a_node_that_was_removed_does_not_come_in_again_by_what_it_says_of_itself() {
+    let (mut state, index) = three();
+    let moved = NodeRecord { address: ([10, 0, 0, 33], 7000).into(), ..node(3) };
+    let says = || ClusterCommand::decode(ClusterCommand::OtherFacts(moved.clone()).encode()).expect("its own bytes");
+    state.apply(index, says(), NodeId(1)).expect("other facts");
+    let known = state.record(NodeId(3)).expect("a member");
+    assert_eq!((known.address, known.tokens.is_empty()), (moved.address, false));
+    state.apply(index + 1, ClusterCommand::RemoveNode(NodeId(3)), NodeId(1)).expect("removed");
+    state.apply(index + 2, says(), NodeId(1)).expect("it says so too late");
+    assert_eq!(state.record(NodeId(3)), None);
+    assert!(state.removed().any(|(node, _)| node == NodeId(3)));
+}
+
+#[test]
+fn who_has_yet_to_remove_a_tablet_of_a_dropped_table_is_told_so() {
+    let (mut state, index) = three();
+    let group = create(&mut state, index, 1);
+    let apply = |state: &mut ClusterState, index: &mut u64, entry: Entry| {
+        *index += 1;
+        state.apply(*index, ClusterCommand::Placement(entry), NodeId(1)).expect("applied");
+    };
+    let (mut index, leaver) = (index, state.replicas(TabletId::new(group, 0)).expect("placed").readers[0]);
+    apply(&mut state, &mut index, Entry::Start(ChangeKind::Drain { node: leaver }));
+    // All do what they have to, but for the removal.
+    loop {
+        let topology = state.topology().expect("there is one");
+        let done =
+            (1..=3).map(NodeId).flat_map(|node| topology.next_work(node).into_iter().map(move |work| (node, work)));
+        let next =
+            done.filter(|(_, work)| !matches!(work, Work::Clean { .. })).map(|(node, work)| work.report(node)).next();
+        let Some(report) = next else { break };
+        apply(&mut state, &mut index, report);
+    }
+    let gone = TabletId::new(group, 0);
+    assert!(!state.replicas(gone).expect("elsewhere").holds(leaver));
+    let effect = MetadataEffect { remove_groups: vec![group], ..MetadataEffect::default() };
+    let removed = state.apply_effect(index + 1, SERVICE, &effect, leaver).remove;
+    assert!(removed.iter().any(|descriptor| descriptor.id == gone), "{removed:?}");
+}
+
+#[test]
+fn a_replication_factor_that_cannot_be_reached_does_not_take_others_with_it() {
+    let (mut state, index) = three();
+    let (first, second) = (create(&mut state, index, 1), create(&mut state, index + 1, 1));
+    // Longer than any set of replicas may be: refused by placement.
+    let changes = vec![(first, simple(u32::MAX)), (second, simple(2))];
+    let effect = MetadataEffect { set_replication: changes, ..MetadataEffect::default() };
+    let told = state.apply_effect(index + 2, SERVICE, &effect, NodeId(1)).tell;
+    assert!(told.iter().any(|line| line.contains("replication factor")), "{told:?}");
+    let change = state.topology().and_then(|topology| topology.change().cloned());
+    match change.map(|change| change.kind) {
+        Some(ChangeKind::SetReplication { groups }) => assert_eq!(groups.keys().collect::<Vec<_>>(), [&second]),
+        other => panic!("{other:?}"),
+    }
+}
