@@ -24,6 +24,7 @@ pub mod holding;
 pub mod limits;
 pub mod metric;
 pub mod outbox;
+mod owed;
 pub mod permit;
 pub mod plant;
 pub mod service;

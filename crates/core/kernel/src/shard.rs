@@ -7,6 +7,7 @@ use crate::disk_client::DiskClient;
 use crate::envelope::{Address, CallError, Envelope, EnvelopeKind, Target, Verb};
 use crate::executor::{Class, Executor, Order, Scope, Yield};
 use crate::limits;
+use crate::owed::OwedAnswer;
 use crate::permit::Pool;
 use crate::service::{Service, Tablet};
 use crate::ticket::{Completer, Ticket, ticket};
@@ -526,6 +527,16 @@ impl Shard {
         }
     }
 
+    pub(crate) fn reply(&self, destination: Address, correlation: u64, answer: Result<Bytes, CallError>) {
+        let (kind, payload) = match answer {
+            Ok(payload) => (EnvelopeKind::Reply(Ok(())), payload),
+            Err(error) => (EnvelopeKind::Reply(Err(error)), Bytes::new()),
+        };
+        let (source, map_epoch, clock) = (self.address, self.map_epoch(), self.clock.node.last());
+        let reply = Envelope { source, destination, correlation, map_epoch, clock, kind, payload };
+        self.router.borrow_mut().send(reply);
+    }
+
     /// An envelope has arrived.
     pub fn deliver(&self, envelope: Envelope) {
         self.clock.node.observe(envelope.clock, self.wall());
@@ -547,11 +558,7 @@ impl Shard {
                 };
                 let deadline = self.now() + remaining;
                 let waits = envelope.correlation != NO_REPLY;
-                let mut owed = waits.then(|| OwedAnswer {
-                    shard: shard.clone(),
-                    request: (envelope.source, envelope.correlation),
-                    made: false,
-                });
+                let mut owed = waits.then(|| OwedAnswer::to(&shard, envelope.source, envelope.correlation));
                 self.spawn(scope, Class::Foreground, async move {
                     let epoch = envelope.map_epoch;
                     let work = async {
@@ -567,40 +574,6 @@ impl Shard {
                     owed.iter_mut().for_each(|owed| owed.answer(answer.clone()));
                 });
             }
-        }
-    }
-}
-
-/// What a request of another shard or node is owed: an answer, also when the tablet leaves while it is being worked on. Its
-/// task ends with the tablet, and whoever waits has to know that the map is another one; it would wait in vain.
-struct OwedAnswer {
-    shard: Rc<Shard>,
-    /// Who asked, and under which number.
-    request: (Address, u64),
-    made: bool,
-}
-
-impl OwedAnswer {
-    /// `None`: nobody waits any more.
-    fn answer(&mut self, answer: Option<Result<Bytes, CallError>>) {
-        self.made = true;
-        let Some(answer) = answer else { return };
-        let (kind, payload) = match answer {
-            Ok(payload) => (EnvelopeKind::Reply(Ok(())), payload),
-            Err(error) => (EnvelopeKind::Reply(Err(error)), Bytes::new()),
-        };
-        let shard = &self.shard;
-        let (source, (destination, correlation)) = (shard.address, self.request);
-        let (map_epoch, clock) = (shard.map_epoch(), shard.clock.node.last());
-        let reply = Envelope { source, destination, correlation, map_epoch, clock, kind, payload };
-        shard.router.borrow_mut().send(reply);
-    }
-}
-
-impl Drop for OwedAnswer {
-    fn drop(&mut self) {
-        if !self.made && self.shard.stopped().is_none() {
-            self.answer(Some(Err(CallError::NotHere)));
         }
     }
 }
