@@ -9,7 +9,7 @@ use crate::hints::HintStore;
 use crate::level::{Level, Quota};
 use crate::message::WriteRequest;
 use bytes::Bytes;
-use holon_base::{NodeId, TabletId};
+use holon_base::{Instant, NodeId, TabletId};
 use holon_kernel::{CallError, Class, Scope, Shard, Verb};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -81,6 +81,7 @@ struct Missed {
     hints: Option<Rc<HintStore>>,
     tablet: TabletId,
     mutation: Bytes,
+    began: Instant,
     acknowledged: Cell<bool>,
     nodes: RefCell<Vec<NodeId>>,
 }
@@ -88,7 +89,9 @@ struct Missed {
 impl Missed {
     async fn by(&self, node: NodeId) {
         match &self.hints {
-            Some(hints) if self.acknowledged.get() => drop(hints.keep(node, self.tablet, self.mutation.clone()).await),
+            Some(hints) if self.acknowledged.get() => {
+                hints.keep(node, self.tablet, self.mutation.clone(), self.began).await;
+            }
             _ => self.nodes.borrow_mut().push(node),
         }
     }
@@ -113,7 +116,7 @@ impl Missed {
         let Some(hints) = &self.hints else { return false };
         let mut kept = false;
         for node in nodes {
-            kept |= hints.keep(node, self.tablet, self.mutation.clone()).await;
+            kept |= hints.keep(node, self.tablet, self.mutation.clone(), self.began).await;
         }
         kept
     }
@@ -133,6 +136,7 @@ impl Coordinator {
         notes: &dyn Fn(NodeId, Bytes),
     ) -> Result<(), ReplicaError> {
         let payload = WriteRequest { mutation: mutation.clone(), noted }.encode();
+        let began = self.shard.now();
         // An earlier attempt, by an older map, may have been written somewhere.
         let mut earlier = false;
         loop {
@@ -152,6 +156,7 @@ impl Coordinator {
                 hints,
                 tablet: demand.tablet,
                 mutation: mutation.clone(),
+                began,
                 acknowledged: Cell::new(false),
                 nodes: RefCell::default(),
             });
