@@ -77,6 +77,27 @@ def test_two_changes_of_the_schema_at_once_are_one_truth(cluster):
     assert len(seen) == 1, seen
 
 
+def test_a_changed_schema_is_known_at_every_node_when_the_change_is_answered(cluster):
+    """Drivers look whether all nodes tell of one version of the schema, and then use any of them. Here nothing is between."""
+    three = cluster().form()
+    sessions = [three.session(node) for node in three.nodes]
+    for session in sessions:
+        session.cluster.schema_metadata_enabled = False
+        session.cluster.max_schema_agreement_wait = 0
+    run(sessions[0], "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}")
+    for number in range(20):
+        at, next_to, last = (sessions[(number + step) % 3] for step in range(3))
+        run(at, f"CREATE TABLE k.t{number} (k int PRIMARY KEY, v int)")
+        run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 1)")
+        run(last, f"ALTER TABLE k.t{number} ADD w int")
+        assert run(at, f"SELECT w FROM k.t{number}").one().w is None
+        run(next_to, f"DROP TABLE k.t{number}")
+        run(last, f"CREATE TABLE k.t{number} (k int PRIMARY KEY, v text)")
+        # What is there already is known to the others, too.
+        run(at, f"CREATE TABLE IF NOT EXISTS k.t{number} (k int PRIMARY KEY, v text)")
+        run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 'a')")
+
+
 def test_the_loss_of_one_of_three_is_not_noticed_at_quorum(cluster):
     three = cluster().form()
     table(three)

@@ -51,3 +51,9 @@ pub(crate) const CLOCK_ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What was measured counts for so long.
 pub(crate) const CLOCK_SAMPLE_AGE: Duration = Duration::from_secs(5);
+
+/// Who changes the schema waits so long for other nodes to know it.
+pub(crate) const AGREE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Shards of other nodes that are waited for then. In a cluster of more, the rest hears of a change as of any other entry.
+pub(crate) const AGREE_SHARDS_MAX: usize = 4096;
