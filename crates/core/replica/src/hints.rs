@@ -15,7 +15,8 @@
 //! after by its own clock that never jumps; no clocks are compared.
 
 use crate::limits::{
-    HINT_BYTES_MAX, HINT_BYTES_PER_SECOND, HINT_INTERVAL, HINT_LOOK, HINT_PAGE_ROWS, HINT_TIMEOUT, HINT_WINDOW,
+    HINT_BYTES_MAX, HINT_BYTES_PER_SECOND, HINT_INTERVAL, HINT_LOOK, HINT_PAGE_ROWS, HINT_REFUSALS_MAX, HINT_TIMEOUT,
+    HINT_WINDOW,
 };
 use crate::message::WriteRequest;
 use crate::own::{MARKS_FIRST_ORDINAL, is_of_no_map};
@@ -221,6 +222,7 @@ impl HintStore {
     /// All of one node, the oldest first.
     async fn replay(&self, node: NodeId) -> Result<(), CallError> {
         let before = self.waiting_for(node);
+        let mut refused = 0;
         for tablet in self.tablets() {
             let mut left = Some(KeyRange::prefix(Bytes::copy_from_slice(&node.0.to_be_bytes())));
             while let Some(range) = left {
@@ -229,9 +231,18 @@ impl HintStore {
                 let page = self.engine.scan(tablet, range, options).await.map_err(|_| CallError::Gone)?;
                 let (mut sent, mut bytes, mut failure) = (Vec::new(), 0, None);
                 for (key, row) in &page.rows {
-                    if let Err(error) = self.send(node, key, row, read_at).await {
-                        failure = Some(error);
-                        break;
+                    match self.send(node, key, row, read_at).await {
+                        Ok(()) => {}
+                        // It stays: there may be room on a full disk later. One that can never be written is not to hold up
+                        // the others.
+                        Err(CallError::Failed(_)) if refused < HINT_REFUSALS_MAX => {
+                            refused += 1;
+                            continue;
+                        }
+                        Err(error) => {
+                            failure = Some(error);
+                            break;
+                        }
                     }
                     bytes += row.value_bytes() as u64;
                     self.sent(node, row.value_bytes() as u64);
@@ -247,7 +258,7 @@ impl HintStore {
             }
         }
         // One that was kept meanwhile may stand before what was read last: it is looked for in the next round.
-        if before.being_written == 0 && self.waiting_for(node).counted == before.counted {
+        if refused == 0 && before.being_written == 0 && self.waiting_for(node).counted == before.counted {
             self.waiting.borrow_mut().remove(&node);
         }
         Ok(())
@@ -277,8 +288,8 @@ impl HintStore {
         self.being_sent.set(None);
         match answer {
             Ok(_) => add(&self.counters.sent, 1),
-            // The tablet is gone, or elsewhere and was copied there; or the replica itself refuses it.
-            Err(CallError::NotHere | CallError::Failed(_)) => add(&self.counters.dropped, 1),
+            // The tablet is gone, or elsewhere and was copied there.
+            Err(CallError::NotHere) => add(&self.counters.dropped, 1),
             Err(error) => return Err(error),
         }
         Ok(())

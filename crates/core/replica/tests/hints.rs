@@ -63,9 +63,10 @@ fn other_tablet() -> TabletId {
 /// Answers each request with what is wanted, after a while.
 struct Replica {
     shard: Rc<RefCell<Weak<Shard>>>,
-    answer: Rc<Cell<Result<(), ()>>>,
+    answer: Rc<RefCell<Result<(), CallError>>>,
     /// What it took, by tablet.
     taken: Rc<RefCell<Vec<TabletId>>>,
+    asked: Rc<Cell<u64>>,
 }
 
 impl Router for Replica {
@@ -73,12 +74,13 @@ impl Router for Replica {
         let EnvelopeKind::Request { target, .. } = envelope.kind else { return };
         let (shard, answer) = (self.shard.borrow().upgrade().expect("runs"), self.answer.clone());
         let taken = self.taken.clone();
+        self.asked.set(self.asked.get() + 1);
         shard.clone().spawn(Scope::Node, Class::Foreground, async move {
             shard.sleep(ANSWER).await;
-            if let (Target::Tablet(tablet), Ok(())) = (target, answer.get()) {
+            if let (Target::Tablet(tablet), Ok(())) = (target, &*answer.borrow()) {
                 taken.borrow_mut().push(tablet);
             }
-            let kind = EnvelopeKind::Reply(answer.get().map_err(|()| CallError::Overloaded));
+            let kind = EnvelopeKind::Reply(answer.borrow().clone());
             let (source, destination, correlation) = (envelope.destination, envelope.source, envelope.correlation);
             let payload = Bytes::new();
             shard.deliver(Envelope { source, destination, correlation, map_epoch: 1, clock: 0, kind, payload });
@@ -90,8 +92,9 @@ struct World {
     test: TestShard,
     hints: Rc<HintStore>,
     engine: Engine,
-    answer: Rc<Cell<Result<(), ()>>>,
+    answer: Rc<RefCell<Result<(), CallError>>>,
     taken: Rc<RefCell<Vec<TabletId>>>,
+    asked: Rc<Cell<u64>>,
 }
 
 async fn open_hints(shard: &Rc<Shard>, engine: &Engine) -> Rc<HintStore> {
@@ -101,9 +104,10 @@ async fn open_hints(shard: &Rc<Shard>, engine: &Engine) -> Rc<HintStore> {
 
 impl World {
     fn new() -> World {
-        let (place, answer) = (Rc::new(RefCell::new(Weak::new())), Rc::new(Cell::new(Ok(()))));
-        let taken: Rc<RefCell<Vec<TabletId>>> = Rc::default();
-        let replica = Replica { shard: place.clone(), answer: answer.clone(), taken: taken.clone() };
+        let (place, answer) = (Rc::new(RefCell::new(Weak::new())), Rc::new(RefCell::new(Ok(()))));
+        let (taken, asked): (Rc<RefCell<Vec<TabletId>>>, Rc<Cell<u64>>) = Default::default();
+        let replica =
+            Replica { shard: place.clone(), answer: answer.clone(), taken: taken.clone(), asked: asked.clone() };
         let test = TestShard::with_router(Box::new(MemoryDisk::new()), Box::new(replica));
         *place.borrow_mut() = Rc::downgrade(&test.shard);
         test.shard.set_map(Rc::new(Map));
@@ -116,7 +120,7 @@ impl World {
             engine.recover().await.expect("recovers");
             (open_hints(&shard, &engine).await, engine)
         });
-        World { test, hints, engine, answer, taken }
+        World { test, hints, engine, answer, taken, asked }
     }
 
     fn keep(&self, mutation: &'static [u8]) {
@@ -156,14 +160,29 @@ fn a_hint_kept_while_others_are_sent_is_sent_too() {
 #[test]
 fn hints_wait_for_a_replica_that_cannot_take_them_yet() {
     let world = World::new();
-    world.answer.set(Err(()));
+    *world.answer.borrow_mut() = Err(CallError::Overloaded);
     world.keep(b"one");
     world.hints.run();
     world.test.advance(Duration::from_secs(5));
     assert_eq!(world.figures(), (1, 0, 1));
-    world.answer.set(Ok(()));
+    *world.answer.borrow_mut() = Ok(());
     world.test.advance(Duration::from_secs(5));
     assert_eq!(world.figures(), (1, 1, 0));
+}
+
+/// A disk that is full refuses every write; there may be room tomorrow. What is refused for ever is given up when it is old.
+#[test]
+fn hints_that_a_replica_refuses_are_offered_again_and_do_not_flood_it() {
+    let world = World::new();
+    *world.answer.borrow_mut() = Err(CallError::Failed(Bytes::from_static(b"the disk is full")));
+    (0..100).for_each(|_| world.keep(b"one"));
+    world.hints.run();
+    world.test.advance(Duration::from_secs(10));
+    assert_eq!(world.figures(), (100, 0, 100));
+    assert!(world.asked.get() < 60, "{} requests in ten seconds", world.asked.get());
+    *world.answer.borrow_mut() = Ok(());
+    world.test.advance(Duration::from_secs(30));
+    assert_eq!(world.figures(), (100, 100, 0));
 }
 
 #[test]

@@ -499,7 +499,7 @@ impl Read<'_> {
         };
         let speculation = replicas::speculation(&table.options.speculative_retry);
         let answer = context.coordinator.read(&demand, &request, speculation, &notes).await;
-        let mut answer = answer.map_err(|error| replicas::read_error(error, table, consistency))?;
+        let mut answer = answer.map_err(|error| replicas::read_error(&context.shard, error, table, consistency))?;
         answer.rows.retain(|(_, row)| table.shows(row));
         Ok(answer)
     }

@@ -89,7 +89,9 @@ impl<'a> Sender<'a> {
         };
         let bytes = mutation.bytes().clone();
         let written = self.context.coordinator.write(&demand, bytes, tracing.is_on(), &notes).await;
-        written.map_err(|error| replicas::write_error(error, self.table, consistency, self.write_type))
+        written.map_err(|error| {
+            replicas::write_error(&self.context.shard, error, self.table, consistency, self.write_type)
+        })
     }
 
     /// Has the leader of the tablet's group carry out a transaction.
