@@ -98,6 +98,22 @@ def test_a_changed_schema_is_known_at_every_node_when_the_change_is_answered(clu
         run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 'a')")
 
 
+def test_a_trace_can_be_read_at_any_node(cluster):
+    """Drivers ask for a trace where their policy leads them, not where it was made."""
+    three = cluster().form()
+    session = table(three)
+    traced = session.execute("INSERT INTO k.t (k, v) VALUES (1, 1)", trace=True).get_query_trace()
+    for node in three.nodes:
+        at = three.session(node)
+        found = at.execute("SELECT coordinator, duration FROM system_traces.sessions WHERE session_id = %s", (traced.trace_id,)).one()
+        assert (found.coordinator, found.duration is not None) == (three.nodes[0].address, True)
+        events = list(at.execute("SELECT activity FROM system_traces.events WHERE session_id = %s", (traced.trace_id,)))
+        assert [event.activity for event in events] == [event.description for event in traced.events]
+    three.nodes[2].kill()
+    assert three.session(three.nodes[1]).execute(
+        "SELECT duration FROM system_traces.sessions WHERE session_id = %s", (traced.trace_id,)).one()
+
+
 def test_the_loss_of_one_of_three_is_not_noticed_at_quorum(cluster):
     three = cluster().form()
     table(three)

@@ -41,7 +41,7 @@ impl TablesService {
     }
 
     /// Of all members, this node among them.
-    fn all_shards(&self) -> Vec<Address> {
+    pub(super) fn all_shards(&self) -> Vec<Address> {
         let nodes = self.shard.map().map(|map| map.nodes()).unwrap_or_default();
         let own = (self.shard.node(), self.shard.shards());
         let others = nodes.iter().map(|record| (record.node, record.shards)).filter(|(node, _)| *node != own.0);
