@@ -93,6 +93,8 @@ pub fn check_conditional(
     if commit.is_serial() {
         return Err(CqlError::invalid("You must use conditional updates for serializable writes"));
     }
+    // In the order in which they come to matter: who retries is to lower the right one.
+    let required = check(context, table, serial.unwrap_or(Consistency::Serial))?;
     check(context, table, commit)?;
-    check(context, table, serial.unwrap_or(Consistency::Serial))
+    Ok(required)
 }
