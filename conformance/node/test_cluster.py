@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from cassandra import Unavailable
+from cassandra import ConsistencyLevel, Unavailable
 from clusters import ALL, ONE, QUORUM, SMALL, command, eventually, run, status, table, token, up
 
 
@@ -96,6 +96,28 @@ def test_a_changed_schema_is_known_at_every_node_when_the_change_is_answered(clu
         # What is there already is known to the others, too.
         run(at, f"CREATE TABLE IF NOT EXISTS k.t{number} (k int PRIMARY KEY, v text)")
         run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 'a')")
+
+
+def test_who_is_refused_is_told_how_many_replicas_are_alive(cluster):
+    """Of the partition, not of the cluster: policies choose a lower level by this figure."""
+    three = cluster().form()
+    session = table(three, factor=2)
+    three.nodes[2].kill()
+    eventually("the loss is known", lambda: up(three.nodes[0]) == 2)
+    seen = set()
+    for key in range(20):
+        for text in (f"INSERT INTO k.t (k, v) VALUES ({key}, 1)", f"SELECT v FROM k.t WHERE k = {key}"):
+            alive = 2
+            try:
+                run(session, text, ALL)
+            except Unavailable as refused:
+                assert (refused.required_replicas, refused.alive_replicas) == (2, 1)
+                alive = 1
+            with pytest.raises(Unavailable) as refused:
+                run(session, text, ConsistencyLevel.THREE)
+            assert (refused.value.required_replicas, refused.value.alive_replicas) == (3, alive)
+            seen.add(alive)
+    assert seen == {1, 2}
 
 
 def test_a_trace_can_be_read_at_any_node(cluster):

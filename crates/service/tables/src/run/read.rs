@@ -85,9 +85,11 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         outcome.warnings.extend(warning(plan));
         return Ok(outcome);
     }
-    let required = consistency::check_read(context, &plan.table, parameters.consistency)?;
+    let checked = consistency::check_read(context, &plan.table, parameters.consistency);
+    let required = checked.as_ref().map_or(0, |required| *required);
     let read = Read { context, plan, parameters, required, now_seconds, page_rows, per_partition };
     let mut segments = read.segments(&environment)?;
+    checked.map_err(|error| consistency::of_tablet(context, error, segments.front().map(|segment| segment.tablet)))?;
     if let Some(state) = &state {
         read.resume(&mut segments, state)?;
         sink.resume(&state.key, state.in_partition);
