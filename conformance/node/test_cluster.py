@@ -11,6 +11,7 @@ import time
 
 import pytest
 from cassandra import ConsistencyLevel, Unavailable
+from cassandra.query import SimpleStatement
 from clusters import ALL, ONE, QUORUM, SMALL, command, eventually, run, status, table, token, up
 
 
@@ -131,6 +132,11 @@ def test_a_trace_can_be_read_at_any_node(cluster):
         assert (found.coordinator, found.duration is not None) == (three.nodes[0].address, True)
         events = list(at.execute("SELECT activity FROM system_traces.events WHERE session_id = %s", (traced.trace_id,)))
         assert [event.activity for event in events] == [event.description for event in traced.events]
+    # Of each replica it has what that did, under its address, and in the time that the request took.
+    written = session.execute(SimpleStatement("INSERT INTO k.t (k, v) VALUES (1, 2)", consistency_level=ALL), trace=True)
+    written = written.get_query_trace()
+    assert {event.source for event in written.events} == {node.address for node in three.nodes}
+    assert all(event.source_elapsed <= written.duration for event in written.events), written.events
     three.nodes[2].kill()
     assert three.session(three.nodes[1]).execute(
         "SELECT duration FROM system_traces.sessions WHERE session_id = %s", (traced.trace_id,)).one()

@@ -495,10 +495,7 @@ impl Read<'_> {
         let promised = replicas::promised(context, table)?;
         let demand = Demand { tablet, level, replication: Some(&promised), deadline };
         tracing.note(|| format!("Reading the replicas of tablet {tablet}"));
-        let notes = |node, events| {
-            tracing.take_in(request::decode_events(events));
-            tracing.note(|| format!("Node {node} has answered"));
-        };
+        let notes = |node, events| replicas::note_answer(context, tracing, node, events);
         let speculation = replicas::speculation(&table.options.speculative_retry);
         let answer = context.coordinator.read(&demand, &request, speculation, &notes).await;
         let mut answer = answer.map_err(|error| replicas::read_error(&context.shard, error, table, consistency))?;

@@ -3,6 +3,8 @@
 use super::Context;
 use crate::error::{CqlError, CqlResult, Failed};
 use crate::schema::{SpeculativeRetry, Table};
+use crate::tablet::request;
+use crate::trace::Tracing;
 use bytes::Bytes;
 use holon_base::NodeId;
 use holon_cql::Consistency;
@@ -53,6 +55,21 @@ pub fn speculation(option: &SpeculativeRetry) -> Speculation {
         let percent = number("percentile").or_else(|| number("p")).unwrap_or(99.0);
         Speculation::Percentile((percent / 100.0).clamp(0.0, 1.0))
     }
+}
+
+/// Into the trace, with what the replica noted itself.
+pub fn note_answer(context: &Context, tracing: &Tracing, node: NodeId, events: Bytes) {
+    if !tracing.is_on() {
+        return;
+    }
+    let members = context.shard.map().map(|map| map.nodes()).unwrap_or_default();
+    let other = members.iter().find(|record| record.node == node && node != context.shard.node());
+    let events = request::decode_events(events);
+    match other {
+        Some(record) => tracing.take_in_from(record.address, events),
+        None => tracing.take_in(events),
+    }
+    tracing.note(|| format!("Node {node} has answered"));
 }
 
 fn small(count: usize) -> u32 {

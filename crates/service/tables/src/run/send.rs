@@ -83,10 +83,7 @@ impl<'a> Sender<'a> {
             let bytes = mutation.bytes().len();
             format!("Sending a mutation of {bytes} bytes to the replicas of tablet {tablet}")
         });
-        let notes = |node, events| {
-            tracing.take_in(request::decode_events(events));
-            tracing.note(|| format!("Node {node} has acknowledged"));
-        };
+        let notes = |node, events| replicas::note_answer(self.context, tracing, node, events);
         let bytes = mutation.bytes().clone();
         let written = self.context.coordinator.write(&demand, bytes, tracing.is_on(), &notes).await;
         written.map_err(|error| {
