@@ -114,6 +114,8 @@ pub fn check_conditional(
     }
     // In the order in which they come to matter: who retries is to lower the right one.
     let required = check(context, table, serial.unwrap_or(Consistency::Serial))?;
+    // A group decides by a majority of all replicas, of whatever data centre.
+    check(context, table, Consistency::Serial)?;
     check(context, table, commit)?;
     Ok(required)
 }
