@@ -99,6 +99,29 @@ def test_a_changed_schema_is_known_at_every_node_when_the_change_is_answered(clu
         run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 'a')")
 
 
+def test_clients_are_told_who_comes_goes_and_falls(cluster):
+    three = cluster().form(2)
+    driver = three.session(three.nodes[0]).cluster
+    connection = driver.connection_factory(driver.metadata.get_host(three.nodes[0].address).endpoint)
+    told = []
+    watch = {kind: lambda event: told.append((event["change_type"], event["address"][0])) for kind in ("STATUS_CHANGE", "TOPOLOGY_CHANGE")}
+    connection.register_watchers(watch)
+    third = three.add()
+    expected = [("NEW_NODE", third.address), ("UP", third.address)]
+    eventually("one came", lambda: told == expected, 20)
+    third.kill()
+    eventually("it fell", lambda: told == [*expected, ("DOWN", third.address)], 30)
+    third.start()
+    expected += [("DOWN", third.address), ("UP", third.address)]
+    eventually("it is back", lambda: told == expected, 20)
+    assert command(three.nodes[0], "cluster", "drain", third.address)[0] == 0
+    expected += [("REMOVED_NODE", third.address), ("DOWN", third.address)]
+    eventually("it left", lambda: told == expected, 30)
+    third.wait_end()
+    assert told == expected
+    connection.close()
+
+
 def test_who_is_refused_is_told_how_many_replicas_are_alive(cluster):
     """Of the partition, not of the cluster: policies choose a lower level by this figure."""
     three = cluster().form()
