@@ -10,7 +10,8 @@ import threading
 import time
 
 import pytest
-from cassandra import Unavailable
+from cassandra import ConsistencyLevel, Unavailable
+from cassandra.query import SimpleStatement
 from clusters import ALL, ONE, QUORUM, SMALL, command, eventually, run, status, table, token, up
 
 
@@ -75,6 +76,93 @@ def test_two_changes_of_the_schema_at_once_are_one_truth(cluster):
     seen = {tuple(row.column_name for row in session.execute(
         "SELECT column_name FROM system_schema.columns WHERE keyspace_name = 'k' AND table_name = 't'")) for session in sessions}
     assert len(seen) == 1, seen
+
+
+def test_a_changed_schema_is_known_at_every_node_when_the_change_is_answered(cluster):
+    """Drivers look whether all nodes tell of one version of the schema, and then use any of them. Here nothing is between."""
+    three = cluster().form()
+    sessions = [three.session(node) for node in three.nodes]
+    for session in sessions:
+        session.cluster.schema_metadata_enabled = False
+        session.cluster.max_schema_agreement_wait = 0
+    run(sessions[0], "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}")
+    for number in range(20):
+        at, next_to, last = (sessions[(number + step) % 3] for step in range(3))
+        run(at, f"CREATE TABLE k.t{number} (k int PRIMARY KEY, v int)")
+        run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 1)")
+        run(last, f"ALTER TABLE k.t{number} ADD w int")
+        assert run(at, f"SELECT w FROM k.t{number}").one().w is None
+        run(next_to, f"DROP TABLE k.t{number}")
+        run(last, f"CREATE TABLE k.t{number} (k int PRIMARY KEY, v text)")
+        # What is there already is known to the others, too.
+        run(at, f"CREATE TABLE IF NOT EXISTS k.t{number} (k int PRIMARY KEY, v text)")
+        run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 'a')")
+
+
+def test_clients_are_told_who_comes_goes_and_falls(cluster):
+    three = cluster().form(2)
+    driver = three.session(three.nodes[0]).cluster
+    connection = driver.connection_factory(driver.metadata.get_host(three.nodes[0].address).endpoint)
+    told = []
+    watch = {kind: lambda event: told.append((event["change_type"], event["address"][0])) for kind in ("STATUS_CHANGE", "TOPOLOGY_CHANGE")}
+    connection.register_watchers(watch)
+    third = three.add()
+    expected = [("NEW_NODE", third.address), ("UP", third.address)]
+    eventually("one came", lambda: told == expected, 20)
+    third.kill()
+    eventually("it fell", lambda: told == [*expected, ("DOWN", third.address)], 30)
+    third.start()
+    expected += [("DOWN", third.address), ("UP", third.address)]
+    eventually("it is back", lambda: told == expected, 20)
+    assert command(three.nodes[0], "cluster", "drain", third.address)[0] == 0
+    expected += [("REMOVED_NODE", third.address), ("DOWN", third.address)]
+    eventually("it left", lambda: told == expected, 30)
+    third.wait_end()
+    assert told == expected
+    connection.close()
+
+
+def test_who_is_refused_is_told_how_many_replicas_are_alive(cluster):
+    """Of the partition, not of the cluster: policies choose a lower level by this figure."""
+    three = cluster().form()
+    session = table(three, factor=2)
+    three.nodes[2].kill()
+    eventually("the loss is known", lambda: up(three.nodes[0]) == 2)
+    seen = set()
+    for key in range(20):
+        for text in (f"INSERT INTO k.t (k, v) VALUES ({key}, 1)", f"SELECT v FROM k.t WHERE k = {key}"):
+            alive = 2
+            try:
+                run(session, text, ALL)
+            except Unavailable as refused:
+                assert (refused.required_replicas, refused.alive_replicas) == (2, 1)
+                alive = 1
+            with pytest.raises(Unavailable) as refused:
+                run(session, text, ConsistencyLevel.THREE)
+            assert (refused.value.required_replicas, refused.value.alive_replicas) == (3, alive)
+            seen.add(alive)
+    assert seen == {1, 2}
+
+
+def test_a_trace_can_be_read_at_any_node(cluster):
+    """Drivers ask for a trace where their policy leads them, not where it was made."""
+    three = cluster().form()
+    session = table(three)
+    traced = session.execute("INSERT INTO k.t (k, v) VALUES (1, 1)", trace=True).get_query_trace()
+    for node in three.nodes:
+        at = three.session(node)
+        found = at.execute("SELECT coordinator, duration FROM system_traces.sessions WHERE session_id = %s", (traced.trace_id,)).one()
+        assert (found.coordinator, found.duration is not None) == (three.nodes[0].address, True)
+        events = list(at.execute("SELECT activity FROM system_traces.events WHERE session_id = %s", (traced.trace_id,)))
+        assert [event.activity for event in events] == [event.description for event in traced.events]
+    # Of each replica it has what that did, under its address, and in the time that the request took.
+    written = session.execute(SimpleStatement("INSERT INTO k.t (k, v) VALUES (1, 2)", consistency_level=ALL), trace=True)
+    written = written.get_query_trace()
+    assert {event.source for event in written.events} == {node.address for node in three.nodes}
+    assert all(event.source_elapsed <= written.duration for event in written.events), written.events
+    three.nodes[2].kill()
+    assert three.session(three.nodes[1]).execute(
+        "SELECT duration FROM system_traces.sessions WHERE session_id = %s", (traced.trace_id,)).one()
 
 
 def test_the_loss_of_one_of_three_is_not_noticed_at_quorum(cluster):

@@ -11,7 +11,7 @@ import time
 import pytest
 from cassandra import ConsistencyLevel, Unavailable, WriteTimeout
 from cassandra.query import SimpleStatement
-from clusters import QUORUM, eventually, run, table, up
+from clusters import ALL, ONE, QUORUM, eventually, run, table, up
 
 SERIAL = ConsistencyLevel.SERIAL
 
@@ -195,6 +195,41 @@ def test_the_level_of_the_commit_is_met(cluster, level):
             assert run(three.session(node), "SELECT v FROM k.t WHERE k = 1", ConsistencyLevel.ONE).one().v == 1
     for node in three.nodes:
         assert value(three.session(node), 1) == 1
+
+
+def test_without_a_majority_the_serial_level_is_what_cannot_be_met(cluster):
+    """Whoever tries again with a lower level is to lower the right one."""
+    three = cluster().form()
+    table(three)
+    for node in three.nodes[1:]:
+        node.kill()
+    session = three.session(three.nodes[0])
+    eventually("the loss is known", lambda: up(three.nodes[0]) == 1)
+    for commit in (ALL, QUORUM, ONE):
+        with pytest.raises(Unavailable) as refused:
+            run(session, "INSERT INTO k.t (k, v) VALUES (1, 1) IF NOT EXISTS", commit)
+        seen = (refused.value.consistency, refused.value.required_replicas, refused.value.alive_replicas)
+        assert seen == (ConsistencyLevel.SERIAL, 2, 1)
+
+
+def test_a_data_center_that_is_no_majority_decides_nothing_and_says_so(cluster):
+    three = cluster()
+    for name in ("near", "far", "far"):
+        three.add("--data-center", name)
+    eventually("all are in the ring", lambda: up(three.nodes[0]) == 3)
+    session = three.session(three.nodes[0])
+    run(session, "CREATE KEYSPACE k WITH replication = {'class': 'NetworkTopologyStrategy', 'near': 1, 'far': 2}")
+    run(session, "CREATE TABLE k.t (k int PRIMARY KEY, v int)")
+    local = SimpleStatement("INSERT INTO k.t (k, v) VALUES (1, 1) IF NOT EXISTS", consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+                            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL)
+    assert session.execute(local).one().applied
+    for node in three.nodes[1:]:
+        node.kill()
+    eventually("the loss is known", lambda: up(three.nodes[0]) == 1)
+    with pytest.raises(Unavailable) as refused:
+        session.execute(local)
+    seen = (refused.value.consistency, refused.value.required_replicas, refused.value.alive_replicas)
+    assert seen == (ConsistencyLevel.SERIAL, 2, 1)
 
 
 def test_a_planned_restart_of_each_node_fails_no_request_of_the_others(cluster):

@@ -54,3 +54,9 @@ pub(crate) const CLOCK_SAMPLE_AGE: Duration = Duration::from_secs(5);
 
 /// A snapshot of the metadata goes between nodes in one piece, bytes: below the longest payload of an envelope.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 16 << 20;
+
+/// Who changes the schema waits so long for other nodes to know it.
+pub(crate) const AGREE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Shards of other nodes that are waited for then. In a cluster of more, the rest hears of a change as of any other entry.
+pub(crate) const AGREE_SHARDS_MAX: usize = 4096;

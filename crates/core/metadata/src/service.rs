@@ -8,6 +8,7 @@ use crate::consensus::Consensus;
 use crate::figures::{Copies, Told};
 use crate::gate::Gate;
 use crate::gossip::Gossip;
+use crate::limits::{AGREE_SHARDS_MAX, AGREE_TIMEOUT};
 use crate::log_file::ENTRY_BYTES_MAX;
 use crate::moves::UnderWay;
 use crate::options::NodeOptions;
@@ -237,6 +238,22 @@ impl Metadata {
         });
         let answers = join_all(everyone).await;
         if answers.iter().all(Result::is_ok) { Ok(()) } else { Err(ProposeError::Unknown) }
+    }
+
+    /// Waits until the other members, too, have applied all that this shard shows: whoever was told that a change was made may go
+    /// to any node next. One that seems dead, or does not answer within [`AGREE_TIMEOUT`], follows when it can.
+    pub async fn agree(&self) {
+        let mut payload = ByteWriter::new();
+        payload.put_u64(self.shown.get());
+        let (payload, deadline) = (payload.freeze(), self.shard.now() + AGREE_TIMEOUT);
+        let (own, members) = (self.shard.node(), self.cluster.borrow().records());
+        let others = members.iter().filter(|record| record.node != own && self.shard.is_alive(record.node));
+        let shards = others
+            .flat_map(|record| (0..record.shards).map(|shard| Address { node: record.node, shard: ShardId(shard) }));
+        let calls = shards
+            .take(AGREE_SHARDS_MAX)
+            .map(|to| self.shard.call(to, Target::Service(METADATA_SERVICE), WAIT, payload.clone(), deadline));
+        join_all(calls).await;
     }
 
     pub(crate) fn first_shard(&self) -> Address {

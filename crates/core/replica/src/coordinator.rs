@@ -75,8 +75,8 @@ pub enum ReplicaError {
     #[error("{received} of {required} replicas answered in time")]
     Timeout { received: usize, required: usize, data: bool },
     /// The outcome of a write is unknown. `reason`: one replica's own error, if one gave any.
-    #[error("{received} of {required} replicas answered, {failures} failed")]
-    Failed { received: usize, required: usize, failures: usize, reason: Option<Bytes> },
+    #[error("{received} of {required} replicas answered, {} failed", failed.len())]
+    Failed { received: usize, required: usize, failed: Vec<NodeId>, reason: Option<Bytes> },
     /// Nothing was done: no replica took it.
     #[error("the replicas have too much to do")]
     Overloaded,

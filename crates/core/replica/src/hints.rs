@@ -9,12 +9,19 @@
 //!
 //! They make recovery quick and promise nothing: a hint that is too old, too many, or lost with its coordinator is made up for
 //! by reads and by repair. One that is sent twice changes nothing.
+//!
+//! One from before a truncation would bring back what that removed. So a truncation first asks every shard to forget the
+//! hints of the group ([`HintStore::forget_group`]), and empties tablets when all have done so. Each shard tells before from
+//! after by its own clock that never jumps; no clocks are compared.
 
-use crate::limits::{HINT_BYTES_MAX, HINT_BYTES_PER_SECOND, HINT_INTERVAL, HINT_PAGE_ROWS, HINT_TIMEOUT, HINT_WINDOW};
+use crate::limits::{
+    HINT_BYTES_MAX, HINT_BYTES_PER_SECOND, HINT_INTERVAL, HINT_LOOK, HINT_PAGE_ROWS, HINT_REFUSALS_MAX, HINT_TIMEOUT,
+    HINT_WINDOW,
+};
 use crate::message::WriteRequest;
 use crate::own::{MARKS_FIRST_ORDINAL, is_of_no_map};
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, GroupId, Instant, NodeId, ShortInput, TabletId};
 use holon_kernel::{CallError, Class, Scope, Shard, Verb};
 use holon_store::{
     Cell as StoreCell, CellEntry, Deletion, Durability, Engine, KeyRange, MutationBuilder, RangeTombstone, Row,
@@ -37,6 +44,11 @@ pub struct HintStore {
     grace: GraceOf,
     /// Hints and their bytes by the node they are for.
     waiting: RefCell<BTreeMap<NodeId, Waiting>>,
+    /// Groups that were truncated lately, and when: no hint of a write that began before is kept or sent any more.
+    truncated: RefCell<BTreeMap<GroupId, Instant>>,
+    /// What is on its way to the disk, by number, and to its replica.
+    being_kept: RefCell<BTreeMap<u64, GroupId>>,
+    being_sent: Cell<Option<GroupId>>,
     counters: HintCounters,
 }
 
@@ -78,6 +90,9 @@ impl HintStore {
             engine: engine.clone(),
             grace,
             waiting: RefCell::default(),
+            truncated: RefCell::default(),
+            being_kept: RefCell::default(),
+            being_sent: Cell::new(None),
             counters: HintCounters::default(),
         });
         for tablet in store.tablets() {
@@ -128,8 +143,12 @@ impl HintStore {
         }
     }
 
-    /// Keeps a write for a node; false if it could not be kept.
-    pub async fn keep(&self, node: NodeId, tablet: TabletId, mutation: Bytes) -> bool {
+    /// Keeps a write for a node; false if it could not be kept. `began`: when the write did, by the clock of this shard.
+    pub async fn keep(&self, node: NodeId, tablet: TabletId, mutation: Bytes, began: Instant) -> bool {
+        if self.is_truncated(tablet, began) {
+            add(&self.counters.dropped, 1);
+            return false;
+        }
         let mut value = ByteWriter::with_capacity(8 + mutation.len());
         value.put_u64(tablet.0);
         value.put_slice(&mutation);
@@ -142,12 +161,15 @@ impl HintStore {
         // Counted before it is there, so that many at once keep the bound; looked for in vain costs little.
         self.note(node, bytes);
         self.note_being_written(node, 1);
-        let key = key(node, kept_at, self.shard.unique_id());
+        let number = self.shard.unique_id();
+        let key = key(node, kept_at, number);
         let mut row = Row::default();
         row.put(CellEntry::new(COLUMN, StoreCell::live(kept_at, value)));
         let mut builder = MutationBuilder::new();
         builder.row(&key, &row);
+        self.being_kept.borrow_mut().insert(number, tablet.group());
         let kept = self.write(builder).await.is_ok();
+        self.being_kept.borrow_mut().remove(&number);
         self.note_being_written(node, -1);
         add(if kept { &self.counters.kept } else { &self.counters.dropped }, 1);
         kept
@@ -200,16 +222,27 @@ impl HintStore {
     /// All of one node, the oldest first.
     async fn replay(&self, node: NodeId) -> Result<(), CallError> {
         let before = self.waiting_for(node);
+        let mut refused = 0;
         for tablet in self.tablets() {
             let mut left = Some(KeyRange::prefix(Bytes::copy_from_slice(&node.0.to_be_bytes())));
             while let Some(range) = left {
+                let read_at = self.shard.now();
                 let options = ScanOptions { rows_max: HINT_PAGE_ROWS, ..ScanOptions::new(self.shard.wall().seconds()) };
                 let page = self.engine.scan(tablet, range, options).await.map_err(|_| CallError::Gone)?;
                 let (mut sent, mut bytes, mut failure) = (Vec::new(), 0, None);
                 for (key, row) in &page.rows {
-                    if let Err(error) = self.send(node, key, row).await {
-                        failure = Some(error);
-                        break;
+                    match self.send(node, key, row, read_at).await {
+                        Ok(()) => {}
+                        // It stays: there may be room on a full disk later. One that can never be written is not to hold up
+                        // the others.
+                        Err(CallError::Failed(_)) if refused < HINT_REFUSALS_MAX => {
+                            refused += 1;
+                            continue;
+                        }
+                        Err(error) => {
+                            failure = Some(error);
+                            break;
+                        }
                     }
                     bytes += row.value_bytes() as u64;
                     self.sent(node, row.value_bytes() as u64);
@@ -225,7 +258,7 @@ impl HintStore {
             }
         }
         // One that was kept meanwhile may stand before what was read last: it is looked for in the next round.
-        if before.being_written == 0 && self.waiting_for(node).counted == before.counted {
+        if refused == 0 && before.being_written == 0 && self.waiting_for(node).counted == before.counted {
             self.waiting.borrow_mut().remove(&node);
         }
         Ok(())
@@ -238,34 +271,93 @@ impl HintStore {
         }
     }
 
-    async fn send(&self, node: NodeId, key: &[u8], row: &Row) -> Result<(), CallError> {
+    async fn send(&self, node: NodeId, key: &[u8], row: &Row, read_at: Instant) -> Result<(), CallError> {
         let Some((tablet, mutation)) = row.cell(COLUMN).and_then(|cell| decode(cell.value.clone()).ok()) else {
             add(&self.counters.dropped, 1); // of a newer version: repair will do
             return Ok(());
         };
         let age = Duration::from_micros((self.shard.wall_micros() - kept_at(key)).max(0) as u64);
-        if age >= HINT_WINDOW.min((self.grace)(tablet)) {
+        if age >= HINT_WINDOW.min((self.grace)(tablet)) || self.is_truncated(tablet, read_at) {
             add(&self.counters.dropped, 1);
             return Ok(());
         }
         let payload = WriteRequest { mutation, noted: false }.encode();
         let deadline = self.shard.now() + HINT_TIMEOUT;
-        match self.shard.call_replica(node, tablet, Verb::APPLY, payload, deadline).await {
+        self.being_sent.set(Some(tablet.group()));
+        let answer = self.shard.call_replica(node, tablet, Verb::APPLY, payload, deadline).await;
+        self.being_sent.set(None);
+        match answer {
             Ok(_) => add(&self.counters.sent, 1),
-            // The tablet is gone, or elsewhere and was copied there; or the replica itself refuses it.
-            Err(CallError::NotHere | CallError::Failed(_)) => add(&self.counters.dropped, 1),
+            // The tablet is gone, or elsewhere and was copied there.
+            Err(CallError::NotHere) => add(&self.counters.dropped, 1),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
+    /// Forgets all hints of a group for good, and those of writes that began before now and want to leave one yet. None is on
+    /// its way to a replica when this returns.
+    ///
+    /// # Errors
+    /// A tablet that cannot be read or written: some hints may be there still.
+    pub async fn forget_group(&self, group: GroupId) -> Result<(), StoreError> {
+        let now = self.shard.now();
+        {
+            let mut truncated = self.truncated.borrow_mut();
+            truncated.retain(|_, at| now.since(*at) < HINT_WINDOW); // no request lives that long
+            truncated.insert(group, now);
+        }
+        let of_group = |(number, of): (&u64, &GroupId)| (*of == group).then_some(*number);
+        let being_kept: Vec<u64> = self.being_kept.borrow().iter().filter_map(of_group).collect();
+        let is_busy = || {
+            let kept = self.being_kept.borrow();
+            being_kept.iter().any(|number| kept.contains_key(number)) || self.being_sent.get() == Some(group)
+        };
+        while is_busy() {
+            self.shard.sleep(HINT_LOOK).await;
+        }
+        for tablet in self.tablets() {
+            let mut left = Some(KeyRange::all());
+            while let Some(range) = left {
+                let options = ScanOptions { rows_max: HINT_PAGE_ROWS, ..ScanOptions::new(self.shard.wall().seconds()) };
+                let page = self.engine.scan(tablet, range, options).await?;
+                let is_of_group = |row: &Row| {
+                    let value = row.cell(COLUMN).map(|cell| cell.value.clone());
+                    value.and_then(|value| decode(value).ok()).is_some_and(|(of, _)| of.group() == group)
+                };
+                let of_group: Vec<_> = page.rows.iter().filter(|(_, row)| is_of_group(row)).collect();
+                let keys: Vec<&Bytes> = of_group.iter().map(|(key, _)| key).collect();
+                // Synced: what is empty after this must not be filled after a crash.
+                self.remove_with(tablet, &keys, Durability::Sync).await?;
+                for (key, row) in of_group {
+                    node_of(key).into_iter().for_each(|node| self.sent(node, row.value_bytes() as u64));
+                    add(&self.counters.dropped, 1);
+                }
+                left = page.rest;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the tablet was truncated when something had begun, or later.
+    fn is_truncated(&self, tablet: TabletId, began: Instant) -> bool {
+        self.truncated.borrow().get(&tablet.group()).is_some_and(|at| *at >= began)
+    }
+
     async fn remove(&self, tablet: TabletId, keys: &[&Bytes]) -> Result<(), StoreError> {
+        self.remove_with(tablet, keys, Durability::Periodic).await
+    }
+
+    async fn remove_with(&self, tablet: TabletId, keys: &[&Bytes], durability: Durability) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
         let mut builder = MutationBuilder::new();
         for key in keys {
             let deletion = Some(Deletion { timestamp: kept_at(key), local_seconds: 0 });
             builder.row(key, &Row { deletion, ..Row::default() });
         }
-        if keys.is_empty() { Ok(()) } else { self.change(tablet, builder).await }
+        self.engine.write(tablet, builder.finish()?, durability).await.map(drop)
     }
 
     async fn change(&self, tablet: TabletId, builder: MutationBuilder) -> Result<(), StoreError> {

@@ -56,6 +56,12 @@ pub const HINT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks for nodes that are back and have hints here.
 pub const HINT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Between two looks whether the hints of a truncated table are out of the way.
+pub const HINT_LOOK: Duration = Duration::from_millis(5);
+
+/// Hints that a node refuses in one round (its disk is full, say) before it is left alone until the next.
+pub const HINT_REFUSALS_MAX: u32 = 4;
+
 /// Hints read at a time.
 pub const HINT_PAGE_ROWS: usize = 64;
 

@@ -24,6 +24,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Between looks whether there is room again for a group like the one that was refused, while nobody writes.
+const ROOM_LOOK: Duration = Duration::from_secs(1);
+
 /// A group takes no more than this (but at least one mutation), so that its first writer need not wait for its last.
 const GROUP_BYTES: usize = 1 << 20;
 /// The buffer of periodic writes goes to the file (without a sync) when it holds so much …
@@ -99,11 +102,13 @@ struct Committer {
     /// When the buffer goes to the file, and when the file is synced, at the latest.
     write_due: Option<Instant>,
     sync_due: Option<Instant>,
+    /// While the log has no room: the bytes that were refused, and when it is looked again.
+    refused: Option<(usize, Instant)>,
 }
 
 /// The commit task.
 pub async fn run(inner: Rc<Inner>, log: Log) {
-    let mut committer = Committer { inner, log, write_due: None, sync_due: None };
+    let mut committer = Committer { inner, log, write_due: None, sync_due: None, refused: None };
     // An error here has stopped the shard and says so; everybody who waits is told by their tickets.
     if let Err(error) = committer.run().await {
         committer.inner.note_background_error(&error);
@@ -137,13 +142,20 @@ impl Committer {
     async fn wait(&mut self) -> Result<(), StoreError> {
         let shard = &self.inner.shard;
         let arrived: Ticket<()> = self.inner.queue.arrived.wait(shard);
-        let due = self.write_due.into_iter().chain(self.sync_due).min();
+        let look = self.refused.map(|(_, look)| look);
+        let due = self.write_due.into_iter().chain(self.sync_due).chain(look).min();
         let idle = self.log.is_unproven() && due.is_none();
         let deadline = due.or(idle.then(|| shard.now() + IDLE_MARK));
         let Some(deadline) = deadline else {
             return arrived.await.map_err(|_| crate::inner::stopped());
         };
         let elapsed = shard.timeout(deadline, arrived).await.is_err();
+        if elapsed && let Some((bytes, _)) = self.refused {
+            match self.log.reserve(bytes).await {
+                Err(error @ StoreError::Stopped { .. }) => return Err(error),
+                reserved => self.has_room(bytes, reserved.err().as_ref()),
+            }
+        }
         if elapsed && idle && self.log.reserve(0).await.is_ok() {
             // Without room for a mark the last group stays unproven; that is no reason to stop.
             self.log.write().await?;
@@ -161,6 +173,7 @@ impl Committer {
             if matches!(error, StoreError::Stopped { .. }) {
                 return Err(error);
             }
+            self.has_room(bytes, Some(&error));
             self.inner.queue.taken(&group);
             for pending in group {
                 pending.completer.complete(Err(error.clone()));
@@ -168,6 +181,7 @@ impl Committer {
             self.inner.progressed.notify();
             return Ok(());
         }
+        self.has_room(bytes, None);
         let first = self.log.last().plus(1);
         for pending in &group {
             self.log.append(pending.tablet, pending.mutation.bytes());
@@ -184,6 +198,12 @@ impl Committer {
         }
         self.apply(group, first);
         Ok(())
+    }
+
+    /// Whether the log could take a group, or could.
+    fn has_room(&mut self, bytes: usize, failure: Option<&StoreError>) {
+        self.refused = failure.map(|_| (bytes, self.inner.shard.now() + ROOM_LOOK));
+        self.inner.logged_or_not(failure);
     }
 
     fn apply(&self, group: Vec<Pending>, first: Lsn) {

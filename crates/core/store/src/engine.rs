@@ -305,9 +305,10 @@ impl Engine {
         self.inner.background_error.borrow().clone()
     }
 
-    /// Why memtables do not get to the disk at this moment: when memory is full, writes are refused with this error.
+    /// Why the log cannot take writes at this moment, or memtables do not get to the disk: writes are refused with this error, or
+    /// will be when memory is full.
     pub fn stuck(&self) -> Option<StoreError> {
-        self.inner.stuck.borrow().clone()
+        self.inner.log_full.borrow().clone().or_else(|| self.inner.stuck.borrow().clone())
     }
 
     pub fn stats(&self) -> Stats {

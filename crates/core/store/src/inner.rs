@@ -75,6 +75,8 @@ pub struct Inner {
     pub background_error: RefCell<Option<StoreError>>,
     /// Why memtables do not get to the disk at this moment.
     pub stuck: RefCell<Option<StoreError>>,
+    /// Why the log has no room, since a group of writes was refused for it.
+    pub log_full: RefCell<Option<StoreError>>,
     /// Failed attempts to flush, so that who waits for one notices.
     pub flush_failures: Cell<u64>,
     /// A tree has so many runs that writes wait for compaction.
@@ -114,6 +116,7 @@ impl Inner {
             progressed: Signal::new(),
             background_error: RefCell::new(None),
             stuck: RefCell::new(None),
+            log_full: RefCell::new(None),
             flush_failures: Cell::new(0),
             behind: Cell::new(false),
             lsn_last: Cell::new(Lsn::new(options.boot, 0)),
@@ -245,6 +248,16 @@ impl Inner {
                 (self.options.tell)(format!("data stays in memory, and soon writes are refused: {error}"))
             }
             (Some(_), None) => (self.options.tell)("data gets to the disk again".to_string()),
+            _ => {}
+        }
+    }
+
+    /// The log had no room for a group, or has again. People are told when that changes.
+    pub fn logged_or_not(&self, failure: Option<&StoreError>) {
+        let before = self.log_full.replace(failure.cloned());
+        match (before, failure) {
+            (None, Some(error)) => (self.options.tell)(format!("writes are refused: {error}")),
+            (Some(_), None) => (self.options.tell)("writes are taken again".to_string()),
             _ => {}
         }
     }

@@ -11,10 +11,12 @@ use holon_base::{ByteReader, ByteWriter, ShortInput};
 use holon_cql::Consistency;
 use holon_cql::response::{ErrorBody, ErrorCode, ErrorResponse, Failures, WriteType};
 use holon_kernel::CallError;
+use std::net::IpAddr;
 use thiserror::Error;
 
-/// The format of [`CqlError::encode`].
+/// The format of [`CqlError::encode`], and that of failures of replicas since they name them.
 const ERROR_FORMAT_VERSION: u8 = 1;
+const FAILED_FORMAT_VERSION: u8 = 2;
 
 /// Why a request was not (or perhaps not) carried out. Names in the comments are those of section 8 of the protocol.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,11 +40,11 @@ pub enum CqlError {
     #[error("Operation timed out - received only {received} responses.")]
     ReadTimeout { consistency: Consistency, received: u32, required: u32, data_present: bool },
     /// `0x1300`: a replica could not read what it holds.
-    #[error("Operation failed - received {received} responses and {failures} failures")]
-    ReadFailure { consistency: Consistency, received: u32, required: u32, failures: u32, data_present: bool },
+    #[error("Operation failed - received {received} responses and {failed}")]
+    ReadFailure { consistency: Consistency, received: u32, required: u32, failed: Failed, data_present: bool },
     /// `0x1500`: a replica could not write; the outcome is unknown.
-    #[error("Operation failed - received {received} responses and {failures} failures")]
-    WriteFailure { consistency: Consistency, received: u32, required: u32, failures: u32, write_type: WriteType },
+    #[error("Operation failed - received {received} responses and {failed}")]
+    WriteFailure { consistency: Consistency, received: u32, required: u32, failed: Failed, write_type: WriteType },
     /// `0x1001`: nothing was done; try again later or elsewhere.
     #[error("{0}")]
     Overloaded(String),
@@ -78,6 +80,59 @@ pub enum CqlError {
         hexadecimal(id)
     )]
     Unprepared { id: Bytes },
+}
+
+/// Which replicas failed, by the address at which other nodes reach them, and what one of them said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failed {
+    pub replicas: Vec<IpAddr>,
+    /// Empty: none said why.
+    pub reason: String,
+}
+
+impl Failed {
+    /// Of the reasons that the protocol has numbers for none is one of ours.
+    fn reasons(&self) -> Failures {
+        const UNKNOWN: u16 = 0;
+        Failures::Reasons(self.replicas.iter().map(|address| (*address, UNKNOWN)).collect())
+    }
+
+    fn encode(&self, out: &mut ByteWriter) {
+        out.put_varint(self.replicas.len() as u64);
+        for address in &self.replicas {
+            match address {
+                IpAddr::V4(address) => out.put_prefixed(&address.octets()),
+                IpAddr::V6(address) => out.put_prefixed(&address.octets()),
+            }
+        }
+        out.put_prefixed(self.reason.as_bytes());
+    }
+
+    fn decode(input: &mut ByteReader) -> Result<Failed, ShortInput> {
+        let count = input.count()?;
+        let mut replicas = Vec::new();
+        for _ in 0..count {
+            let offset = input.offset();
+            let bytes = input.prefixed()?;
+            replicas.push(match (<[u8; 4]>::try_from(&bytes[..]), <[u8; 16]>::try_from(&bytes[..])) {
+                (Ok(octets), _) => IpAddr::from(octets),
+                (_, Ok(octets)) => IpAddr::from(octets),
+                _ => return Err(ShortInput { offset }),
+            });
+        }
+        Ok(Failed { replicas, reason: input.prefixed_str()? })
+    }
+}
+
+/// As Cassandra says it, and why, which Cassandra leaves to the log of the replica.
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} failures", self.replicas.len())?;
+        for (index, address) in self.replicas.iter().enumerate() {
+            write!(f, "{} UNKNOWN from {address}", if index == 0 { ":" } else { "," })?;
+        }
+        if self.reason.is_empty() { Ok(()) } else { write!(f, " ({})", self.reason) }
+    }
 }
 
 /// A result of what a client asked for.
@@ -128,7 +183,8 @@ impl CqlError {
     /// For the trip between shards.
     pub fn encode(&self) -> Bytes {
         let mut out = ByteWriter::new();
-        out.put_u8(ERROR_FORMAT_VERSION);
+        let names_replicas = matches!(self, CqlError::ReadFailure { .. } | CqlError::WriteFailure { .. });
+        out.put_u8(if names_replicas { FAILED_FORMAT_VERSION } else { ERROR_FORMAT_VERSION });
         out.put_u16(self.code());
         match self {
             CqlError::Unavailable { consistency, required, alive } => {
@@ -142,15 +198,15 @@ impl CqlError {
                 put_counts(&mut out, *consistency, *required, *received);
                 out.put_u8(u8::from(*data_present));
             }
-            CqlError::ReadFailure { consistency, received, required, failures, data_present } => {
+            CqlError::ReadFailure { consistency, received, required, failed, data_present } => {
                 put_counts(&mut out, *consistency, *required, *received);
                 out.put_u8(u8::from(*data_present));
-                out.put_u32(*failures);
+                failed.encode(&mut out);
             }
-            CqlError::WriteFailure { consistency, received, required, failures, write_type } => {
+            CqlError::WriteFailure { consistency, received, required, failed, write_type } => {
                 put_counts(&mut out, *consistency, *required, *received);
                 out.put_u8(write_type_number(*write_type));
-                out.put_u32(*failures);
+                failed.encode(&mut out);
             }
             CqlError::AlreadyExists { keyspace, table } => {
                 out.put_prefixed(keyspace.as_bytes());
@@ -217,12 +273,12 @@ impl CqlError {
             &CqlError::ReadTimeout { consistency, received, required, data_present } => {
                 ErrorBody::ReadTimeout { consistency, received: int(received), required: int(required), data_present }
             }
-            &CqlError::ReadFailure { consistency, received, required, failures, data_present } => {
-                let (received, required, failures) = (int(received), int(required), Failures::Count(int(failures)));
+            &CqlError::ReadFailure { consistency, received, required, ref failed, data_present } => {
+                let (received, required, failures) = (int(received), int(required), failed.reasons());
                 ErrorBody::ReadFailure { consistency, received, required, failures, data_present }
             }
-            &CqlError::WriteFailure { consistency, received, required, failures, write_type } => {
-                let (received, required, failures) = (int(received), int(required), Failures::Count(int(failures)));
+            &CqlError::WriteFailure { consistency, received, required, ref failed, write_type } => {
+                let (received, required, failures) = (int(received), int(required), failed.reasons());
                 ErrorBody::WriteFailure { consistency, received, required, failures, write_type }
             }
             CqlError::Overloaded(_) => ErrorBody::Plain(ErrorCode::Overloaded),
@@ -274,10 +330,12 @@ fn read_write_type(input: &mut ByteReader) -> Result<WriteType, ShortInput> {
 
 fn decode(bytes: Bytes) -> Result<CqlError, ShortInput> {
     let mut input = ByteReader::new(bytes);
-    if input.u8()? != ERROR_FORMAT_VERSION {
+    let (version, code) = (input.u8()?, input.u16()?);
+    let wanted = if matches!(code, 0x1300 | 0x1500) { FAILED_FORMAT_VERSION } else { ERROR_FORMAT_VERSION };
+    if version != wanted {
         return Err(ShortInput { offset: 0 });
     }
-    let error = match input.u16()? {
+    let error = match code {
         0x0000 => CqlError::Server(input.prefixed_str()?),
         0x000A => CqlError::Protocol(input.prefixed_str()?),
         0x0100 => CqlError::BadCredentials(input.prefixed_str()?),
@@ -297,12 +355,12 @@ fn decode(bytes: Bytes) -> Result<CqlError, ShortInput> {
         0x1300 => {
             let (consistency, required, received) = read_counts(&mut input)?;
             let data_present = input.u8()? != 0;
-            CqlError::ReadFailure { consistency, received, required, failures: input.u32()?, data_present }
+            CqlError::ReadFailure { consistency, received, required, failed: Failed::decode(&mut input)?, data_present }
         }
         0x1500 => {
             let (consistency, required, received) = read_counts(&mut input)?;
             let write_type = read_write_type(&mut input)?;
-            CqlError::WriteFailure { consistency, received, required, failures: input.u32()?, write_type }
+            CqlError::WriteFailure { consistency, received, required, failed: Failed::decode(&mut input)?, write_type }
         }
         0x1400 => {
             let function = input.prefixed_str()?;
@@ -339,17 +397,20 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
     fn errors_survive_the_trip_between_shards() {
         let text = || "warum nicht: schön".to_string();
         let (consistency, write_type) = (Consistency::LocalQuorum, WriteType::Cas);
+        let replicas = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let failed = || Failed { replicas: replicas.clone(), reason: text() };
         let errors = [
             CqlError::Unavailable { consistency, required: 2, alive: 1 },
             CqlError::WriteTimeout { consistency, received: 1, required: 2, write_type },
             CqlError::ReadTimeout { consistency, received: 0, required: 1, data_present: true },
-            CqlError::ReadFailure { consistency, received: 0, required: 1, failures: 1, data_present: false },
-            CqlError::WriteFailure { consistency, received: 0, required: 1, failures: 1, write_type },
+            CqlError::ReadFailure { consistency, received: 0, required: 1, failed: failed(), data_present: false },
+            CqlError::WriteFailure { consistency, received: 0, required: 1, failed: failed(), write_type },
             CqlError::Server(text()),
             CqlError::Protocol(text()),
             CqlError::BadCredentials(text()),

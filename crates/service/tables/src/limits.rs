@@ -98,6 +98,9 @@ pub const EVENT_OUTBOX_BYTES_MAX: usize = 16 << 20;
 /// Levels of brackets in the JSON of an INSERT: as deep as types nest, and the object around them.
 pub const JSON_NESTING_MAX: u32 = 33;
 
+/// Shards, of all nodes, that are asked when somebody reads traces: of a larger cluster a trace is to be read where it was made.
+pub const TRACE_SHARDS_MAX: usize = 256;
+
 /// Traces that a shard keeps, the oldest going first: enough for a person or a test, not for statistics.
 pub const TRACES_MAX: usize = 1_000;
 

@@ -17,7 +17,7 @@ use holon_kernel::Shard;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Event {
     pub at: Instant,
     pub shard: u16,
     pub activity: String,
+    /// Where another node's shard is reached by other nodes; `None`: it is of the node that keeps the trace.
+    pub node: Option<SocketAddr>,
 }
 
 /// Takes notes if the request is traced, and does nothing if not.
@@ -64,7 +66,7 @@ impl Tracing {
     pub fn note(&self, activity: impl FnOnce() -> String) {
         if let Some(notes) = &self.0 {
             let (at, shard) = (notes.shard.now(), notes.shard.id().0);
-            notes.add(Event { at, shard, activity: cut(activity(), limits::TRACE_ACTIVITY_BYTES_MAX) });
+            notes.add(Event { at, shard, activity: cut(activity(), limits::TRACE_ACTIVITY_BYTES_MAX), node: None });
         }
     }
 
@@ -75,6 +77,18 @@ impl Tracing {
         }
     }
 
+    /// Adds what a replica on another node has noted and sent with its answer. Its clock is not this one: what it noted last
+    /// happened just before now at the latest, the rest at its distances from that.
+    pub fn take_in_from(&self, node: SocketAddr, events: Vec<Event>) {
+        let Some(notes) = &self.0 else { return };
+        let now = notes.shard.now();
+        let last = events.iter().map(|event| event.at).max().unwrap_or(now);
+        for event in events {
+            let at = Instant(now.0.saturating_sub(last.0.saturating_sub(event.at.0)));
+            notes.add(Event { at, node: Some(node), ..event });
+        }
+    }
+
     /// What was noted, in the order of time.
     pub fn into_events(self) -> Vec<Event> {
         let Some(notes) = self.0 else { return Vec::new() };
@@ -82,7 +96,7 @@ impl Tracing {
         events.sort_by_key(|event| event.at);
         if notes.left_out.get() > 0 {
             let activity = format!("{} further events were left out", notes.left_out.get());
-            events.push(Event { at: notes.shard.now(), shard: notes.shard.id().0, activity });
+            events.push(Event { at: notes.shard.now(), shard: notes.shard.id().0, activity, node: None });
         }
         events
     }
@@ -132,7 +146,7 @@ pub fn read_events(input: &mut ByteReader) -> Result<Vec<Event>, ShortInput> {
     for _ in 0..count {
         let (at, shard) = (Instant(input.u64()?), input.u16()?);
         let activity = String::from_utf8_lossy(&input.prefixed()?).into_owned();
-        events.push(Event { at, shard, activity });
+        events.push(Event { at, shard, activity, node: None });
     }
     Ok(events)
 }
@@ -216,7 +230,7 @@ mod tests {
     use super::*;
 
     fn session(number: u64, activity: &str) -> Session {
-        let event = |at| Event { at: Instant(at), shard: 0, activity: activity.to_string() };
+        let event = |at| Event { at: Instant(at), shard: 0, activity: activity.to_string(), node: None };
         Session {
             id: u128::from(number),
             started: Instant(number),

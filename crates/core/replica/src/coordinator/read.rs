@@ -50,7 +50,7 @@ struct Attempt<'a> {
     under_way: Vec<(NodeId, Verb)>,
     pages: BTreeMap<NodeId, ReadAnswer>,
     digests: BTreeMap<NodeId, u128>,
-    failures: usize,
+    failed: Vec<NodeId>,
     reason: Option<Bytes>,
     /// Some replica did not take it, because it knows a newer map or an older one.
     outdated: bool,
@@ -167,7 +167,7 @@ impl Coordinator {
             under_way: Vec::new(),
             pages: BTreeMap::new(),
             digests: BTreeMap::new(),
-            failures: 0,
+            failed: Vec::new(),
             reason: None,
             outdated: false,
             overloaded: false,
@@ -349,7 +349,7 @@ impl Attempt<'_> {
             Err(CallError::NotHere) => self.outdated = true,
             Err(CallError::Overloaded) => self.overloaded = true,
             Err(CallError::Failed(reason)) => {
-                self.failures += 1;
+                self.failed.push(node);
                 self.reason.get_or_insert(reason);
             }
             Err(CallError::Gone) => self.lost = true,
@@ -358,7 +358,7 @@ impl Attempt<'_> {
         let data_under_way = self.under_way.iter().any(|(_, verb)| *verb == Verb::READ);
         let again = self.ask_another(pages_only) || (!data_under_way && self.ask_for_data_again());
         if !again && !self.may_be_met(pages_only) {
-            return Err(match self.failures {
+            return Err(match self.failed.len() {
                 _ if self.outdated => Ended::Outdated,
                 0 if self.lost => Ended::Lost,
                 _ => Ended::Error(self.short(false)),
@@ -371,12 +371,12 @@ impl Attempt<'_> {
     fn short(&self, timed_out: bool) -> ReplicaError {
         let answered = |node: NodeId| self.pages.contains_key(&node) || self.digests.contains_key(&node);
         let (received, required) = self.counts_of(answered);
-        if self.overloaded && received == 0 && self.failures == 0 && !timed_out {
+        if self.overloaded && received == 0 && self.failed.is_empty() && !timed_out {
             return ReplicaError::Overloaded;
         }
-        match self.failures {
+        match self.failed.len() {
             0 => ReplicaError::Timeout { received, required, data: !self.pages.is_empty() },
-            failures => ReplicaError::Failed { received, required, failures, reason: self.reason.clone() },
+            _ => ReplicaError::Failed { received, required, failed: self.failed.clone(), reason: self.reason.clone() },
         }
     }
 

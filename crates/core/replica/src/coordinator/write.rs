@@ -9,7 +9,7 @@ use crate::hints::HintStore;
 use crate::level::{Level, Quota};
 use crate::message::WriteRequest;
 use bytes::Bytes;
-use holon_base::{NodeId, TabletId};
+use holon_base::{Instant, NodeId, TabletId};
 use holon_kernel::{CallError, Class, Scope, Shard, Verb};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -20,8 +20,8 @@ use std::rc::Rc;
 struct Tally {
     acknowledged: BTreeSet<NodeId>,
     under_way: BTreeSet<NodeId>,
-    overloaded: usize,
-    failed: usize,
+    overloaded: Vec<NodeId>,
+    failed: Vec<NodeId>,
     unknown: usize,
     outdated: bool,
     reason: Option<Bytes>,
@@ -35,11 +35,11 @@ impl Tally {
                 self.acknowledged.insert(node);
                 notes(node, said);
             }
-            Err(CallError::Overloaded) => self.overloaded += 1,
+            Err(CallError::Overloaded) => self.overloaded.push(node),
             // It may have been written, by a map that was changing.
             Err(CallError::NotHere) => self.outdated = true,
             Err(CallError::Failed(reason)) => {
-                self.failed += 1;
+                self.failed.push(node);
                 self.reason.get_or_insert(reason);
             }
             Err(CallError::Timeout | CallError::Gone) => self.unknown += 1,
@@ -58,19 +58,20 @@ impl Tally {
     /// Some replica has it, or may have it.
     fn may_be_written(&self) -> bool {
         let certainly_not = self.acknowledged.is_empty() && self.under_way.is_empty();
-        !certainly_not || self.outdated || self.failed + self.unknown > 0
+        !certainly_not || self.outdated || self.unknown > 0 || !self.failed.is_empty()
     }
 
     fn error(self, quotas: &[Quota], earlier: bool) -> ReplicaError {
         let short = quotas.iter().find(|quota| !quota.is_met(|node| self.acknowledged.contains(&node)));
         let (required, received) =
             short.map_or((0, 0), |short| (short.needed(), short.count(|node| self.acknowledged.contains(&node))));
-        if self.overloaded > 0 && !self.may_be_written() && !earlier {
+        if !self.overloaded.is_empty() && !self.may_be_written() && !earlier {
             return ReplicaError::Overloaded;
         }
-        match self.failed + self.overloaded {
+        let failed = [self.failed, self.overloaded].concat();
+        match failed.len() {
             0 => ReplicaError::Timeout { received, required, data: false },
-            failures => ReplicaError::Failed { received, required, failures, reason: self.reason },
+            _ => ReplicaError::Failed { received, required, failed, reason: self.reason },
         }
     }
 }
@@ -81,6 +82,7 @@ struct Missed {
     hints: Option<Rc<HintStore>>,
     tablet: TabletId,
     mutation: Bytes,
+    began: Instant,
     acknowledged: Cell<bool>,
     nodes: RefCell<Vec<NodeId>>,
 }
@@ -88,7 +90,9 @@ struct Missed {
 impl Missed {
     async fn by(&self, node: NodeId) {
         match &self.hints {
-            Some(hints) if self.acknowledged.get() => drop(hints.keep(node, self.tablet, self.mutation.clone()).await),
+            Some(hints) if self.acknowledged.get() => {
+                hints.keep(node, self.tablet, self.mutation.clone(), self.began).await;
+            }
             _ => self.nodes.borrow_mut().push(node),
         }
     }
@@ -113,7 +117,7 @@ impl Missed {
         let Some(hints) = &self.hints else { return false };
         let mut kept = false;
         for node in nodes {
-            kept |= hints.keep(node, self.tablet, self.mutation.clone()).await;
+            kept |= hints.keep(node, self.tablet, self.mutation.clone(), self.began).await;
         }
         kept
     }
@@ -133,6 +137,7 @@ impl Coordinator {
         notes: &dyn Fn(NodeId, Bytes),
     ) -> Result<(), ReplicaError> {
         let payload = WriteRequest { mutation: mutation.clone(), noted }.encode();
+        let began = self.shard.now();
         // An earlier attempt, by an older map, may have been written somewhere.
         let mut earlier = false;
         loop {
@@ -152,6 +157,7 @@ impl Coordinator {
                 hints,
                 tablet: demand.tablet,
                 mutation: mutation.clone(),
+                began,
                 acknowledged: Cell::new(false),
                 nodes: RefCell::default(),
             });
@@ -202,7 +208,8 @@ impl Coordinator {
         let (tablet, deadline) = (demand.tablet, demand.deadline);
         async move {
             let outcome = shard.call_replica(node, tablet, Verb::APPLY, payload, deadline).await;
-            let is_missing = matches!(outcome, Err(CallError::Timeout | CallError::Gone | CallError::Overloaded));
+            // One that says why it failed is left a hint, too: its disk is full, perhaps, and will not be for ever.
+            let is_missing = outcome.as_ref().is_err_and(|error| *error != CallError::NotHere);
             if is_missing && node != shard.node() {
                 missed.by(node).await;
             }

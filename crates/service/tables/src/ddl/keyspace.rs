@@ -37,6 +37,14 @@ pub(super) fn alter(context: &DdlContext<'_>, statement: &AlterKeyspace) -> CqlR
     })
 }
 
+/// What operators of Cassandra raise the replication of, once a cluster has grown. Here accounts are in the metadata log, which all
+/// nodes have, and traces where they were made: there is nothing to change, and scripts that do it are not to fail.
+pub(super) fn is_everywhere(change: &Change) -> Option<String> {
+    let name = change.keyspace();
+    matches!(&**name, "system_auth" | "system_distributed" | "system_traces")
+        .then(|| format!("keyspace {name} has no replicas of its own: nothing was changed"))
+}
+
 pub(super) fn drop(statement: &DropKeyspace) -> Change {
     Change::DropKeyspace { name: statement.name.as_str().into(), if_exists: statement.if_exists }
 }

@@ -107,7 +107,13 @@ pub fn plan(context: &DdlContext<'_>, statement: &Statement) -> CqlResult<Ddl> {
     let change = match statement {
         Statement::Truncate(name) => return truncate(context, name),
         Statement::CreateKeyspace(statement) => keyspace::create(context, statement)?,
-        Statement::AlterKeyspace(statement) => keyspace::alter(context, statement)?,
+        Statement::AlterKeyspace(statement) => {
+            let change = keyspace::alter(context, statement)?;
+            if let Some(warning) = keyspace::is_everywhere(&change) {
+                return Ok(Ddl::Change(PlannedChange { change, is_without_effect: true, warnings: vec![warning] }));
+            }
+            change
+        }
         Statement::DropKeyspace(statement) => keyspace::drop(statement),
         Statement::CreateTable(statement) => table::create(context, statement)?,
         Statement::AlterTable(statement) => table::alter(context, statement)?,

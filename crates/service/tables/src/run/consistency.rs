@@ -4,6 +4,7 @@
 use super::Context;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{Keyspace, Replication, Table};
+use holon_base::{NodeId, TabletId};
 use holon_cql::Consistency;
 
 /// Replicas that could answer: as many as nodes seem alive, and not more than the keyspace has. With `data_center`
@@ -51,11 +52,29 @@ fn check(context: &Context, table: &Table, consistency: Consistency) -> CqlResul
     let keyspace = context.schema.keyspace(&table.keyspace);
     let keyspace = keyspace.ok_or_else(|| CqlError::unknown_keyspace(&table.keyspace))?;
     let required = required(keyspace, consistency, &context.data_center);
-    let local = matches!(consistency, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::LocalSerial);
-    let alive = alive(context, keyspace, local.then_some(&*context.data_center));
+    let alive = alive(context, keyspace, is_local(consistency).then_some(&*context.data_center));
     // A hint is enough.
     let is_enough = alive >= required || (consistency == Consistency::Any && context.coordinator.hints().is_some());
     if is_enough { Ok(required) } else { Err(CqlError::Unavailable { consistency, required, alive }) }
+}
+
+/// An "unavailable" with the replicas of the tablet that are alive, instead of as many as could be: drivers that try again
+/// with a lower level choose it by this figure.
+pub fn of_tablet(context: &Context, error: CqlError, tablet: Option<TabletId>) -> CqlError {
+    let (CqlError::Unavailable { consistency, required, alive }, Some(tablet)) = (&error, tablet) else { return error };
+    let nodes = context.shard.map().map(|map| map.nodes()).unwrap_or_default();
+    let is_there = |node: &NodeId| {
+        let record = nodes.iter().find(|record| record.node == *node);
+        !is_local(*consistency) || record.is_some_and(|record| *record.data_center == *context.data_center)
+    };
+    let replicas = context.shard.replicas(tablet);
+    let counted = replicas.readers.iter().filter(|node| context.shard.is_alive(**node) && is_there(node));
+    let alive = (*alive).min(counted.count() as u32);
+    CqlError::Unavailable { consistency: *consistency, required: *required, alive }
+}
+
+fn is_local(consistency: Consistency) -> bool {
+    matches!(consistency, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::LocalSerial)
 }
 
 /// # Errors
@@ -93,6 +112,10 @@ pub fn check_conditional(
     if commit.is_serial() {
         return Err(CqlError::invalid("You must use conditional updates for serializable writes"));
     }
+    // In the order in which they come to matter: who retries is to lower the right one.
+    let required = check(context, table, serial.unwrap_or(Consistency::Serial))?;
+    // A group decides by a majority of all replicas, of whatever data centre.
+    check(context, table, Consistency::Serial)?;
     check(context, table, commit)?;
-    check(context, table, serial.unwrap_or(Consistency::Serial))
+    Ok(required)
 }

@@ -194,12 +194,18 @@ async fn modify(context: &Context, plan: &ModificationPlan, parameters: &Paramet
         let statement = Conditional { plan, environment };
         return conditional::execute(context, &[statement], parameters, false).await;
     }
-    let required = consistency::check_write(context, &plan.table, parameters.consistency)?;
+    let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
+    let required = match consistency::check_write(context, &plan.table, parameters.consistency) {
+        Ok(required) => required,
+        Err(error) => {
+            let stamp = Stamp { timestamp: 0, now_seconds };
+            let targets = write::targets(context, plan, &environment, stamp)?;
+            return Err(consistency::of_tablet(context, error, targets.first().map(|target| target.tablet)));
+        }
+    };
     let own = clock::stamp(context, plan.timestamp.is_some(), parameters).await?;
     let timestamp = write::timestamp(plan.timestamp.as_ref(), &environment, own)?;
-    let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
-    let stamp = Stamp { timestamp, now_seconds };
-    let targets = write::targets(context, plan, &environment, stamp)?;
+    let targets = write::targets(context, plan, &environment, Stamp { timestamp, now_seconds })?;
     let write_type = if plan.table.is_counter() { WriteType::Counter } else { WriteType::Simple };
     let sender = Sender::new(context, parameters, required, write_type, &plan.table);
     sender.send(targets, timestamp, now_seconds).await?;

@@ -85,9 +85,11 @@ pub async fn select(context: &Context, plan: &SelectPlan, parameters: &Parameter
         outcome.warnings.extend(warning(plan));
         return Ok(outcome);
     }
-    let required = consistency::check_read(context, &plan.table, parameters.consistency)?;
+    let checked = consistency::check_read(context, &plan.table, parameters.consistency);
+    let required = checked.as_ref().map_or(0, |required| *required);
     let read = Read { context, plan, parameters, required, now_seconds, page_rows, per_partition };
     let mut segments = read.segments(&environment)?;
+    checked.map_err(|error| consistency::of_tablet(context, error, segments.front().map(|segment| segment.tablet)))?;
     if let Some(state) = &state {
         read.resume(&mut segments, state)?;
         sink.resume(&state.key, state.in_partition);
@@ -494,13 +496,10 @@ impl Read<'_> {
         let promised = replicas::promised(context, table)?;
         let demand = Demand { tablet, level, replication: Some(&promised), deadline };
         tracing.note(|| format!("Reading the replicas of tablet {tablet}"));
-        let notes = |node, events| {
-            tracing.take_in(request::decode_events(events));
-            tracing.note(|| format!("Node {node} has answered"));
-        };
+        let notes = |node, events| replicas::note_answer(context, tracing, node, events);
         let speculation = replicas::speculation(&table.options.speculative_retry);
         let answer = context.coordinator.read(&demand, &request, speculation, &notes).await;
-        let mut answer = answer.map_err(|error| replicas::read_error(error, table, consistency))?;
+        let mut answer = answer.map_err(|error| replicas::read_error(&context.shard, error, table, consistency))?;
         answer.rows.retain(|(_, row)| table.shows(row));
         Ok(answer)
     }

@@ -1,12 +1,17 @@
 //! Between the language's consistency levels and errors and those of [`holon_replica`].
 
 use super::Context;
-use crate::error::{CqlError, CqlResult};
+use crate::error::{CqlError, CqlResult, Failed};
 use crate::schema::{SpeculativeRetry, Table};
+use crate::tablet::request;
+use crate::trace::Tracing;
+use bytes::Bytes;
+use holon_base::NodeId;
 use holon_cql::Consistency;
 use holon_cql::response::WriteType;
-use holon_kernel::Replication;
+use holon_kernel::{Replication, Shard};
 use holon_replica::{Level, ReplicaError, Speculation};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// What replicas are asked for. `None`: a level of transactions.
@@ -52,11 +57,45 @@ pub fn speculation(option: &SpeculativeRetry) -> Speculation {
     }
 }
 
+/// Into the trace, with what the replica noted itself.
+pub fn note_answer(context: &Context, tracing: &Tracing, node: NodeId, events: Bytes) {
+    if !tracing.is_on() {
+        return;
+    }
+    let members = context.shard.map().map(|map| map.nodes()).unwrap_or_default();
+    let other = members.iter().find(|record| record.node == node && node != context.shard.node());
+    let events = request::decode_events(events);
+    match other {
+        Some(record) => tracing.take_in_from(record.address, events),
+        None => tracing.take_in(events),
+    }
+    tracing.note(|| format!("Node {node} has answered"));
+}
+
 fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-pub fn write_error(error: ReplicaError, table: &Table, consistency: Consistency, write_type: WriteType) -> CqlError {
+/// Who failed, as clients are told of it, and what one of them said.
+fn failures(shard: &Shard, failed: &[NodeId], reason: Option<Bytes>) -> Failed {
+    let members = shard.map().map(|map| map.nodes()).unwrap_or_default();
+    let address = |node: &NodeId| {
+        let member = members.iter().find(|record| record.node == *node);
+        member.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |record| record.address.ip())
+    };
+    Failed {
+        replicas: failed.iter().map(address).collect(),
+        reason: reason.map_or(String::new(), |reason| CqlError::decode(&reason).to_string()),
+    }
+}
+
+pub fn write_error(
+    shard: &Shard,
+    error: ReplicaError,
+    table: &Table,
+    consistency: Consistency,
+    write_type: WriteType,
+) -> CqlError {
     match error {
         ReplicaError::Unavailable { required, alive } => {
             CqlError::Unavailable { consistency, required: small(required), alive: small(alive) }
@@ -64,11 +103,11 @@ pub fn write_error(error: ReplicaError, table: &Table, consistency: Consistency,
         ReplicaError::Timeout { received, required, .. } => {
             CqlError::WriteTimeout { consistency, received: small(received), required: small(required), write_type }
         }
-        ReplicaError::Failed { received, required, failures, .. } => CqlError::WriteFailure {
+        ReplicaError::Failed { received, required, failed, reason } => CqlError::WriteFailure {
             consistency,
             received: small(received),
             required: small(required),
-            failures: small(failures),
+            failed: failures(shard, &failed, reason),
             write_type,
         },
         ReplicaError::Overloaded => {
@@ -78,7 +117,7 @@ pub fn write_error(error: ReplicaError, table: &Table, consistency: Consistency,
     }
 }
 
-pub fn read_error(error: ReplicaError, table: &Table, consistency: Consistency) -> CqlError {
+pub fn read_error(shard: &Shard, error: ReplicaError, table: &Table, consistency: Consistency) -> CqlError {
     match error {
         ReplicaError::Unavailable { required, alive } => {
             CqlError::Unavailable { consistency, required: small(required), alive: small(alive) }
@@ -89,11 +128,11 @@ pub fn read_error(error: ReplicaError, table: &Table, consistency: Consistency) 
             required: small(required),
             data_present: data,
         },
-        ReplicaError::Failed { received, required, failures, .. } => CqlError::ReadFailure {
+        ReplicaError::Failed { received, required, failed, reason } => CqlError::ReadFailure {
             consistency,
             received: small(received),
             required: small(required),
-            failures: small(failures),
+            failed: failures(shard, &failed, reason),
             data_present: false,
         },
         ReplicaError::Overloaded => {
@@ -104,8 +143,8 @@ pub fn read_error(error: ReplicaError, table: &Table, consistency: Consistency) 
 }
 
 /// Of a transaction that could not read: nothing was written.
-pub fn serial_read_error(error: ReplicaError, table: &Table) -> CqlError {
-    read_error(error, table, Consistency::Serial)
+pub fn serial_read_error(shard: &Shard, error: ReplicaError, table: &Table) -> CqlError {
+    read_error(shard, error, table, Consistency::Serial)
 }
 
 #[cfg(test)]

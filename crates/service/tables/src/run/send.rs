@@ -84,13 +84,12 @@ impl<'a> Sender<'a> {
             let bytes = mutation.bytes().len();
             format!("Sending a mutation of {bytes} bytes to the replicas of tablet {tablet}")
         });
-        let notes = |node, events| {
-            tracing.take_in(request::decode_events(events));
-            tracing.note(|| format!("Node {node} has acknowledged"));
-        };
+        let notes = |node, events| replicas::note_answer(self.context, tracing, node, events);
         let bytes = mutation.bytes().clone();
         let written = self.context.coordinator.write(&demand, bytes, tracing.is_on(), &notes).await;
-        written.map_err(|error| replicas::write_error(error, self.table, consistency, self.write_type))
+        written.map_err(|error| {
+            replicas::write_error(&self.context.shard, error, self.table, consistency, self.write_type)
+        })
     }
 
     /// Has the leader of the tablet's group carry out a transaction.

@@ -108,12 +108,12 @@ impl TablesService {
                 Some(_) => {}
             }
         }
-        let gone = before.iter().filter(|(id, _)| !now.contains_key(id));
-        let removed = |(_, (address, _)): (&NodeId, &(SocketAddr, bool))| Event::Topology {
-            change: TopologyChange::RemovedNode,
-            node: *address,
-        };
-        events.extend(gone.map(removed));
+        for (_, (address, was_up)) in before.iter().filter(|(id, _)| !now.contains_key(id)) {
+            events.push(Event::Topology { change: TopologyChange::RemovedNode, node: *address });
+            if *was_up {
+                events.push(status(*address, false)); // it ends, and nobody looks for it any more
+            }
+        }
         for connection in self.connections() {
             events.iter().for_each(|event| connection.event(event));
         }

@@ -108,7 +108,11 @@ fn engine_metrics(service: &TablesService, out: &mut Vec<Metric>) {
         ("holon_store_table_memory_bytes", "filters and indexes of open files", stats.table_memory_bytes),
         ("holon_store_tablets", "tablets on this shard", stats.tablets),
         ("holon_store_files", "sorted files", stats.tables),
-        ("holon_store_stuck", "1: memtables do not get to the disk", u64::from(engine.stuck().is_some())),
+        (
+            "holon_store_stuck",
+            "1: the log has no room, or memtables do not get to the disk",
+            u64::from(engine.stuck().is_some()),
+        ),
         ("holon_store_file_bytes", "size of the sorted files", stats.table_bytes),
     ];
     out.extend(gauges.map(|(name, help, value)| Metric::gauge(name, help, value as f64)));

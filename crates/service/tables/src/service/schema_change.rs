@@ -33,7 +33,9 @@ impl TablesService {
     }
 
     pub(crate) async fn change_account(&self, change: AccountChange) -> CqlResult<()> {
-        self.propose(change.encode()).await.map(drop)
+        self.propose(change.encode()).await?;
+        self.metadata.agree().await;
+        Ok(())
     }
 
     /// CREATE, ALTER, DROP, TRUNCATE.
@@ -59,6 +61,7 @@ impl TablesService {
             }
         };
         let changed = ddl::execute(&self.metadata, TABLES_SERVICE, &planned).await?;
+        self.metadata.agree().await;
         let result = changed.map_or(ResultResponse::Void, ResultResponse::SchemaChange);
         Ok(Answer { warnings: planned.warnings, ..Answer::result(result) })
     }

@@ -1,5 +1,5 @@
 //! Rows of the system tables, gathered from all shards of the node where each knows a part: its clients, its traces, the
-//! sizes of its tablets.
+//! sizes of its tablets. Traces are gathered from other nodes, too: a driver asks for one at any node.
 //!
 //! ```text
 //! request = keyspace:prefixed table:prefixed
@@ -8,12 +8,12 @@
 
 use super::TablesService;
 use crate::error::{CqlError, CqlResult};
-use crate::limits::READ_TIMEOUT;
+use crate::limits::{READ_TIMEOUT, TRACE_SHARDS_MAX};
 use crate::run::VirtualRows;
 use crate::system;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
-use holon_kernel::{CallError, Target, Verb, join_all};
+use holon_kernel::{Address, CallError, Target, Verb, join_all};
 use std::rc::Rc;
 
 /// Answers with this shard's rows of a system table.
@@ -23,8 +23,12 @@ impl TablesService {
     /// The rows of a system table at this moment.
     pub(super) async fn virtual_rows(self: Rc<Self>, keyspace: String, table: String) -> CqlResult<VirtualRows> {
         let mut rows = self.own_virtual_rows(&keyspace, &table).ok_or_else(|| CqlError::unknown_table(&table))?;
-        let others = self.other_shards();
-        if others.is_empty() || !system::is_of_all_shards(&keyspace, &table) {
+        let others = match () {
+            () if system::is_of_all_nodes(&keyspace) => self.shards_alive(),
+            () if system::is_of_all_shards(&keyspace, &table) => self.other_shards(),
+            () => Vec::new(),
+        };
+        if others.is_empty() {
             return Ok(rows);
         }
         let mut payload = ByteWriter::new();
@@ -32,9 +36,11 @@ impl TablesService {
         payload.put_prefixed(table.as_bytes());
         let (payload, deadline) = (payload.freeze(), self.shard.now() + READ_TIMEOUT);
         let target = Target::Service(super::TABLES_SERVICE);
-        let calls =
-            others.into_iter().map(|other| self.shard.call(other, target, VIRTUAL_ROWS, payload.clone(), deadline));
-        for answer in join_all(calls).await {
+        let calls = others.iter().map(|other| self.shard.call(*other, target, VIRTUAL_ROWS, payload.clone(), deadline));
+        for (other, answer) in others.iter().zip(join_all(calls).await) {
+            if answer.is_err() && other.node != self.shard.node() {
+                continue; // what it remembers is not to be had, as if it had started anew
+            }
             // A part of the rows would look like all of them.
             let failed =
                 |reason: String| CqlError::server(format!("a shard does not tell its part of {table}: {reason}"));
@@ -45,6 +51,14 @@ impl TablesService {
             system::sort(table, &mut rows);
         }
         Ok(rows)
+    }
+
+    /// All but this one, of the nodes that seem alive; so many that a look does not become a burden on a large cluster.
+    fn shards_alive(&self) -> Vec<Address> {
+        let me = self.shard.address();
+        let of_cluster = self.all_shards().into_iter();
+        let alive = of_cluster.filter(|to| *to != me && (to.node == me.node || self.shard.is_alive(to.node)));
+        alive.take(TRACE_SHARDS_MAX).collect()
     }
 
     pub(super) fn answer_virtual_rows(&self, payload: Bytes) -> Result<Bytes, CallError> {

@@ -82,10 +82,12 @@ pub fn sort(table: &Table, rows: &mut [Row]) {
 
 /// Whether each shard of a node knows a part of the rows. Of the others every shard knows all.
 pub fn is_of_all_shards(keyspace: &str, name: &str) -> bool {
-    matches!(
-        (keyspace, name),
-        ("system_traces", _) | ("system_views", "clients") | ("system", "size_estimates" | "table_estimates")
-    )
+    matches!((keyspace, name), ("system_views", "clients") | ("system", "size_estimates" | "table_estimates"))
+}
+
+/// Whether each node of the cluster knows a part of its rows.
+pub fn is_of_all_nodes(keyspace: &str) -> bool {
+    keyspace == "system_traces"
 }
 
 fn source(keyspace: &str, name: &str) -> RowsOf {

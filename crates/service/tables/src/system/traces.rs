@@ -30,10 +30,10 @@ pub(super) fn sessions(context: &SystemContext, table: &Table) -> Vec<Row> {
 }
 
 pub(super) fn events(context: &SystemContext, table: &Table) -> Vec<Row> {
-    let source = context.local.peer_address;
     let mut rows = Vec::new();
     for session in context.live.traces() {
         rows.extend(session.events().map(|(id, elapsed, event)| {
+            let source = event.node.unwrap_or(context.local.peer_address);
             row(
                 table,
                 [

@@ -284,7 +284,7 @@ impl Run<'_> {
 
     /// Nothing was written.
     fn read_failure(&self, error: ReplicaError) -> CallError {
-        serial_read_error(error, &self.table.table).into_call()
+        serial_read_error(&self.tablet.shard, error, &self.table.table).into_call()
     }
 }
 

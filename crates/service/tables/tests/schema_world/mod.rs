@@ -90,6 +90,9 @@ impl World {
             Ddl::Change(planned) => planned,
             Ddl::Truncate(table) => return Ok(format!("truncate {}.{}", table.keyspace, table.name)),
         };
+        if planned.is_without_effect && !planned.warnings.is_empty() {
+            return Ok(format!("nothing changed\nwarning: {}", planned.warnings.join("\nwarning: ")));
+        }
         let entry = encode_change(&planned.change);
         self.log.push(entry.clone());
         let effect = self.machine.apply(self.log.len() as u64, &entry).map_err(|error| CqlError::decode(&error))?;
