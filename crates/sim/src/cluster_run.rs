@@ -3,6 +3,7 @@
 //! the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster must converge.
 
 use crate::clock_faults::WrongClocks;
+use crate::disk_trouble::DiskTrouble;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
@@ -58,11 +59,14 @@ struct Run {
     /// Of the map that was looked at last.
     epoch: u64,
     left: BTreeSet<usize>,
+    /// Those whose doors are open.
+    is_up: BTreeSet<usize>,
     next_session: u64,
     sent: u64,
     /// When the network heals.
     heals: Option<Instant>,
     clocks: WrongClocks,
+    disks: DiskTrouble,
     errors: Vec<String>,
 }
 
@@ -110,10 +114,12 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         in_ring: 0,
         epoch: 0,
         left: BTreeSet::new(),
+        is_up: BTreeSet::new(),
         next_session: 1,
         sent: 0,
         heals: None,
         clocks: WrongClocks::default(),
+        disks: DiskTrouble::default(),
         errors: Vec::new(),
     };
     (0..nodes).for_each(|node| run.clocks.set_right(&mut world, node, &mut run.random));
@@ -127,6 +133,8 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     }
     run.finish(&mut world);
     let totals = [
+        ("damage found", "holon_store_damages_total"),
+        ("damage made good", "holon_store_mended_total"),
         ("deletions forgotten", "holon_store_tombstones_purged_total"),
         ("tablets found unchanged", "holon_repair_unchanged_total"),
         ("replicas made equal", "holon_replica_repairs_total"),
@@ -155,12 +163,20 @@ impl Run {
         self.look_who_is_member(world);
         for event in std::mem::take(&mut world.events) {
             match event {
-                NodeEvent::Up(_) => self.workload.restarted(),
+                NodeEvent::Up(node) => {
+                    self.is_up.insert(node);
+                    self.workload.restarted();
+                }
                 NodeEvent::StoppedCleanly(node) => self.node_gone(node),
                 NodeEvent::Failed(node, reason) => {
+                    let was_up = self.is_up.contains(&node);
                     self.node_gone(node);
                     let of_disk = ["error", "space", "poisoned"].iter().any(|word| reason.contains(word));
                     let removed = self.left.contains(&node) && reason.contains("taken out of the cluster");
+                    // A start needs room, and says so; what runs goes on without.
+                    if was_up && reason.contains("no space") {
+                        self.errors.push(format!("node {node} stopped because its disk is full: {reason}"));
+                    }
                     if !of_disk && !removed || reason.contains("damaged") {
                         self.errors.push(format!("node {node} stopped without a disk's fault: {reason}"));
                     }
@@ -170,6 +186,7 @@ impl Run {
         self.receive(world);
         self.insist_on_forgetting(world);
         self.clocks.look(world, self.nodes, &mut self.random);
+        self.disks.look(world);
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
             self.heals = None;
@@ -187,6 +204,7 @@ impl Run {
     }
 
     fn node_gone(&mut self, node: usize) {
+        self.is_up.remove(&node);
         for number in 0..self.clients.len() {
             if self.clients[number].as_ref().is_some_and(|client| client.node == node) {
                 self.clients[number] = None;
@@ -233,10 +251,12 @@ impl Run {
             }
             74..80 => world.network.options = NetworkFaults::default(),
             80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
-            82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
+            82..84 if self.may_break() && world.is_down(node) => self.forget(world, node),
             84..87 => self.cancel(world, node),
             87..94 => Self::compact(world, node),
-            94..107 => self.clocks.go_wrong(world, node, &mut self.random),
+            94..97 => self.disks.fill_up(world, node, &mut self.random),
+            97..105 if self.broken.is_none() && !self.is_alone() => self.disks.rot(world, node, &mut self.random),
+            105..118 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
         }
     }
@@ -264,6 +284,10 @@ impl Run {
         }
     }
 
+    fn is_alone(&self) -> bool {
+        self.nodes == 1
+    }
+
     fn may_start(&self, node: usize) -> bool {
         !self.left.contains(&node) && self.broken != Some(node)
     }
@@ -272,12 +296,18 @@ impl Run {
     fn choose_replaced(&mut self, world: &mut World, new: usize) {
         let mut down = (0..self.nodes).filter(|node| world.is_down(*node) && self.members.contains(node));
         let down = down.find(|node| Self::can_be_lost(world, *node));
-        if let (Some(dead), None, true) = (down, self.broken, self.random.chance(1, 2)) {
+        let may_break = self.may_break() && self.random.chance(1, 2);
+        if let (Some(dead), true) = (down, may_break) {
             world.nodes[new].replaces = Some(dead);
             self.broken = Some(dead);
             self.workload.node_lost();
             world.faults.fired(Fault::NodeReplaced);
         }
+    }
+
+    /// One copy of everything may be lost, and is then.
+    fn may_break(&self) -> bool {
+        self.broken.is_none() && !self.disks.has_rotten()
     }
 
     /// Two voters are, for a moment, on the way from one to three: without one of them, for good, nothing can be changed any more.
@@ -352,6 +382,7 @@ impl Run {
         });
         let count = |metric: Metric| match metric.value {
             MetricValue::Counter(count) if metric.name == name => count,
+            MetricValue::Gauge(count) if metric.name == name => count as u64,
             _ => 0,
         };
         metrics.map(count).sum()
@@ -477,9 +508,7 @@ impl Run {
         if !self.errors.is_empty() {
             return;
         }
-        for node in 0..self.nodes {
-            world.nodes[node].disk.borrow_mut().options = DiskFaults::NONE;
-        }
+        self.disks.end(world);
         world.network.heal();
         world.network.options = NetworkFaults::default();
         (0..self.nodes).for_each(|node| self.clocks.set_right(world, node, &mut self.random));
@@ -500,6 +529,15 @@ impl Run {
                 let last = &self.workload.last_refusal;
                 let what = "after all faults ended not everything could be read in";
                 self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}; {}", self.describe(world)));
+                return;
+            }
+            self.turn(world, false);
+        }
+        let damaged = |world: &World| Self::total(world, "holon_store_damaged_tablets");
+        while self.errors.is_empty() && damaged(world) > 0 {
+            if world.now > deadline {
+                let what = "after all faults ended tablets stayed damaged for";
+                self.errors.push(format!("{what} {READING_BACK:?}: {}; {}", damaged(world), self.describe(world)));
                 return;
             }
             self.turn(world, false);

@@ -41,7 +41,7 @@ async fn page_of(
     Ok(page)
 }
 
-/// Reads all of a tablet from `sources` together, as many of them as answer but at least `enough`, and writes it to this
+/// Reads ranges of a tablet from `sources` together, as many of them as answer but at least `enough`, and writes it to this
 /// node's replica.
 ///
 /// # Errors
@@ -50,11 +50,12 @@ pub async fn fill(
     shard: &Rc<Shard>,
     engine: &Engine,
     tablet: TabletId,
+    ranges: Vec<KeyRange>,
     sources: &[NodeId],
     enough: usize,
     progress: impl Fn(FillProgress),
 ) -> Result<(), FillError> {
-    let mut request = ReadRequest::all_of(vec![KeyRange::all()], shard.wall().seconds());
+    let mut request = ReadRequest::all_of(ranges, shard.wall().seconds());
     let mut done = FillProgress::default();
     while !request.ranges.is_empty() {
         let asked = sources.iter().map(|node| page_of(shard, *node, tablet, &request));
