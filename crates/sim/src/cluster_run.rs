@@ -100,6 +100,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     });
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
     world.one_cluster = true;
+    world.tell = options.tell;
     let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
@@ -225,6 +226,7 @@ impl Run {
                 if world.nodes[node].starts == 0 {
                     self.choose_replaced(world, node);
                     world.faults.fired(Fault::NodeJoins);
+                    self.map_changes(world);
                 }
                 world.start(node);
             }
@@ -238,10 +240,7 @@ impl Run {
                 self.lose(world, number);
             }
             64..68 if self.heals.is_none() => self.cut(world, node),
-            68..71 if self.heals.is_none() => {
-                world.network.keep_uninformed(World::node_id(node));
-                self.heals = Some(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
-            }
+            68..71 => self.keep_uninformed(world, node),
             71..74 => {
                 world.network.options = NetworkFaults {
                     lost: self.random.below(30),
@@ -255,8 +254,8 @@ impl Run {
             84..87 => self.cancel(world, node),
             87..94 => Self::compact(world, node),
             94..97 => self.disks.fill_up(world, node, &mut self.random),
-            97..105 if self.broken.is_none() && !self.is_alone() => self.disks.rot(world, node, &mut self.random),
-            105..118 => self.clocks.go_wrong(world, node, &mut self.random),
+            97..101 if self.broken.is_none() && !self.is_alone() => self.disks.rot(world, node, &mut self.random),
+            101..114 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
         }
     }
@@ -363,10 +362,15 @@ impl Run {
 
     /// What may be forgotten of a table is.
     fn compact(world: &World, node: usize) {
+        Self::tell_tables(world, node, &["compact", "holon_cluster", "q"]);
+    }
+
+    /// An administrator has the tables of a node do something.
+    fn tell_tables(world: &World, node: usize, words: &[&str]) {
         for live in world.up(node).into_iter().flatten() {
             let Some(service) = live.shard.service(TABLES_SERVICE) else { continue };
+            let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
             live.shard.spawn(Scope::Node, Class::Background, async move {
-                let words = ["compact", "holon_cluster", "q"].map(str::to_string).to_vec();
                 let _ = service.command(words, Rc::new(|_| ())).await; // the table may not be there yet, or a disk fails
             });
         }
@@ -403,6 +407,29 @@ impl Run {
             let _ = metadata.drain(World::node_id(node)).await; // refused while another change is on its way
         });
         world.faults.fired(Fault::NodeDrained);
+        self.map_changes(world);
+    }
+
+    /// A node hears nothing of the log and goes by its old map; and it does not reach one other, perhaps, whom a hint would bring what
+    /// it missed: then what it has written rests on the others alone.
+    fn keep_uninformed(&mut self, world: &mut World, node: usize) {
+        if self.heals.is_some() {
+            return;
+        }
+        world.network.keep_uninformed(World::node_id(node));
+        let other = self.random.below(self.nodes as u64) as usize;
+        if other != node && self.random.chance(1, 2) {
+            world.network.cut(World::node_id(node), World::node_id(other));
+        }
+        self.heals = Some(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
+    }
+
+    /// Tablets begin to move: some node may hear nothing of it.
+    fn map_changes(&mut self, world: &mut World) {
+        let node = self.random.below(self.nodes as u64) as usize;
+        if self.random.chance(1, 2) && world.up(node).is_some() {
+            self.keep_uninformed(world, node);
+        }
     }
 
     /// One node from some or all others, one way or both.
@@ -518,9 +545,15 @@ impl Run {
             self.turn(world, false);
         }
         self.workload.pause();
-        let quiet = world.now + QUIET;
+        // What is damaged and was not read is found like this, or with time.
+        (0..self.nodes).for_each(|node| Self::tell_tables(world, node, &["verify", "holon_cluster"]));
+        let (mut quiet, patience) = (world.now + QUIET, world.now + READING_BACK);
         while world.now < quiet && self.errors.is_empty() {
             self.turn(world, false);
+            if world.now < patience && Self::total(world, "holon_store_damaged_tablets") > 0 {
+                // Replicas are not compared until it is made good.
+                quiet = quiet.max(world.now + QUIET / 2);
+            }
         }
         self.workload.finish();
         let deadline = world.now + READING_BACK;

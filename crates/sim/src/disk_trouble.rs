@@ -47,7 +47,7 @@ impl DiskTrouble {
         let is_first = self.rotten.is_none();
         let mut disk = world.nodes[*self.rotten.get_or_insert(node)].disk.borrow_mut();
         if is_first {
-            let per_million = if random.chance(1, 2) { random.range(2_000, 50_000) } else { 0 };
+            let per_million = if random.chance(1, 2) { random.range(500, 5_000) } else { 0 };
             disk.options.misdirect_per_million = per_million;
             disk.options.misdirects_copies_only = true;
         }

@@ -183,9 +183,6 @@ const WORLDS: &[WorldKind] = &[
 ];
 
 /// Bugs the code can be told to have, and the world whose checkers must notice.
-///
-/// `accept_old_maps` is none of them for now: since reads meet their level in both sets of replicas while a tablet moves, it shows
-/// in fewer than one seed of a hundred (it needs a coordinator three entries behind, and a replica between its last phases).
 const PLANTED: &[(&str, &str)] = &[
     ("skip_fsync", "store"),
     ("skip_checksum", "store"),
@@ -226,6 +223,9 @@ struct Arguments {
     /// Simulated time of a seed, seconds.
     #[arg(long, default_value_t = 60, global = true)]
     simulated_seconds: u64,
+    /// Show what the nodes tell people (of clusters).
+    #[arg(long)]
+    tell: bool,
     /// Put these bugs in (comma-separated).
     #[arg(long, default_value = "", global = true)]
     plant: String,
@@ -265,7 +265,7 @@ fn main() -> ExitCode {
             );
         }
     };
-    let options = RunOptions { simulated: Duration::from_secs(arguments.simulated_seconds) };
+    let options = RunOptions { simulated: Duration::from_secs(arguments.simulated_seconds), tell: arguments.tell };
     let (passed, failed) = match arguments.command {
         Some(Command::CheckHistory { file }) => return history(&file),
         Some(Command::Kept) => kept(&worlds, &options),

@@ -119,6 +119,8 @@ pub struct World {
     pub steps: u64,
     /// The first node founds a cluster that the others join; if not, each is one of its own.
     pub one_cluster: bool,
+    /// Shows what nodes tell people.
+    pub tell: bool,
     install: Install,
     trace: u64,
     local: BTreeMap<(Instant, u64), Envelope>,
@@ -156,6 +158,7 @@ impl World {
             events,
             steps: 0,
             one_cluster: false,
+            tell: false,
             install,
             trace,
             local: BTreeMap::new(),
@@ -426,10 +429,16 @@ impl World {
             (self.install)(&shard, &metadata);
             live.push(LiveShard { shard, metadata });
         }
+        let tell = self.tell;
         for LiveShard { shard, metadata } in &live {
-            let (metadata, outcomes) = (metadata.clone(), outcomes.clone());
+            let (metadata, outcomes, clock) = (metadata.clone(), outcomes.clone(), Rc::downgrade(shard));
+            let told = move |line: String| {
+                if tell && let Some(shard) = clock.upgrade() {
+                    println!("  {:?} node {node}: {line}", shard.now().since(Instant(0)));
+                }
+            };
             shard.spawn(Scope::Node, Class::Foreground, async move {
-                let outcome = start_shard(metadata, Rc::new(|_| ())).await.map_err(|error| error.to_string());
+                let outcome = start_shard(metadata, Rc::new(told)).await.map_err(|error| error.to_string());
                 outcomes.borrow_mut().push(outcome);
             });
         }

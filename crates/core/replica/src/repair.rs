@@ -91,6 +91,8 @@ pub struct Repairs {
     begun: RefCell<BTreeMap<TabletId, (u64, Changed)>>,
     /// When tablets that this node compares are compared next.
     due: RefCell<BTreeMap<TabletId, Instant>>,
+    /// Tablets here whose damage is being made good.
+    mending: RefCell<BTreeSet<TabletId>>,
     pub counters: RepairCounters,
 }
 
@@ -122,6 +124,7 @@ impl Repairs {
             marks: RefCell::default(),
             begun: RefCell::default(),
             due: RefCell::default(),
+            mending: RefCell::default(),
             counters: RepairCounters::default(),
         })
     }

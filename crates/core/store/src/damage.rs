@@ -9,12 +9,13 @@
 //! Until `finish` nothing is removed: what is whole is read, what is damaged is an error. So it may be broken off at any moment, and
 //! begun again.
 //!
-//! Of the lost keys *everything* goes that was in a file at `begin`, not only what was in the damaged block: that may have been the
-//! deletion of what other files still hold, and the other replicas may have forgotten both. Files that came since stay.
+//! Of the lost keys *everything* goes that had come before `begin`, not only what was in the damaged block: that may have been the
+//! deletion of what other files still hold, and the other replicas may have forgotten both. What has come since stays.
 
 use crate::changed::Changed;
 use crate::compaction::task::{discard, open_all, write_merged};
 use crate::error::StoreError;
+use crate::flush::flush_tree;
 use crate::inner::Inner;
 use crate::limits::DAMAGES_MAX;
 use crate::lsn::Lsn;
@@ -105,6 +106,8 @@ pub struct Mending {
 impl Mending {
     /// `None`: there is no damage (any more).
     pub async fn begin(inner: Rc<Inner>, tree: Rc<Tree>) -> Result<Option<Mending>, StoreError> {
+        // Memory may hold what came late and a damaged file says is deleted: it goes with it.
+        flush_tree(&inner, &tree).await?;
         let compacting = tree.compacting.enter(&inner.shard).await?;
         let runs = tree.version().runs.clone();
         let tables: Vec<Rc<Table>> = runs.iter().flat_map(|run| run.tables.iter().cloned()).collect();

@@ -8,23 +8,24 @@
 //! # Why nothing that was acknowledged is lost
 //!
 //! What was acknowledged is known to [`fence`] replicas at least (`placement::quorum`), this one among them perhaps. A quorum of
-//! all, without this one, is asked, and meets the rest of them. This holds for writes that are over: what is dropped here has come
-//! [`MEND_MARGIN`] ago or longer, when no coordinator counts any more that this replica took it. (What came later is in files or in
-//! memory that stay.) A write at ONE that only this replica took may be lost: it was promised to survive no loss.
+//! those that are read, without this one, is asked, and meets the rest of them; also while the tablet moves. This holds for writes that are over: what is dropped here has come
+//! [`MEND_MARGIN`] ago or longer, when no coordinator counts any more that this replica took it. (What came later stays.) A write at ONE that only this replica took may be lost: it was promised to survive no loss.
 //!
 //! # Why nothing that was deleted comes back
 //!
-//! Of the lost keys everything goes, not only what was in the damaged block ([`holon_store::Mending`]). Of what all replicas had at
-//! the mark each of the others has enough. No comparison of replicas begins or ends meanwhile: what it saw here may be gone.
+//! Of the lost keys everything goes, not only what was in the damaged block ([`holon_store::Mending`]): the others may have forgotten
+//! the deletion, and what it covers. What is older than a deletion that they have forgotten came here before the comparison
+//! that let them (within the time that hints are kept). No comparison of replicas begins or ends meanwhile: what it saw here may be gone.
 
 use super::Repairs;
 use crate::fill::{self, FillError};
-use crate::limits::{MEND_LOOK, MEND_MARGIN};
+use crate::limits::{MEND_LOOK, MEND_MARGIN, MENDS_MAX};
 use crate::own::is_of_no_map;
 use crate::plant;
 use holon_base::{NodeId, TabletId};
 use holon_kernel::{Class, Scope};
 use holon_store::{Engine, StoreError};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use thiserror::Error;
@@ -48,22 +49,30 @@ impl Repairs {
     /// Makes good what is found damaged of the tablets here, until the shard stops.
     pub fn mend_damage(self: &Rc<Self>, tell: Rc<dyn Fn(String)>) {
         let me = self.clone();
+        let told: Rc<RefCell<BTreeMap<TabletId, MendError>>> = Rc::default();
         self.shard.spawn(Scope::Node, Class::Background, async move {
-            let mut told: BTreeMap<TabletId, MendError> = BTreeMap::new();
             loop {
                 me.shard.sleep(MEND_LOOK).await;
                 let Some(engine) = me.engine.borrow().clone() else { return };
                 let damaged = engine.damaged_tablets();
-                told.retain(|tablet, _| damaged.contains(tablet));
+                told.borrow_mut().retain(|tablet, _| damaged.contains(tablet));
                 for tablet in damaged.into_iter().filter(|tablet| may_be_copied(*tablet)) {
-                    match me.mend(&engine, tablet).await {
-                        Ok(()) => tell(format!("what was damaged of tablet {tablet} is as on its other replicas again")),
-                        Err(error) => {
-                            if told.insert(tablet, error.clone()).as_ref() != Some(&error) {
+                    if me.mending.borrow().len() >= MENDS_MAX || !me.mending.borrow_mut().insert(tablet) {
+                        continue;
+                    }
+                    let (me, engine, told, tell) = (me.clone(), engine.clone(), told.clone(), tell.clone());
+                    me.shard.clone().spawn(Scope::Node, Class::Background, async move {
+                        let outcome = me.mend(&engine, tablet).await;
+                        me.mending.borrow_mut().remove(&tablet);
+                        match outcome {
+                            Ok(()) => tell(format!("what was damaged of tablet {tablet} is copied from other replicas")),
+                            Err(error) if told.borrow().get(&tablet) == Some(&error) => {}
+                            Err(error) => {
                                 tell(format!("tablet {tablet} stays damaged for now: {error}"));
+                                told.borrow_mut().insert(tablet, error);
                             }
                         }
-                    }
+                    });
                 }
             }
         });
@@ -71,10 +80,8 @@ impl Repairs {
 
     async fn mend(&self, engine: &Engine, tablet: TabletId) -> Result<(), MendError> {
         let shard = &self.shard;
+        // Also while it moves, and when it is about to go: what is to be done with it first may need all of it.
         let replicas = shard.replicas(tablet);
-        if !replicas.joint.is_empty() || !replicas.readers.contains(&shard.node()) {
-            return Err(MendError::Moves);
-        }
         let others: Vec<NodeId> = replicas.readers.iter().copied().filter(|node| *node != shard.node()).collect();
         let enough = majority(replicas.readers.len()).min(others.len());
         if others.is_empty() {
