@@ -240,7 +240,10 @@ impl Run {
                 self.lose(world, number);
             }
             64..68 if self.heals.is_none() => self.cut(world, node),
-            68..71 => self.keep_uninformed(world, node),
+            68..71 => {
+                let cut = self.random.chance(1, 2);
+                self.keep_uninformed(world, node, cut);
+            }
             71..74 => {
                 world.network.options = NetworkFaults {
                     lost: self.random.below(30),
@@ -410,25 +413,29 @@ impl Run {
         self.map_changes(world);
     }
 
-    /// A node hears nothing of the log and goes by its old map; and it does not reach one other, perhaps, whom a hint would bring what
-    /// it missed: then what it has written rests on the others alone.
-    fn keep_uninformed(&mut self, world: &mut World, node: usize) {
+    /// A node hears nothing of the log and goes by its old map. If it does not reach one other node either, what it has written rests
+    /// on the others alone.
+    fn keep_uninformed(&mut self, world: &mut World, node: usize, cut: bool) {
         if self.heals.is_some() {
             return;
         }
         world.network.keep_uninformed(World::node_id(node));
-        let other = self.random.below(self.nodes as u64) as usize;
-        if other != node && self.random.chance(1, 2) {
+        let others: Vec<usize> =
+            (0..self.nodes).filter(|other| *other != node && self.members.contains(other)).collect();
+        if cut && !others.is_empty() {
+            let other = others[self.random.below(others.len() as u64) as usize];
             world.network.cut(World::node_id(node), World::node_id(other));
         }
         self.heals = Some(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
     }
 
-    /// Tablets begin to move: some node may hear nothing of it.
+    /// Tablets begin to move: some node may hear nothing of it, and others late.
     fn map_changes(&mut self, world: &mut World) {
         let node = self.random.below(self.nodes as u64) as usize;
-        if self.random.chance(1, 2) && world.up(node).is_some() {
-            self.keep_uninformed(world, node);
+        if self.heals.is_none() && self.random.chance(2, 3) && world.up(node).is_some() {
+            self.keep_uninformed(world, node, true);
+            self.heals = Some(world.now + Duration::from_millis(self.random.range(10_000, 20_000)));
+            world.network.options.delayed = self.random.range(10, 60);
         }
     }
 
