@@ -3,6 +3,7 @@
 //! the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster must converge.
 
 use crate::clock_faults::WrongClocks;
+use crate::disk_trouble::DiskTrouble;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
@@ -58,11 +59,14 @@ struct Run {
     /// Of the map that was looked at last.
     epoch: u64,
     left: BTreeSet<usize>,
+    /// Those whose doors are open.
+    is_up: BTreeSet<usize>,
     next_session: u64,
     sent: u64,
     /// When the network heals.
     heals: Option<Instant>,
     clocks: WrongClocks,
+    disks: DiskTrouble,
     errors: Vec<String>,
 }
 
@@ -110,6 +114,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
     world.one_cluster = true;
     metadata_options(&mut world, seed);
+    world.tell = options.tell;
     let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
@@ -124,10 +129,12 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         in_ring: 0,
         epoch: 0,
         left: BTreeSet::new(),
+        is_up: BTreeSet::new(),
         next_session: 1,
         sent: 0,
         heals: None,
         clocks: WrongClocks::default(),
+        disks: DiskTrouble::default(),
         errors: Vec::new(),
     };
     (0..nodes).for_each(|node| run.clocks.set_right(&mut world, node, &mut run.random));
@@ -141,6 +148,8 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     }
     run.finish(&mut world);
     let totals = [
+        ("damage found", "holon_store_damages_total"),
+        ("damage made good", "holon_store_mended_total"),
         ("deletions forgotten", "holon_store_tombstones_purged_total"),
         ("tablets found unchanged", "holon_repair_unchanged_total"),
         ("replicas made equal", "holon_replica_repairs_total"),
@@ -171,14 +180,22 @@ impl Run {
         self.look_who_is_member(world);
         for event in std::mem::take(&mut world.events) {
             match event {
-                NodeEvent::Up(_) => self.workload.restarted(),
+                NodeEvent::Up(node) => {
+                    self.is_up.insert(node);
+                    self.workload.restarted();
+                }
                 NodeEvent::StoppedCleanly(node) => self.node_gone(node),
                 NodeEvent::Failed(node, reason) => {
+                    let was_up = self.is_up.contains(&node);
                     self.node_gone(node);
                     let of_disk = ["error", "space", "poisoned"].iter().any(|word| reason.contains(word));
                     // The cluster did not wait for the upgrade of one that it had removed.
                     let why = ["taken out of the cluster", "start a newer holon"];
                     let removed = self.left.contains(&node) && why.iter().any(|why| reason.contains(why));
+                    // A start needs room, and says so; what runs goes on without.
+                    if was_up && reason.contains("no space") {
+                        self.errors.push(format!("node {node} stopped because its disk is full: {reason}"));
+                    }
                     if !of_disk && !removed || reason.contains("damaged") {
                         self.errors.push(format!("node {node} stopped without a disk's fault: {reason}"));
                     }
@@ -188,6 +205,7 @@ impl Run {
         self.receive(world);
         self.insist_on_forgetting(world);
         self.clocks.look(world, self.nodes, &mut self.random);
+        self.disks.look(world);
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
             self.heals = None;
@@ -205,6 +223,7 @@ impl Run {
     }
 
     fn node_gone(&mut self, node: usize) {
+        self.is_up.remove(&node);
         for number in 0..self.clients.len() {
             if self.clients[number].as_ref().is_some_and(|client| client.node == node) {
                 self.clients[number] = None;
@@ -225,6 +244,7 @@ impl Run {
                 if world.nodes[node].starts == 0 {
                     self.choose_replaced(world, node);
                     world.faults.fired(Fault::NodeJoins);
+                    self.map_changes(world);
                 }
                 world.start(node);
             }
@@ -238,9 +258,9 @@ impl Run {
                 self.lose(world, number);
             }
             64..68 if self.heals.is_none() => self.cut(world, node),
-            68..71 if self.heals.is_none() => {
-                world.network.keep_uninformed(World::node_id(node));
-                self.heals = Some(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
+            68..71 => {
+                let cut = self.random.chance(1, 2);
+                self.keep_uninformed(world, node, cut);
             }
             71..74 => {
                 world.network.options = NetworkFaults {
@@ -251,10 +271,12 @@ impl Run {
             }
             74..80 => world.network.options = NetworkFaults::default(),
             80..82 if self.drained.is_none() && self.nodes > FACTOR as usize => self.drain(world, node),
-            82..84 if self.broken.is_none() && world.is_down(node) => self.forget(world, node),
+            82..84 if self.may_break() && world.is_down(node) => self.forget(world, node),
             84..87 => self.cancel(world, node),
             87..94 => Self::compact(world, node),
-            94..107 => self.clocks.go_wrong(world, node, &mut self.random),
+            94..97 => self.disks.fill_up(world, node, &mut self.random),
+            97..101 if self.broken.is_none() && !self.is_alone() => self.disks.rot(world, node, &mut self.random),
+            101..114 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
         }
     }
@@ -282,6 +304,10 @@ impl Run {
         }
     }
 
+    fn is_alone(&self) -> bool {
+        self.nodes == 1
+    }
+
     fn may_start(&self, node: usize) -> bool {
         !self.left.contains(&node) && self.broken != Some(node)
     }
@@ -290,12 +316,18 @@ impl Run {
     fn choose_replaced(&mut self, world: &mut World, new: usize) {
         let mut down = (0..self.nodes).filter(|node| world.is_down(*node) && self.members.contains(node));
         let down = down.find(|node| Self::can_be_lost(world, *node));
-        if let (Some(dead), None, true) = (down, self.broken, self.random.chance(1, 2)) {
+        let may_break = self.may_break() && self.random.chance(1, 2);
+        if let (Some(dead), true) = (down, may_break) {
             world.nodes[new].replaces = Some(dead);
             self.broken = Some(dead);
             self.workload.node_lost();
             world.faults.fired(Fault::NodeReplaced);
         }
+    }
+
+    /// One copy of everything may be lost, and is then.
+    fn may_break(&self) -> bool {
+        self.broken.is_none() && !self.disks.has_rotten()
     }
 
     /// Two voters are, for a moment, on the way from one to three: without one of them, for good, nothing can be changed any more.
@@ -351,10 +383,15 @@ impl Run {
 
     /// What may be forgotten of a table is.
     fn compact(world: &World, node: usize) {
+        Self::tell_tables(world, node, &["compact", "holon_cluster", "q"]);
+    }
+
+    /// An administrator has the tables of a node do something.
+    fn tell_tables(world: &World, node: usize, words: &[&str]) {
         for live in world.up(node).into_iter().flatten() {
             let Some(service) = live.shard.service(TABLES_SERVICE) else { continue };
+            let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
             live.shard.spawn(Scope::Node, Class::Background, async move {
-                let words = ["compact", "holon_cluster", "q"].map(str::to_string).to_vec();
                 let _ = service.command(words, Rc::new(|_| ())).await; // the table may not be there yet, or a disk fails
             });
         }
@@ -370,6 +407,7 @@ impl Run {
         });
         let count = |metric: Metric| match metric.value {
             MetricValue::Counter(count) if metric.name == name => count,
+            MetricValue::Gauge(count) if metric.name == name => count as u64,
             _ => 0,
         };
         metrics.map(count).sum()
@@ -390,6 +428,33 @@ impl Run {
             let _ = metadata.drain(World::node_id(node)).await; // refused while another change is on its way
         });
         world.faults.fired(Fault::NodeDrained);
+        self.map_changes(world);
+    }
+
+    /// A node hears nothing of the log and goes by its old map. If it does not reach one other node either, what it has written rests
+    /// on the others alone.
+    fn keep_uninformed(&mut self, world: &mut World, node: usize, cut: bool) {
+        if self.heals.is_some() {
+            return;
+        }
+        world.network.keep_uninformed(World::node_id(node));
+        let others: Vec<usize> =
+            (0..self.nodes).filter(|other| *other != node && self.members.contains(other)).collect();
+        if cut && !others.is_empty() {
+            let other = others[self.random.below(others.len() as u64) as usize];
+            world.network.cut(World::node_id(node), World::node_id(other));
+        }
+        self.heals = Some(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
+    }
+
+    /// Tablets begin to move: some node may hear nothing of it, and others late.
+    fn map_changes(&mut self, world: &mut World) {
+        let node = self.random.below(self.nodes as u64) as usize;
+        if self.heals.is_none() && self.random.chance(2, 3) && world.up(node).is_some() {
+            self.keep_uninformed(world, node, true);
+            self.heals = Some(world.now + Duration::from_millis(self.random.range(10_000, 20_000)));
+            world.network.options.delayed = self.random.range(10, 60);
+        }
     }
 
     /// One node from some or all others, one way or both.
@@ -495,9 +560,7 @@ impl Run {
         if !self.errors.is_empty() {
             return;
         }
-        for node in 0..self.nodes {
-            world.nodes[node].disk.borrow_mut().options = DiskFaults::NONE;
-        }
+        self.disks.end(world);
         world.network.heal();
         world.network.options = NetworkFaults::default();
         (0..self.nodes).for_each(|node| self.clocks.set_right(world, node, &mut self.random));
@@ -507,9 +570,15 @@ impl Run {
             self.turn(world, false);
         }
         self.workload.pause();
-        let quiet = world.now + QUIET;
+        // What is damaged and was not read is found like this, or with time.
+        (0..self.nodes).for_each(|node| Self::tell_tables(world, node, &["verify", "holon_cluster"]));
+        let (mut quiet, patience) = (world.now + QUIET, world.now + READING_BACK);
         while world.now < quiet && self.errors.is_empty() {
             self.turn(world, false);
+            if world.now < patience && Self::total(world, "holon_store_damaged_tablets") > 0 {
+                // Replicas are not compared until it is made good.
+                quiet = quiet.max(world.now + QUIET / 2);
+            }
         }
         self.workload.finish();
         let deadline = world.now + READING_BACK;
@@ -518,6 +587,15 @@ impl Run {
                 let last = &self.workload.last_refusal;
                 let what = "after all faults ended not everything could be read in";
                 self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}; {}", self.describe(world)));
+                return;
+            }
+            self.turn(world, false);
+        }
+        let damaged = |world: &World| Self::total(world, "holon_store_damaged_tablets");
+        while self.errors.is_empty() && damaged(world) > 0 {
+            if world.now > deadline {
+                let what = "after all faults ended tablets stayed damaged for";
+                self.errors.push(format!("{what} {READING_BACK:?}: {}; {}", damaged(world), self.describe(world)));
                 return;
             }
             self.turn(world, false);

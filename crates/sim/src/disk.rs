@@ -7,6 +7,7 @@
 //!
 //! It outlives its node: the world keeps it and hands it to the next incarnation.
 
+use crate::disk_trouble::may_be_misdirected;
 use crate::faults::{DiskFaults, Fault, Faults};
 use bytes::Bytes;
 use holon_base::{Instant, Random, ShardId};
@@ -245,7 +246,7 @@ impl SimDiskState {
         }
         self.writes += 1;
         let misdirected = self.options.misdirect_per_million > 0
-            && path.starts_with("tablets/") // in a log's tail a lone copy cannot tell it from a torn write
+            && may_be_misdirected(&path, &self.options)
             && self.random.chance(self.options.misdirect_per_million, 1_000_000)
             && self.misdirect(id, buffer.as_slice());
         if !misdirected {

@@ -87,6 +87,8 @@ pub struct DiskFaults {
     pub write_error_per_million: u64,
     pub sync_error_per_million: u64,
     pub misdirect_per_million: u64,
+    /// Only where other nodes have copies.
+    pub misdirects_copies_only: bool,
     pub capacity_bytes: usize,
 }
 
@@ -97,6 +99,7 @@ impl DiskFaults {
         write_error_per_million: 0,
         sync_error_per_million: 0,
         misdirect_per_million: 0,
+        misdirects_copies_only: false,
         capacity_bytes: usize::MAX,
     };
 
@@ -109,6 +112,7 @@ impl DiskFaults {
             write_error_per_million: some(10, 400),
             sync_error_per_million: some(10, 400),
             misdirect_per_million: some(100, 4000),
+            misdirects_copies_only: false,
             capacity_bytes: match some(1 << 20, 8 << 20) {
                 0 => usize::MAX,
                 bytes => bytes as usize,

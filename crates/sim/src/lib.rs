@@ -7,6 +7,7 @@ pub mod clock_faults;
 pub mod cluster_run;
 pub mod determinism;
 pub mod disk;
+pub mod disk_trouble;
 pub mod faults;
 pub mod network;
 pub mod plants;

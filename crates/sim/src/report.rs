@@ -7,11 +7,13 @@ use std::time::Duration;
 pub struct RunOptions {
     /// Simulated time under faults.
     pub simulated: Duration,
+    /// Shows what nodes tell people.
+    pub tell: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { simulated: Duration::from_secs(60) }
+        RunOptions { simulated: Duration::from_secs(60), tell: false }
     }
 }
 

@@ -123,6 +123,8 @@ pub struct World {
     pub one_cluster: bool,
     /// When nodes cut their metadata logs.
     pub metadata_log: LogOptions,
+    /// Shows what nodes tell people.
+    pub tell: bool,
     install: Install,
     trace: u64,
     local: BTreeMap<(Instant, u64), Envelope>,
@@ -162,6 +164,7 @@ impl World {
             steps: 0,
             one_cluster: false,
             metadata_log: LogOptions::default(),
+            tell: false,
             install,
             trace,
             local: BTreeMap::new(),
@@ -438,10 +441,16 @@ impl World {
             (self.install)(&shard, &metadata);
             live.push(LiveShard { shard, metadata });
         }
+        let tell = self.tell;
         for LiveShard { shard, metadata } in &live {
-            let (metadata, outcomes) = (metadata.clone(), outcomes.clone());
+            let (metadata, outcomes, clock) = (metadata.clone(), outcomes.clone(), Rc::downgrade(shard));
+            let told = move |line: String| {
+                if tell && let Some(shard) = clock.upgrade() {
+                    println!("  {:?} node {node}: {line}", shard.now().since(Instant(0)));
+                }
+            };
             shard.spawn(Scope::Node, Class::Foreground, async move {
-                let outcome = start_shard(metadata, Rc::new(|_| ())).await.map_err(|error| error.to_string());
+                let outcome = start_shard(metadata, Rc::new(told)).await.map_err(|error| error.to_string());
                 outcomes.borrow_mut().push(outcome);
             });
         }

@@ -69,8 +69,18 @@ async fn page_of(
     Ok(page)
 }
 
-/// Reads all of a tablet from `sources` together, as many of them as answer but at least `enough`, and writes it to this
-/// node's replica: a page as one group of the log, and no faster than the throttle lets it.
+/// Who has what is to be copied.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub nodes: &'a [NodeId],
+    /// So many of them have to answer, with each page.
+    pub enough: usize,
+    /// `None`: as fast as it goes.
+    pub throttle: Option<&'a Throttle>,
+}
+
+/// Reads ranges of a tablet from all sources together, and writes them to this node's replica: a page as one group of the
+/// log.
 ///
 /// # Errors
 /// Too few sources; nothing is lost by trying again.
@@ -78,15 +88,14 @@ pub async fn fill(
     shard: &Rc<Shard>,
     engine: &Engine,
     tablet: TabletId,
-    sources: &[NodeId],
-    enough: usize,
-    throttle: &Throttle,
+    ranges: Vec<KeyRange>,
+    sources: Sources<'_>,
     progress: impl Fn(FillProgress),
 ) -> Result<(), FillError> {
-    let mut request = ReadRequest::all_of(vec![KeyRange::all()], shard.wall().seconds());
+    let mut request = ReadRequest::all_of(ranges, shard.wall().seconds());
     let mut done = FillProgress::default();
     while !request.ranges.is_empty() {
-        let asked = sources.iter().map(|node| page_of(shard, *node, tablet, &request));
+        let asked = sources.nodes.iter().map(|node| page_of(shard, *node, tablet, &request));
         let answers = join_all(asked).await;
         let mut failure = FillError::Sources(CallError::Gone);
         let mut pages = Vec::with_capacity(answers.len());
@@ -96,7 +105,7 @@ pub async fn fill(
                 Err(error) => failure = error,
             }
         }
-        if pages.len() < enough.max(1) {
+        if pages.len() < sources.enough.max(1) {
             return Err(failure);
         }
         let merged = page::merge(&request, pages.iter());
@@ -111,7 +120,9 @@ pub async fn fill(
         done.bytes += bytes;
         request.ranges = merged.rest;
         progress(done);
-        throttle.pass(shard, bytes).await;
+        if let Some(throttle) = sources.throttle {
+            throttle.pass(shard, bytes).await;
+        }
         shard.yield_now().await;
     }
     Ok(())

@@ -34,6 +34,16 @@ pub const REPAIR_TIMEOUT: Duration = Duration::from_secs(5);
 /// clocks differ by less.
 pub const REPAIR_MARGIN: Duration = Duration::from_secs(15);
 
+/// Between two looks for damage that is to be made good.
+pub const MEND_LOOK: Duration = Duration::from_secs(1);
+
+/// Damaged tablets of a shard that are made good at a time: most of that is waiting.
+pub const MENDS_MAX: usize = 8;
+
+/// What is lost of a damaged tablet is copied from other replicas so long after it was found: no request takes longer, so nobody
+/// counts any more that this replica has taken something.
+pub const MEND_MARGIN: Duration = REPAIR_MARGIN;
+
 /// Ranges of one request of a comparison.
 pub const REPAIR_RANGES: usize = 64;
 

@@ -19,6 +19,8 @@
 //! Both times are of the nodes' common clock: a node whose clock is off takes no deletions, and makes no comparisons. A mark that
 //! is lost is earned again.
 
+mod mend;
+
 use crate::coordinator::{Coordinator, Demand, ReplicaError, Speculation, address_of, count};
 use crate::fill::FillProgress;
 use crate::level::Level;
@@ -89,6 +91,8 @@ pub struct Repairs {
     begun: RefCell<BTreeMap<TabletId, (u64, Changed)>>,
     /// When tablets that this node compares are compared next.
     due: RefCell<BTreeMap<TabletId, Instant>>,
+    /// Tablets here whose damage is being made good.
+    mending: RefCell<BTreeSet<TabletId>>,
     pub counters: RepairCounters,
 }
 
@@ -120,6 +124,7 @@ impl Repairs {
             marks: RefCell::default(),
             begun: RefCell::default(),
             due: RefCell::default(),
+            mending: RefCell::default(),
             counters: RepairCounters::default(),
         })
     }
@@ -206,6 +211,9 @@ impl Repairs {
 
     fn begin_here(&self, message: &Message) -> Result<Bytes, CallError> {
         let engine = self.engine.borrow().clone().ok_or(CallError::NotHere)?;
+        if engine.is_damaged(message.tablet) {
+            return Err(CallError::NotHere); // what a comparison sees here may go before it ends
+        }
         let mut changed = engine.take_changed(message.tablet).map_err(|_| CallError::NotHere)?;
         let mut begun = self.begun.borrow_mut();
         if let Some((_, without_end)) = begun.remove(&message.tablet) {

@@ -35,6 +35,15 @@ impl Changed {
         Changed::At(BTreeMap::new())
     }
 
+    /// Wherever these ranges are.
+    pub(crate) fn within(ranges: &[KeyRange]) -> Changed {
+        let mut changed = Changed::nowhere();
+        for KeyRange { start, end } in ranges {
+            changed.put(unit(start), end.as_ref().map_or(u16::MAX, |end| unit(end)));
+        }
+        changed
+    }
+
     pub(crate) fn add(&mut self, mutation: &Mutation) {
         for (key, _) in mutation.encoded_rows() {
             self.put(unit(key), unit(key));

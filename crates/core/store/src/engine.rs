@@ -3,6 +3,7 @@
 use crate::changed::Changed;
 use crate::commit::{self, Pending};
 use crate::compaction;
+use crate::damage::{self, Mending};
 use crate::error::StoreError;
 use crate::flush;
 use crate::inner::{Inner, stopped};
@@ -177,7 +178,8 @@ impl Engine {
     /// The row of a key as a reader sees it at `now_seconds`.
     pub async fn get(&self, tablet: TabletId, key: &[u8], now_seconds: i64) -> Result<Option<Row>, StoreError> {
         let tree = self.tree(tablet)?;
-        let (row, deletion) = scan::get_merged(&self.inner, &tree, key).await?;
+        let found = scan::get_merged(&self.inner, &tree, key).await;
+        let (row, deletion) = self.inner.noted(&tree, found)?;
         Ok(row.and_then(|row| row.visible(deletion, now_seconds)))
     }
 
@@ -188,7 +190,8 @@ impl Engine {
         key: &[u8],
     ) -> Result<(Option<Row>, Option<Deletion>), StoreError> {
         let tree = self.tree(tablet)?;
-        let (row, deletion) = scan::get_merged(&self.inner, &tree, key).await?;
+        let found = scan::get_merged(&self.inner, &tree, key).await;
+        let (row, deletion) = self.inner.noted(&tree, found)?;
         let row = row.map(|mut row| {
             row.drop_covered(deletion);
             row
@@ -199,7 +202,8 @@ impl Engine {
     /// One page of a range.
     pub async fn scan(&self, tablet: TabletId, range: KeyRange, options: ScanOptions) -> Result<Page, StoreError> {
         let tree = self.tree(tablet)?;
-        scan::scan(&self.inner, &tree, range, &options).await
+        let page = scan::scan(&self.inner, &tree, range, &options).await;
+        self.inner.noted(&tree, page)
     }
 
     /// One page over several disjoint ranges (for IN), in the order given; the rest of them comes back with it. The
@@ -220,7 +224,8 @@ impl Engine {
                 rest.push(range);
                 continue;
             }
-            let mut page = scan::scan(&self.inner, &tree, range, &left).await?;
+            let page = scan::scan(&self.inner, &tree, range, &left).await;
+            let mut page = self.inner.noted(&tree, page)?;
             left.rows_max = left.rows_max.saturating_sub(page.rows.len());
             let bytes: usize = page.rows.iter().map(|(key, row)| key.len() + row.value_bytes()).sum();
             left.bytes_max = left.bytes_max.saturating_sub(bytes);
@@ -297,7 +302,23 @@ impl Engine {
         progress: impl FnMut(Progress) + 'static,
     ) -> Result<VerifyReport, StoreError> {
         let tree = self.tree(tablet)?;
-        self.inner.detached(Class::Background, verify::verify_tree(self.inner.clone(), tree, progress)).await
+        let verified = verify::verify_tree(self.inner.clone(), tree.clone(), progress);
+        let verified = self.inner.detached(Class::Background, verified).await;
+        self.inner.noted(&tree, verified)
+    }
+
+    /// The tablets in whose files damage was found that is still there.
+    pub fn damaged_tablets(&self) -> Vec<TabletId> {
+        damage::damaged_tablets(&self.inner)
+    }
+
+    pub fn is_damaged(&self, tablet: TabletId) -> bool {
+        self.inner.tree(tablet).is_ok_and(|tree| tree.damages.any())
+    }
+
+    /// Begins to make good what is damaged of a tablet, see [`Mending`]; `None` if nothing is.
+    pub async fn begin_mending(&self, tablet: TabletId) -> Result<Option<Mending>, StoreError> {
+        Mending::begin(self.inner.clone(), self.tree(tablet)?).await
     }
 
     /// Why background work failed last, if it did.

@@ -54,6 +54,8 @@ pub struct Counters {
     pub rows_examined: Counter,
     pub stall_micros: Counter,
     pub background_errors: Counter,
+    pub damages: Counter,
+    pub mended: Counter,
 }
 
 pub struct Inner {

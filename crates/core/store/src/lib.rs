@@ -20,6 +20,7 @@ mod changed;
 mod commit;
 mod compaction;
 mod cursor;
+mod damage;
 mod engine;
 mod error;
 mod flush;
@@ -48,6 +49,7 @@ mod verify;
 mod wal;
 
 pub use changed::Changed;
+pub use damage::Mending;
 pub use engine::{Engine, WriteTicket};
 pub use error::{Malformed, StoreError};
 pub use lsn::Lsn;

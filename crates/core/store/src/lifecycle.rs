@@ -1,6 +1,7 @@
 //! Tablets come and go: create, truncate, drop.
 
 use crate::changed::Changed;
+use crate::damage::Damages;
 use crate::error::StoreError;
 use crate::inner::Inner;
 use crate::manifest::{MANIFEST_NAME, Manifest};
@@ -23,7 +24,7 @@ pub async fn create(inner: Rc<Inner>, tablet: TabletId) -> Result<(), StoreError
     let manifest = Manifest { tablet, sequence: 1, flushed: inner.lsn_last.get(), runs: Vec::new() };
     manifest.store(&inner.shard, &directory).await?;
     let options = (inner.options.tablet_options)(tablet);
-    let tree = Tree::new(tablet, options, &manifest, Version::default());
+    let tree = Tree::new(tablet, options, &manifest, Version::default(), Damages::default());
     inner.trees.borrow_mut().insert(tablet, Rc::new(tree));
     Ok(())
 }
@@ -38,12 +39,12 @@ pub async fn truncate(inner: Rc<Inner>, tree: Rc<Tree>) -> Result<(), StoreError
     inner.freeze(&tree);
     let frozen = tree.frozen();
     let flushed = frozen.last().map_or(tree.flushed(), |memtable| memtable.lsn_last());
-    let manifest = tree.next_manifest(&[], flushed);
+    let manifest = tree.manifest_without_unreadable(&[], flushed);
     manifest.store(&inner.shard, &tree.directory).await?;
     tree.install(&manifest, Vec::new(), &frozen);
     *tree.changed.borrow_mut() = Changed::Anywhere;
     inner.memtables_gone(&frozen);
-    *tree.broken.borrow_mut() = None;
+    tree.forget_damage();
     drop(gate);
     inner.after_change().await
 }

@@ -27,6 +27,9 @@ pub const COMPACTION_RUNS_MAX: usize = 32;
 /// A manifest lists tables of at least a few MiB; this many bytes describe a million of them.
 pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Places of damage that are known of one tablet; where there are more, all of it counts as lost.
+pub const DAMAGES_MAX: usize = 64;
+
 /// Levels of a tree: with the smallest fan-out of 2 and 1 MiB at the bottom this reaches 2^64 bytes.
 pub const LEVELS_MAX: u8 = 44;
 

@@ -78,6 +78,9 @@ impl Inner {
             rows_examined: counters.rows_examined.get(),
             stall_micros: counters.stall_micros.get(),
             background_errors: counters.background_errors.get(),
+            damages: counters.damages.get(),
+            mended: counters.mended.get(),
+            damaged_tablets: 0,
             memtable_bytes: self.memtable_bytes.get() as u64,
             table_memory_bytes: 0,
             tablets: 0,
@@ -86,6 +89,7 @@ impl Inner {
         };
         for tree in self.trees.borrow().values() {
             stats.tablets += 1;
+            stats.damaged_tablets += u64::from(tree.damages.any());
             for table in tree.version().tables() {
                 stats.tables += 1;
                 stats.table_bytes += table.length();

@@ -101,6 +101,9 @@ pub struct TabletOptions {
     pub bottom_compression: Compression,
     /// Bits of bloom filter a key; 10 let through one absent key in a hundred.
     pub bloom_bits: u32,
+    /// Other replicas have the data too: opened with a file that is damaged, the tablet refuses reads until that is made good
+    /// ([`crate::Engine::begin_mending`]). Else it is not opened.
+    pub has_copies: bool,
     /// Asked at the start of each compaction, with the wall clock in seconds.
     pub purge: Rc<dyn Fn(i64) -> PurgePolicy>,
 }
@@ -114,6 +117,7 @@ impl Default for TabletOptions {
             compression: Compression::Lz4,
             bottom_compression: Compression::Lz4,
             bloom_bits: 10,
+            has_copies: false,
             purge: Rc::new(|_| PurgePolicy::NEVER),
         }
     }

@@ -2,6 +2,7 @@
 //! replay the logs of earlier boots into memtables, flush them. Only when **all** shards of the node have done so may
 //! the old logs go, because the tablets of one old log may be spread over several shards now.
 
+use crate::damage::Damages;
 use crate::error::{StoreError, damaged};
 use crate::flush::flush_tree;
 use crate::inner::Inner;
@@ -59,17 +60,26 @@ async fn open_tree(inner: &Rc<Inner>, tablet: TabletId) -> Result<Option<Rc<Tree
     };
     let options = (inner.options.tablet_options)(tablet);
     let mut runs = Vec::with_capacity(manifest.runs.len());
+    let mut unreadable = Vec::new();
     for entry in &manifest.runs {
         let mut tables = Vec::with_capacity(entry.tables.len());
         for table in &entry.tables {
-            tables.push(inner.open_table_in(&directory, tablet, options.prefix, table).await?);
+            match inner.open_table_in(&directory, tablet, options.prefix, table).await {
+                Ok(table) => tables.push(table),
+                Err(error @ StoreError::Damaged { .. }) if options.has_copies => {
+                    (inner.options.tell)(error.to_string());
+                    inner.counters.damages.add(1);
+                    unreadable.push((*table, error));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        runs.push(Rc::new(Run { id: entry.id, tables }));
+        runs.extend((!tables.is_empty()).then(|| Rc::new(Run { id: entry.id, tables })));
     }
-    let tree = Tree::new(tablet, options, &manifest, Version { runs });
+    let named: Vec<TableId> = manifest.runs.iter().flat_map(|run| &run.tables).map(|table| table.table).collect();
+    let tree = Tree::new(tablet, options, &manifest, Version { runs }, Damages::new(unreadable));
     for entry in entries {
-        let named = TableId::from_file_name(&entry.name)
-            .is_some_and(|id| tree.version().tables().any(|table| table.id() == id));
+        let named = TableId::from_file_name(&entry.name).is_some_and(|id| named.contains(&id));
         if !named && entry.name != MANIFEST_NAME && !entry.is_directory {
             inner.shard.disk().remove(&format!("{directory}/{}", entry.name)).await?;
         }

@@ -30,6 +30,7 @@ fn undecodable(tree: &Tree, error: Malformed) -> StoreError {
 
 /// The merged row of a key with the deletion of the ranges it lies in; `None` if there is neither.
 pub async fn get_merged(inner: &Inner, tree: &Tree, key: &[u8]) -> Result<(Option<Row>, Option<Deletion>), StoreError> {
+    tree.damages.check_readable()?;
     let View { version, memtables } = tree.view();
     let hash = bloom::key_hash(key);
     let mut patches = Patches::new();
@@ -121,6 +122,7 @@ pub async fn scan(inner: &Inner, tree: &Tree, range: KeyRange, options: &ScanOpt
     if range.is_empty() {
         return Ok(page);
     }
+    tree.damages.check_readable()?;
     let view = tree.view();
     let ranges = Ranges::new(&view);
     let mut merge = sources(tree, &view, &range, options);

@@ -121,6 +121,7 @@ pub async fn take(inner: Rc<Inner>, tree: Rc<Tree>, name: String) -> Result<(), 
     if tree.dropped.get() {
         return Err(StoreError::NoSuchTablet(tree.id));
     }
+    tree.damages.check_readable()?;
     remove_files(&inner, &to).await?;
     disk.create_dir(&to).await?;
     let version = tree.version();
@@ -196,12 +197,12 @@ async fn replace(inner: &Rc<Inner>, tree: &Tree, from: &str, snapshot: &Manifest
     inner.freeze(tree);
     let frozen = tree.frozen();
     let flushed = frozen.last().map_or(tree.flushed(), |memtable| memtable.lsn_last());
-    let manifest = tree.next_manifest(&runs, flushed);
+    let manifest = tree.manifest_without_unreadable(&runs, flushed);
     manifest.store(&inner.shard, &tree.directory).await?;
     tree.install(&manifest, runs, &frozen);
     *tree.changed.borrow_mut() = Changed::Anywhere;
     inner.memtables_gone(&frozen);
-    *tree.broken.borrow_mut() = None;
+    tree.forget_damage();
     Ok(())
 }
 

@@ -34,6 +34,12 @@ pub struct Stats {
     pub rows_examined: u64,
     pub stall_micros: u64,
     pub background_errors: u64,
+    /// Damaged places found in files of tablets.
+    pub damages: u64,
+    /// Tablets whose damage was made good.
+    pub mended: u64,
+    /// With damage, *now*.
+    pub damaged_tablets: u64,
     /// *now*
     pub memtable_bytes: u64,
     /// Filters and indexes of open tables, *now*.

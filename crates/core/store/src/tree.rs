@@ -2,6 +2,7 @@
 //! changes only behind its gate, and only in one step without awaits after the manifest that says so is durable.
 
 use crate::changed::Changed;
+use crate::damage::Damages;
 use crate::error::StoreError;
 use crate::lsn::Lsn;
 use crate::manifest::{Manifest, RunEntry};
@@ -85,10 +86,11 @@ pub struct Tree {
     pub flushing: Gate,
     /// Since somebody took it.
     pub changed: RefCell<Changed>,
+    pub damages: Damages,
 }
 
 impl Tree {
-    pub fn new(id: TabletId, options: TabletOptions, manifest: &Manifest, version: Version) -> Self {
+    pub fn new(id: TabletId, options: TabletOptions, manifest: &Manifest, version: Version, damages: Damages) -> Self {
         Tree {
             id,
             directory: directory(id),
@@ -100,11 +102,12 @@ impl Tree {
             flushed: Cell::new(manifest.flushed),
             gate: Gate::new(),
             dropped: Cell::new(false),
-            broken: RefCell::new(None),
+            broken: RefCell::new(damages.check_readable().err()),
             compacting: Gate::new(),
             compaction: Cell::new(None),
             flushing: Gate::new(),
             changed: RefCell::new(Changed::Anywhere),
+            damages,
         }
     }
 
@@ -162,14 +165,28 @@ impl Tree {
         Some(full)
     }
 
-    /// The manifest that follows the one in force.
+    /// The manifest that follows the one in force. Files that cannot be opened stay in it, each a run of its own.
     pub fn next_manifest(&self, runs: &[Rc<Run>], flushed: Lsn) -> Manifest {
+        let mut manifest = self.manifest_without_unreadable(runs, flushed);
+        let unreadable = self.damages.unreadable().into_iter();
+        manifest.runs.extend(unreadable.map(|entry| RunEntry { id: entry.table.0, tables: vec![entry] }));
+        manifest
+    }
+
+    /// Of a tree in which none of the data of these files counts any more.
+    pub fn manifest_without_unreadable(&self, runs: &[Rc<Run>], flushed: Lsn) -> Manifest {
         Manifest {
             tablet: self.id,
             sequence: self.sequence.get() + 1,
             flushed: flushed.max(self.flushed.get()),
             runs: runs.iter().map(|run| run.entry()).collect(),
         }
+    }
+
+    /// No file with damage is part of the tree any more.
+    pub fn forget_damage(&self) {
+        self.damages.forget();
+        *self.broken.borrow_mut() = None;
     }
 
     /// Takes over what a durable manifest says, forgets the memtables that it makes superfluous, and marks the tables

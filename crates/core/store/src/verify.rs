@@ -30,6 +30,7 @@ pub async fn verify_tree(
         let path = format!("{}/{MANIFEST_NAME}", tree.directory);
         let manifest = Manifest::load(&inner.shard, &tree.directory, tree.id).await?;
         let manifest = manifest.ok_or_else(|| damaged(&path, 0, "the manifest is missing"))?;
+        tree.damages.check_readable()?;
         let version = tree.version();
         let runs: Vec<_> = version.runs.iter().map(|run| run.entry()).collect();
         if manifest.runs != runs || manifest.flushed != tree.flushed() {

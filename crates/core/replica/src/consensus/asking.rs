@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A request goes to one node at a time, and to another only when the one before has done nothing with it: a transaction is never
-//! made twice unnoticed. `start` (drawn at each start of the asking shard) and `number` tell one from another: a node that has begun
-//! with a transaction takes no second copy of it, should the network have made one. While an answer is late, others are asked who leads, so that later requests need not wait too.
+//! made twice unnoticed. `start` (drawn at each start of the asking shard) and `number` tell one from another: a node that was asked
+//! takes no second copy of a question, should the network have made one, whatever it has answered the first. While an answer is late, others are asked who leads, so that later requests need not wait too.
 
 use super::{ASK, Elsewhere, Groups};
 use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_ELECTION, GROUP_REQUEST_MEMORY, GROUP_SCOUT_PATIENCE};
@@ -35,7 +35,7 @@ pub(crate) struct Asking {
     scouting: RefCell<BTreeSet<TabletId>>,
     /// Drawn at the first question.
     start: Cell<Option<u64>>,
-    /// Transactions that were begun here, until they are forgotten.
+    /// Transactions that were asked for here, until they are forgotten.
     begun: RefCell<BTreeSet<(u64, u64)>>,
     forgotten: RefCell<VecDeque<(Instant, (u64, u64))>>,
     /// Transactions of others that are under way here.
@@ -348,6 +348,11 @@ impl Groups {
     pub(super) async fn answer_ask(&self, payload: Bytes) -> Result<Bytes, CallError> {
         let bad = |short: ShortInput| CallError::Failed(Bytes::from(short.to_string()));
         let Ask { tablet, epoch, remaining, doubted, request } = Ask::decode(payload).map_err(bad)?;
+        if request.as_ref().is_some_and(|request| !self.is_new(request.id)) {
+            // Whatever is said here, the other copy's answer must be the one that counts; also if it was that somebody else leads,
+            // whom whoever asked has asked by now.
+            std::future::pending::<()>().await;
+        }
         let deadline = self.shard.now() + remaining;
         if let Some(map) = self.shard.map().filter(|map| map.epoch() < epoch) {
             // At the deadline nobody waits any more.
@@ -361,10 +366,6 @@ impl Groups {
         };
         let Some(request) = request else { return Ok(leader_reply(self.shard.node())) };
         let Some(serve) = self.serve.borrow().clone() else { return Ok(unknown) };
-        if !self.is_new(request.id) {
-            // Whatever is said here, the other copy's answer must be the one that counts.
-            std::future::pending::<()>().await;
-        }
         let served = {
             let _serving = Serving::one(&self.asking.serving);
             serve(leadership, request.bytes, deadline).await
@@ -385,6 +386,32 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Coordinator;
+    use holon_base::ServiceId;
+    use holon_kernel::testing::{MemoryDisk, TestShard};
+
+    #[test]
+    fn a_second_copy_of_a_question_has_no_answer_whatever_the_first_had() {
+        let world = TestShard::new(MemoryDisk::new());
+        let coordinator = Coordinator::new(&world.shard, "dc".into());
+        let groups = Groups::new(&world.shard, ServiceId(9), &coordinator);
+        let (shard, tablet) = (world.shard.clone(), TabletId(7));
+        world.block_on(async move {
+            let ask = |number: u64| {
+                let request = Some(Request { id: (1, number), bytes: Bytes::from_static(b"transaction") });
+                Ask { tablet, epoch: 0, remaining: Duration::from_millis(10), doubted: None, request }.encode()
+            };
+            let in_time = |payload: Bytes| {
+                let (groups, shard) = (groups.clone(), shard.clone());
+                async move { shard.timeout(shard.now() + Duration::from_secs(1), groups.answer_ask(payload)).await }
+            };
+            // Nobody leads here: whoever asked asks others, and then says that nothing was done.
+            let first = in_time(ask(1)).await.expect("answers").expect("is no error");
+            assert_eq!(first, Bytes::from_static(&[UNKNOWN]));
+            assert!(in_time(ask(1)).await.is_err(), "a copy that comes when somebody leads must not be carried out");
+            assert!(in_time(ask(2)).await.is_ok());
+        });
+    }
 
     #[test]
     fn what_is_asked_arrives_and_what_is_cut_is_refused() {

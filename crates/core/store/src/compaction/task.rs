@@ -60,6 +60,7 @@ pub async fn run(inner: Rc<Inner>) {
 /// One compaction, if the strategy wants one. False: it does not.
 pub async fn step(inner: &Rc<Inner>, tree: &Rc<Tree>) -> Result<bool, StoreError> {
     let gate = tree.compacting.enter(&inner.shard).await?;
+    tree.damages.check_readable()?;
     let picked = strategy::pick(&tree.version(), &tree.options().compaction);
     let outcome = if let Some((runs, _)) = picked {
         match strategy::joined(&runs).filter(|_| !has_tombstones(&runs)) {
@@ -73,8 +74,10 @@ pub async fn step(inner: &Rc<Inner>, tree: &Rc<Tree>) -> Result<bool, StoreError
     };
     drop(gate);
     if let Err(error @ StoreError::Damaged { .. }) = &outcome {
-        // Trying again would find the same damage; reads that need the damaged part say so themselves.
-        *tree.broken.borrow_mut() = Some(error.clone());
+        inner.note_damage(tree, error);
+        // Trying again would find the same damage; reads that need the damaged part say so themselves. (What was damaged when it
+        // was written is no part of the tree, and is written again.)
+        *tree.broken.borrow_mut() = tree.damages.any().then(|| error.clone());
     }
     outcome.map(|()| true)
 }
@@ -86,11 +89,13 @@ pub async fn major(
     mut progress: impl FnMut(Progress) + 'static,
 ) -> Result<(), StoreError> {
     let _gate = tree.compacting.enter(&inner.shard).await?;
+    tree.damages.check_readable()?;
     loop {
         let runs: Vec<Rc<Run>> = tree.version().runs.iter().take(COMPACTION_RUNS_MAX).cloned().collect();
         let last = runs.len() == tree.version().runs.len();
         if !runs.is_empty() {
-            merge(&inner, &tree, runs, &mut progress).await?;
+            let merged = merge(&inner, &tree, runs, &mut progress).await;
+            inner.noted(&tree, merged)?;
         }
         if last || tree.dropped.get() {
             break;
@@ -150,7 +155,7 @@ async fn rewrite(inner: &Rc<Inner>, tree: &Rc<Tree>, run: &Rc<Run>, table: &Rc<T
         Vec::new()
     } else {
         let alone = Rc::new(Run { id: 0, tables: vec![table.clone()] });
-        write_merged(inner, tree, &[alone], &mut |_| ()).await?
+        write_merged(inner, tree, &[alone], &[KeyRange::all()], &mut |_| ()).await?
     };
     let opened = open_all(inner, tree, &replacement).await?;
     let mut tables = Vec::new();
@@ -175,7 +180,7 @@ async fn merge(
     runs: Vec<Rc<Run>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), StoreError> {
-    let written = write_merged(inner, tree, &runs, progress).await?;
+    let written = write_merged(inner, tree, &runs, &[KeyRange::all()], progress).await?;
     let tables = match open_all(inner, tree, &written).await {
         Ok(tables) => tables,
         Err(error) => {
@@ -197,7 +202,7 @@ async fn merge(
     }
 }
 
-async fn open_all(inner: &Inner, tree: &Tree, written: &[WrittenTable]) -> Result<Vec<Rc<Table>>, StoreError> {
+pub async fn open_all(inner: &Inner, tree: &Tree, written: &[WrittenTable]) -> Result<Vec<Rc<Table>>, StoreError> {
     let mut tables = Vec::with_capacity(written.len());
     for table in written {
         let entry = TableEntry { table: table.table, length: table.length, content_crc: table.content_crc };
@@ -206,7 +211,7 @@ async fn open_all(inner: &Inner, tree: &Tree, written: &[WrittenTable]) -> Resul
     Ok(tables)
 }
 
-fn discard(inner: &Inner, tree: &Tree, written: &[WrittenTable]) {
+pub fn discard(inner: &Inner, tree: &Tree, written: &[WrittenTable]) {
     let paths = written.iter().map(|table| format!("{}/{}", tree.directory, table.table.file_name()));
     inner.garbage.borrow_mut().extend(paths);
 }
@@ -311,10 +316,12 @@ impl Output<'_> {
     }
 }
 
-async fn write_merged(
+/// New tables with what runs hold in `ranges`, which ascend. Deleted ranges stay whole.
+pub async fn write_merged(
     inner: &Rc<Inner>,
     tree: &Rc<Tree>,
     runs: &[Rc<Run>],
+    ranges_kept: &[KeyRange],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<WrittenTable>, StoreError> {
     let inputs: Vec<Rc<Table>> = runs.iter().flat_map(|run| run.tables.iter().cloned()).collect();
@@ -343,7 +350,7 @@ async fn write_merged(
         tree.compaction.set(Some(now));
         progress(now);
     };
-    let outcome = copy(&mut output, runs, bytes_total, &mut progress).await;
+    let outcome = copy(&mut output, runs, ranges_kept, bytes_total, &mut progress).await;
     tree.compaction.set(None);
     if let Err(error) = outcome {
         let path = output.writer.as_ref().map(|writer| writer.path().to_owned());
@@ -357,29 +364,32 @@ async fn write_merged(
 async fn copy(
     output: &mut Output<'_>,
     runs: &[Rc<Run>],
+    ranges: &[KeyRange],
     bytes_total: u64,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), StoreError> {
     let inner = output.inner.clone();
     let raw_total: u64 = output.purge.inputs.iter().map(|table| table.properties().raw_bytes).sum();
-    let sources = runs.iter().map(|run| Source::Run(RunCursor::new(run.clone(), KeyRange::all(), false, None, true)));
-    let mut merge = Merge::new(sources.collect(), false);
     let mut patches = Patches::new();
     let (mut raw_done, mut slice) = (0u64, 0usize);
-    while let Some(key) = merge.next(&mut patches, &inner.cache).await? {
-        let size = key.len() + patches.iter().map(Bytes::len).sum::<usize>();
-        slice += size;
-        output.add(&key, &patches).await?;
-        if slice >= SLICE_BYTES {
-            raw_done += slice as u64;
-            slice = 0;
-            if output.tree.dropped.get() {
-                return Err(StoreError::NoSuchTablet(output.tree.id));
+    for range in ranges {
+        let source = |run: &Rc<Run>| Source::Run(RunCursor::new(run.clone(), range.clone(), false, None, true));
+        let mut merge = Merge::new(runs.iter().map(source).collect(), false);
+        while let Some(key) = merge.next(&mut patches, &inner.cache).await? {
+            let size = key.len() + patches.iter().map(Bytes::len).sum::<usize>();
+            slice += size;
+            output.add(&key, &patches).await?;
+            if slice >= SLICE_BYTES {
+                raw_done += slice as u64;
+                slice = 0;
+                if output.tree.dropped.get() {
+                    return Err(StoreError::NoSuchTablet(output.tree.id));
+                }
+                // Bytes of the files, by the share of their content that was read.
+                let share = raw_done as f64 / raw_total.max(1) as f64;
+                progress(Progress { bytes_done: (share * bytes_total as f64) as u64, bytes_total });
+                inner.shard.yield_now().await;
             }
-            // Bytes of the files, by the share of their content that was read.
-            let share = raw_done as f64 / raw_total.max(1) as f64;
-            progress(Progress { bytes_done: (share * bytes_total as f64) as u64, bytes_total });
-            inner.shard.yield_now().await;
         }
     }
     output.end_table(None).await?;

@@ -30,6 +30,12 @@ pub struct BlockHandle {
     pub length: u32,
 }
 
+impl BlockHandle {
+    pub fn contains(&self, offset: u64) -> bool {
+        (self.offset..self.offset + u64::from(self.length)).contains(&offset)
+    }
+}
+
 fn checksum(table: TableId, offset: u64, stored_without_crc: &[u8]) -> u32 {
     let mut place = [0u8; 16];
     place[..8].copy_from_slice(&table.0.to_le_bytes());

@@ -489,9 +489,11 @@ impl Read<'_> {
             && context.coordinator.is_reader(tablet)
             && let Some(local) = context.tablets.get(tablet)
         {
-            let reading = local.rows(request, tracing);
-            let answer = shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout));
-            return answer.map_err(|error| self.failure(error));
+            let reading = local.rows(request.clone(), tracing);
+            match shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout)) {
+                Err(CallError::Failed(_)) => {} // a damaged file: others have the data
+                answer => return answer.map_err(|error| self.failure(error)),
+            }
         }
         let promised = replicas::promised(context, table)?;
         let demand = Demand { tablet, level, replication: Some(&promised), deadline };

@@ -170,13 +170,22 @@ async fn on_tablets(
     for chosen in all {
         let table = format!("{}.{}", chosen.table.keyspace, chosen.table.name);
         let mut total = Total::default();
+        let mut bad = Vec::new();
         for tablet in chosen.tablets {
             let step = Step { engine: &engine, tablet, table: &table, teller: progress.clone() };
             let done = step.run(command, name.unwrap_or_default(), &mut total).await;
             if command == "restore" {
                 service.repairs.forget(tablet).await;
             }
-            done.map_err(|error| format!("{command} {table}, tablet {tablet}: {error}"))?;
+            let done = done.map_err(|error| format!("{command} {table}, tablet {tablet}: {error}"));
+            // All damage there is wants to be known.
+            match done {
+                Err(error) if command == "verify" => bad.push(error),
+                done => done?,
+            }
+        }
+        if !bad.is_empty() {
+            return Err(bad.join("\n"));
         }
         lines.push(format!("{table}: {}", total.describe(command)));
     }

@@ -97,6 +97,8 @@ fn engine_metrics(service: &TablesService, out: &mut Vec<Metric>) {
         ("holon_store_scan_pages_total", "pages of scans", stats.scan_pages),
         ("holon_store_rows_examined_total", "rows looked at by reads", stats.rows_examined),
         ("holon_store_stall_micros_total", "time that writes waited for room", stats.stall_micros),
+        ("holon_store_damages_total", "damaged places found in files of tablets", stats.damages),
+        ("holon_store_mended_total", "tablets whose damage was made good from other replicas", stats.mended),
         ("holon_store_background_errors_total", "flushes and compactions that failed", stats.background_errors),
     ];
     out.extend(counters.map(|(name, help, value)| Metric::counter(name, help, value)));
@@ -113,6 +115,7 @@ fn engine_metrics(service: &TablesService, out: &mut Vec<Metric>) {
             "1: the log has no room, or memtables do not get to the disk",
             u64::from(engine.stuck().is_some()),
         ),
+        ("holon_store_damaged_tablets", "tablets with damaged files", stats.damaged_tablets),
         ("holon_store_file_bytes", "size of the sorted files", stats.table_bytes),
     ];
     out.extend(gauges.map(|(name, help, value)| Metric::gauge(name, help, value as f64)));
@@ -140,6 +143,11 @@ pub(super) fn status(service: &TablesService) -> Vec<(String, String)> {
             engine.stuck().map(|error| ("TROUBLE".to_string(), format!("writes are refused or will be: {error}"))),
         );
         let stats = engine.stats();
+        if stats.damaged_tablets > 0 {
+            let what =
+                format!("{} tablets have damaged files, and are read from other replicas", stats.damaged_tablets);
+            rows.push(("DAMAGE".to_string(), what));
+        }
         rows.push(("data on disk".to_string(), format!("{:.1} MiB", stats.table_bytes as f64 / f64::from(1 << 20))));
         rows.push(("in memory".to_string(), format!("{:.1} MiB", stats.memtable_bytes as f64 / f64::from(1 << 20))));
     }

@@ -7,9 +7,9 @@ use crate::types::row_key;
 use holon_base::{GroupId, TabletId};
 use holon_kernel::holding::Amount;
 use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
-use holon_replica::fill::{self, FillError};
+use holon_replica::fill::{self, FillError, Sources};
 use holon_replica::own;
-use holon_store::{Engine, EngineOptions, PurgePolicy, TabletOptions};
+use holon_store::{Engine, EngineOptions, KeyRange, PurgePolicy, TabletOptions};
 use std::rc::Rc;
 
 fn grace_of(table: &Table) -> i64 {
@@ -52,6 +52,7 @@ impl TablesService {
         };
         let mut options =
             TabletOptions { prefix: row_key::PARTITION_PREFIX, purge: Rc::new(purge), ..TabletOptions::default() };
+        options.has_copies = !self.coordinator.is_alone(tablet);
         if let Some(table) = self.schema().table_by_group(group) {
             storage_options::apply(&table.options, &mut options);
         }
@@ -98,15 +99,26 @@ impl TablesService {
         if fill.sources.is_empty() && fill.instead_of.is_none() {
             return Ok(()); // nobody has it any more
         }
-        let enough = fill.enough;
+        let whole = || vec![KeyRange::all()];
         let tell = |done: fill::FillProgress| progress(Amount { rows: done.rows, bytes: done.bytes });
+        let throttle = Some(&self.stream_throttle);
         let mut filled = Err(FillError::Sources(CallError::Gone));
         if let Some(source) = fill.instead_of {
             // What one replica has, all of it, takes less than what several have together.
-            filled = fill::fill(&self.shard, &engine, id, &[source], 1, &self.stream_throttle, tell).await;
+            filled =
+                fill::fill(&self.shard, &engine, id, whole(), Sources { nodes: &[source], enough: 1, throttle }, tell)
+                    .await;
         }
         if filled.is_err() && !fill.sources.is_empty() {
-            filled = fill::fill(&self.shard, &engine, id, &fill.sources, enough, &self.stream_throttle, tell).await;
+            filled = fill::fill(
+                &self.shard,
+                &engine,
+                id,
+                whole(),
+                Sources { nodes: &fill.sources, enough: fill.enough, throttle },
+                tell,
+            )
+            .await;
         }
         filled.map_err(|error| error.to_string())?;
         if let Some(tablet) = self.tablets.get(id) {
