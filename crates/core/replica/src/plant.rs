@@ -27,6 +27,8 @@ pub struct Plants {
     pub purge_unrepaired: bool,
     /// Replicas are said to be equal without looking.
     pub skip_compare: bool,
+    /// A cut is taken while writes go on.
+    pub cut_unheld: bool,
 }
 
 const NONE: Plants = Plants {
@@ -40,6 +42,7 @@ const NONE: Plants = Plants {
     read_locally: false,
     purge_unrepaired: false,
     skip_compare: false,
+    cut_unheld: false,
 };
 
 #[cfg(feature = "plant")]
@@ -78,6 +81,7 @@ impl Plants {
             "read_locally" => self.read_locally = true,
             "purge_unrepaired" => self.purge_unrepaired = true,
             "skip_compare" => self.skip_compare = true,
+            "cut_unheld" => self.cut_unheld = true,
             _ => return false,
         }
         true
