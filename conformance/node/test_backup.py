@@ -5,12 +5,15 @@ can go wrong on the way.
 import itertools
 import pathlib
 import shutil
+import signal
+import subprocess
 import threading
 import time
 
-import pytest
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import Cluster
 from cassandra.query import BatchStatement, BatchType, SimpleStatement
-from clusters import ALL, ONE, QUORUM, command, eventually, run
+from clusters import ALL, ONE, QUORUM, SMALL, command, eventually, run, up
 
 NAME = "monday"
 TABLES = {
@@ -189,3 +192,220 @@ def test_what_was_acknowledged_comes_back_in_clusters_of_other_sizes(cluster):
             assert run(session, "SELECT n FROM k.plain WHERE k = 5").one() is None
         other.close()
         [node.kill() for node in other.nodes]
+
+
+def simple(session, keyspace="k", factor=1, rows=50, alone=False):
+    run(session, f"CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {factor}}}")
+    run(session, f"CREATE TABLE {keyspace}.t (k int PRIMARY KEY, v text)")
+    for key in range(rows):
+        run(session, f"INSERT INTO {keyspace}.t (k, v) VALUES ({key}, 'v{key}')", ONE if factor > 1 and alone else QUORUM)
+
+
+def count(session, table="k.t", level=QUORUM):
+    return run(session, f"SELECT count(*) FROM {table}", level).one().count
+
+
+def test_a_node_that_is_away_is_done_without_where_a_majority_is_left(cluster):
+    three = cluster().form()
+    session = three.session(three.nodes[0])
+    simple(session, "k", 3)
+    simple(session, "single", 1)
+    three.nodes[2].kill()
+    # Also before it is known that it is away.
+    text = refused(three.nodes[0], "backup", "create", NAME)
+    assert "single.t: 0 of 1 replicas" in text and "nothing was done" in text and "away: node " in text, text
+    assert "no backups" in ok(three.nodes[0], "backup", "list")
+    text = ok(three.nodes[0], "backup", "create", NAME, "k")
+    assert "had no part in it" in text, text
+    assert "k of 3 nodes, 50 rows" in ok(three.nodes[0], "backup", "show", NAME)
+    alone = cluster().form(1)
+    carry(three.nodes[0], alone.nodes[0])
+    ok(alone.nodes[0], "restore", NAME)
+    assert count(alone.session(alone.nodes[0]), level=ONE) == 50
+    assert "single" not in {row.keyspace_name for row in
+                            alone.session(alone.nodes[0]).execute("SELECT keyspace_name FROM system_schema.keyspaces")}
+    three.nodes[1].kill()
+    eventually("both are known to be away", lambda: "1 of 3" in refused(three.nodes[0], "backup", "create", "tuesday"))
+
+
+def test_a_restore_that_was_cut_off_is_given_again(cluster):
+    one = cluster().form(1)
+    session = one.session(one.nodes[0])
+    simple(session, factor=3, rows=300, alone=True)
+    ok(one.nodes[0], "backup", "create", NAME)
+    three = cluster().form()
+    carry(one.nodes[0], three.nodes[0])
+    # A replica that does not answer holds the restore up in the middle; then the node that restores is killed.
+    three.nodes[2].process.send_signal(signal.SIGSTOP)
+    said = []
+    thread = threading.Thread(target=lambda: said.append(command(three.nodes[0], "restore", NAME)))
+    thread.start()
+    second = three.session(three.nodes[1])
+
+    def has_begun():
+        try:
+            return count(second, level=ONE) > 0
+        except Exception:  # noqa: BLE001: the table is not there yet
+            return False
+
+    eventually("some rows are there", has_begun)
+    three.nodes[0].kill()
+    thread.join()
+    assert said[0][0] != 0 and "went away" in said[0][1], said
+    three.nodes[2].process.send_signal(signal.SIGCONT)
+    three.nodes[0].start()
+    for node in three.nodes:
+        eventually("all are back", lambda node=node: up(node) == 3)
+    text = ok(three.nodes[0], "restore", NAME)
+    assert "300 rows" in text, text
+    for node in three.nodes:
+        assert count(three.reconnect(node), level=ONE) == 300
+    # A replica that stays away ends it, and says so.
+    run(second, "TRUNCATE k.t")
+    three.nodes[2].kill()
+    text = refused(three.nodes[0], "restore", NAME)
+    assert "is a node away?" in text and "give the command again" in text, text
+    three.nodes[2].start()
+    eventually("it is back", lambda: up(three.nodes[0]) == 3)
+    ok(three.nodes[0], "restore", NAME, "k", "t")
+    assert count(second, level=ALL) == 300
+
+
+def test_what_is_wrong_is_said_and_nothing_is_half_done(cluster):
+    one = cluster().form(1)
+    node, session = one.nodes[0], one.session(one.nodes[0])
+    simple(session)
+    run(session, "CREATE TABLE k.u (k int PRIMARY KEY, v text)")
+    run(session, "INSERT INTO k.u (k, v) VALUES (1, 'x')")
+    for words, why in (
+        (["backup", "create", "../etc"], "cannot name a backup"),
+        (["backup", "create", ".hidden"], "cannot name a backup"),
+        (["backup", "create", "x" * 65], "cannot name a backup"),
+        (["backup", "create", NAME, "nowhere"], "keyspace nowhere does not exist"),
+        (["backup", "create", NAME, "k", "nothing"], "table k.nothing does not exist"),
+        (["backup", "create"], "backup create NAME"),
+        (["backup", "explode", NAME], "backup create NAME"),
+        (["backup", "show", NAME], "there is no backup"),
+        (["backup", "verify", NAME], "there is no backup"),
+        (["backup", "drop", NAME], "there is no backup"),
+        (["restore", NAME], "there is no backup"),
+    ):
+        assert why in refused(node, *words), words
+    ok(node, "backup", "create", NAME)
+    assert "already" in refused(node, "backup", "create", NAME)
+    ok(node, "backup", "create", "part", "k", "u")
+    assert "in backup part, table k.t does not exist" in refused(node, "restore", "part", "k", "t")
+
+    other = cluster().form(1)
+    target, there = other.nodes[0], other.session(other.nodes[0])
+
+    def keyspaces():
+        return {row.keyspace_name for row in there.execute("SELECT keyspace_name FROM system_schema.keyspaces")}
+
+    def damaged(how, why):
+        carry(node, target)
+        files = sorted(directory_of(target).glob("data/k.t-*/*.rows"))
+        how(files)
+        for words in (["backup", "verify", NAME], ["restore", NAME]):
+            text = refused(target, *words)
+            assert why in text, (why, text)
+        assert "k" not in keyspaces()
+        shutil.rmtree(directory_of(target))
+
+    def flip(path, at):
+        content = bytearray(path.read_bytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+
+    damaged(lambda files: flip(files[0], -1), "rows is damaged at byte")
+    damaged(lambda files: flip(files[0], 3), "is damaged at byte 0")
+    damaged(lambda files: files[0].write_bytes(files[0].read_bytes()[:-5]), "bytes and should have")
+    damaged(lambda files: files[0].unlink(), f"{NAME}/data/k.t-")
+    damaged(lambda files: files[0].write_bytes(files[1].read_bytes()[:files[0].stat().st_size].ljust(files[0].stat().st_size)),
+            "rows is damaged at byte")
+    damaged(lambda _: flip(directory_of(target) / "BACKUP", 40), "the checksum of the manifest is wrong")
+    damaged(lambda _: (directory_of(target) / "BACKUP").unlink(), "was not finished, or not copied whole")
+
+    # What does not fit changes nothing; what was cut off is made anew; what is dropped is gone.
+    run(there, "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+    run(there, "CREATE TABLE k.u (k int PRIMARY KEY, v int)")
+    carry(node, target)
+    text = refused(target, "restore", NAME)
+    assert "table k.u is here and does not fit: its column v" in text and "nothing was changed" in text, text
+    assert "t" not in {row.table_name for row in there.execute(
+        "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'k'")}
+    ok(target, "restore", NAME, "k", "t")
+    assert count(there) == 50
+    (directory_of(target) / "BACKUP").unlink()
+    assert f"{NAME}: not finished" in ok(target, "backup", "list")
+    ok(target, "backup", "create", NAME)
+    assert "50 rows" in ok(target, "backup", "show", NAME)
+    ok(target, "backup", "drop", NAME)
+    assert not directory_of(target).exists() and "no backups" in ok(target, "backup", "list")
+
+
+def test_a_keyspace_of_another_data_centre_waits_to_be_made(cluster):
+    one = cluster().form(1)
+    node, session = one.nodes[0], one.session(one.nodes[0])
+    run(session, "CREATE KEYSPACE k WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': 1}")
+    run(session, "CREATE TABLE k.t (k int PRIMARY KEY, v text)")
+    run(session, "INSERT INTO k.t (k, v) VALUES (1, 'x')")
+    ok(node, "backup", "create", NAME)
+    other = cluster()
+    target = other.add("--data-center", "elsewhere")
+    carry(node, target)
+    there = other.session(target)
+    text = refused(target, "restore", NAME)
+    assert "data centre datacenter1, which this cluster does not have" in text and "nothing was changed" in text, text
+    run(there, "CREATE KEYSPACE k WITH replication = {'class': 'NetworkTopologyStrategy', 'elsewhere': 1}")
+    text = ok(target, "restore", NAME)
+    assert "keeps the replication that it has here" in text, text
+    assert count(there) == 1
+
+
+def test_accounts_come_back_and_a_table_that_lost_rows_gets_them(make_node):
+    node, target = make_node(arguments=list(SMALL)).start(), make_node(arguments=list(SMALL)).start()
+    with Cluster([node.address], protocol_version=5) as driver:
+        session = driver.connect()
+        simple(session, rows=20)
+        ok_with_password(node, "create", "ada")
+    ok(node, "backup", "create", NAME)
+    carry(node, target)
+    text = ok(target, "restore", NAME)
+    assert "1 accounts are back" in text, text
+    assert ok(target, "user", "list").strip() == "ada"
+    auth = PlainTextAuthProvider("ada", "secret")
+    with Cluster([target.address], protocol_version=5, auth_provider=auth) as driver:
+        session = driver.connect()
+        assert count(session) == 20
+        # Deleted after the backup: the deletion is later, and stays. Truncated: all comes back.
+        run(session, "DELETE FROM k.t WHERE k = 7")
+        assert "was here" in ok(target, "restore", NAME)
+        assert count(session) == 19
+        run(session, "TRUNCATE k.t")
+        ok(target, "restore", NAME)
+        assert count(session) == 20
+        run(session, "DROP TABLE k.t")
+        ok(target, "restore", NAME, "k", "t")
+        assert count(session) == 20
+
+
+def ok_with_password(node, verb, name):
+    done = subprocess.run([node.program, "user", "--data-dir", str(node.data_dir), verb, name], input="secret\n", text=True,
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_at_once_do_not_mix(cluster):
+    three = cluster().form()
+    simple(three.session(three.nodes[0]), factor=3)
+    outcomes = []
+    threads = [threading.Thread(target=lambda node=node: outcomes.append((node, *command(node, "backup", "create", NAME))))
+               for node in three.nodes]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    good = [node for node, code, _ in outcomes if code == 0]
+    assert all(code == 0 or "another backup is under way" in text for _, code, text in outcomes), outcomes
+    for node in good:
+        assert "50 rows" in ok(node, "backup", "show", NAME)
+    ok(three.nodes[0], "backup", "create", "afterwards")

@@ -54,21 +54,21 @@ struct Seen {
 }
 
 impl Cut {
-    /// Takes a cut of all nodes that seem alive. `needed`: the tablets that must be in it, asked when the map of this node
-    /// is as new as that of any other.
+    /// Takes a cut of all nodes that seem alive. `wanted`: tablets, and whether the cut is of no use without, asked when the map
+    /// of this node is as new as that of any other.
     ///
     /// # Errors
     /// Nothing is kept anywhere.
     pub async fn take(
         shard: &Rc<Shard>,
         service: ServiceId,
-        needed: impl Fn() -> Vec<TabletId>,
+        wanted: impl Fn() -> Vec<(TabletId, bool)>,
         tell: impl Fn(String),
     ) -> Result<Rc<Cut>, CutError> {
         let mut tries = 1;
         let mut cut = Cut::begin(shard, service);
         loop {
-            match cut.try_once(&needed).await {
+            match cut.try_once(&wanted).await {
                 Ok(()) => {
                     let cut = Rc::new(cut);
                     cut.keep();
@@ -123,7 +123,7 @@ impl Cut {
         of.iter().copied().zip(join_all(asked).await).collect()
     }
 
-    async fn try_once(&mut self, needed: &impl Fn() -> Vec<TabletId>) -> Result<(), CutError> {
+    async fn try_once(&mut self, wanted: &impl Fn() -> Vec<(TabletId, bool)>) -> Result<(), CutError> {
         self.look_around();
         let mut ready = Vec::new();
         for (address, answer) in self.ask(&self.asked, PREPARE, CUT_PREPARE_TIMEOUT).await {
@@ -145,19 +145,19 @@ impl Cut {
                 return Err(CutError::Moves(TabletId(0)));
             }
         }
-        for tablet in needed() {
+        for (tablet, is_needed) in wanted() {
             let replicas = self.shard.replicas(tablet);
             let kept = seen.kept.get(&tablet).map(Vec::as_slice).unwrap_or_default();
             let kept: Vec<NodeId> = replicas.readers.iter().copied().filter(|node| kept.contains(node)).collect();
             let (taken, replicas, since) = (kept.len(), replicas.readers.len(), replicas.since);
             let enough = replicas / 2 + 1;
-            if taken < enough {
+            if taken >= enough && since <= seen.epoch_min {
+                self.kept.insert(tablet, (kept, enough));
+            } else if is_needed && taken < enough {
                 return Err(CutError::TooFew { tablet, taken, replicas, enough, away: self.who_is_away() });
-            }
-            if since > seen.epoch_min {
+            } else if is_needed {
                 return Err(CutError::Moves(tablet));
             }
-            self.kept.insert(tablet, (kept, enough));
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Cut {
         }
     }
 
-    /// Who gives a tablet, for [`Cut::read`] to begin with.
+    /// Who gives a tablet, for [`Cut::read`] to begin with; nobody if it is not in the cut.
     pub fn sources(&self, tablet: TabletId) -> Vec<NodeId> {
         self.kept.get(&tablet).map(|(nodes, _)| nodes.clone()).unwrap_or_default()
     }

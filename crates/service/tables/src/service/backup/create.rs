@@ -53,15 +53,20 @@ pub async fn create(
     if place.is_finished(&disk).await? {
         return Err(format!("there is a backup {} on this node already: drop it, or choose another name", place.name));
     }
+    let is_wanted = |table: &Table| {
+        let names = [&*table.keyspace, &*table.name];
+        scope.iter().zip(names).all(|(asked, name)| *asked == name)
+    };
     super::choose(&service.schema(), scope)?;
     let begun = shard.now();
     let schema: RefCell<Rc<Schema>> = RefCell::new(service.schema());
-    let needed = || {
-        // As of the cut, as far as any shard had it.
+    let wanted = || {
+        // As of the cut, as far as any shard had it. Tables that were not asked for may have batches with parts of those that were.
         *schema.borrow_mut() = service.schema();
-        tables(&schema.borrow()).flat_map(tablets_of).collect()
+        let schema = schema.borrow();
+        tables(&schema).flat_map(|table| tablets_of(table).map(|tablet| (tablet, is_wanted(table)))).collect()
     };
-    let cut = Cut::take(shard, TABLES_SERVICE, needed, |line| progress(line)).await;
+    let cut = Cut::take(shard, TABLES_SERVICE, wanted, |line| progress(line)).await;
     let schema = schema.into_inner();
     let cut = cut.map_err(|error| format!("{}; nothing was done", in_words(&schema, &error)))?;
     // What is there is left of one that was cut off.
@@ -125,6 +130,7 @@ async fn make(
     let wanted = |table: &Table| chosen.table_by_group(table.group).is_some();
     let left: VecDeque<_> = tables(schema)
         .flat_map(|table| tablets_of(table).map(|tablet| (table.clone(), tablet, wanted(table))))
+        .filter(|(_, tablet, with_rows)| *with_rows || !cut.sources(*tablet).is_empty())
         .collect();
     let say = |error: files::BackupError| error.to_string();
     disk.create_dir(&format!("{}/data", place.directory)).await.map_err(|error| error.to_string())?;
