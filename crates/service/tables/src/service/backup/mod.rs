@@ -30,6 +30,8 @@ mod limits;
 mod manifest;
 mod plan;
 mod restore;
+#[cfg(test)]
+mod tests;
 
 use super::TablesService;
 use crate::schema::codec::decode_schema;

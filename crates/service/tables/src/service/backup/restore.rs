@@ -118,7 +118,7 @@ fn targets(backup: &Schema, here: &Schema) -> Result<BTreeMap<GroupId, Target>, 
 }
 
 impl Target {
-    fn new(table: &Table, here: &Table) -> Target {
+    pub fn new(table: &Table, here: &Table) -> Target {
         let known = table.columns.iter().filter_map(|column| Some((column.id, here.column(&column.name)?.id)));
         Target {
             name: format!("{}.{}", table.keyspace, table.name),
