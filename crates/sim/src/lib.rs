@@ -4,6 +4,7 @@
 
 pub mod check_history;
 pub mod clock_faults;
+pub mod backup_run;
 pub mod cluster_run;
 pub mod determinism;
 pub mod disk;

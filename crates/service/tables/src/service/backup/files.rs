@@ -11,8 +11,9 @@
 
 use super::limits::BLOCK_BYTES_MAX;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId, crc32c, crc32c_append};
+use holon_base::{ByteReader, ByteWriter, GroupId, ShortInput, TabletId, crc32c, crc32c_append};
 use holon_kernel::{DiskBuffer, DiskClient, DiskError, DiskErrorKind, DiskFile, OpenOptions};
+use holon_store::Mutation;
 use thiserror::Error;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLONBKR");
@@ -159,6 +160,18 @@ impl BlocksReader {
         self.chain = crc32c_append(self.chain, &crc.to_le_bytes());
         Ok(Some(content))
     }
+}
+
+/// What a block holds: a mutation, and the tablet it was of.
+///
+/// # Errors
+/// What is not what it should be, in words.
+pub fn mutation_of(file: &FileEntry, content: Bytes) -> Result<(TabletId, Mutation), String> {
+    let mut input = ByteReader::new(content);
+    let is_of_batches = file.tablet.group() == GroupId(0);
+    let tablet = if is_of_batches { input.u64().map(TabletId) } else { Ok(file.tablet) };
+    let tablet = tablet.map_err(|short| short.to_string())?;
+    Ok((tablet, Mutation::decode(input.rest()).map_err(|error| error.to_string())?))
 }
 
 pub async fn open(disk: &DiskClient, path: &str) -> Result<DiskFile, BackupError> {

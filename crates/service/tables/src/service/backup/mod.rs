@@ -40,6 +40,7 @@ use crate::types::calendar;
 use files::{BackupError, BlocksReader, FileEntry};
 use holon_base::{Instant, TabletId};
 use holon_kernel::{DiskClient, Shard};
+use holon_store::Mutation;
 use limits::{NAME_BYTES_MAX, PROGRESS_INTERVAL};
 use manifest::Manifest;
 use std::cell::{Cell, RefCell};
@@ -258,6 +259,32 @@ async fn verify(
         teller.tell(|| format!("{done} of {} files verified", files.len()));
     }
     Ok(())
+}
+
+impl TablesService {
+    /// All mutations of a backup with the names of their tables, those of batches that were not carried out too: for checkers,
+    /// of small backups.
+    ///
+    /// # Errors
+    /// Text for people.
+    pub async fn backup_contents(&self, name: &str) -> Result<Vec<(String, Mutation)>, String> {
+        let (disk, place) = (self.shard.disk(), Place::named(name)?);
+        let manifest = place.load(&disk).await?;
+        let schema = schema_of(&manifest, &place)?;
+        let say = |error: BackupError| error.to_string();
+        let mut contents = Vec::new();
+        for file in manifest.files.iter().chain(&manifest.batches) {
+            let path = path_of(&place, &schema, file)?;
+            let mut reader = BlocksReader::open(&disk, &path, manifest.backup, file).await.map_err(say)?;
+            while let Some(content) = reader.next().await.map_err(say)? {
+                let (tablet, mutation) = files::mutation_of(file, content).map_err(|error| format!("{path}: {error}"))?;
+                if let Some(table) = schema.table_by_group(tablet.group()) {
+                    contents.push((format!("{}.{}", table.keyspace, table.name), mutation));
+                }
+            }
+        }
+        Ok(contents)
+    }
 }
 
 /// Tells of progress, but not more often than anybody reads.

@@ -9,7 +9,7 @@ use super::files::{BackupError, BlocksReader, FileEntry};
 use super::limits::{AT_ONCE, RESTORE_PATIENCE, RESTORE_PAUSE};
 use super::manifest::Manifest;
 use super::plan::{Cluster, plan};
-use super::{Place, Report, Teller};
+use super::{Place, Report, Teller, files};
 use crate::front::accounts::AccountChange;
 use crate::limits::WRITE_TIMEOUT;
 use crate::schema::codec::encode_change;
@@ -17,7 +17,7 @@ use crate::schema::{Schema, Table};
 use crate::service::TablesService;
 use crate::types::row_key;
 use bytes::Bytes;
-use holon_base::{ByteReader, GroupId, TabletId};
+use holon_base::{GroupId, TabletId};
 use holon_kernel::join_all;
 use holon_replica::coordinator::{Demand, ReplicaError};
 use holon_replica::Level;
@@ -221,18 +221,11 @@ impl Restoring<'_> {
         let say = |error: BackupError| error.to_string();
         let reader = BlocksReader::open(&self.service.shard.disk(), &path, self.manifest.backup, file).await;
         let mut reader = reader.map_err(say)?;
-        let is_of_batches = file.tablet.group().0 == 0;
         while let Some(content) = reader.next().await.map_err(say)? {
-            let mut input = ByteReader::new(content);
             let unreadable = |why: String| format!("{path} holds what cannot be read: {why}");
-            let of = if is_of_batches {
-                TabletId(input.u64().map_err(|short| unreadable(short.to_string()))?)
-            } else {
-                file.tablet
-            };
+            let (of, there) = files::mutation_of(file, content).map_err(unreadable)?;
             // A part of a batch may be of a table that was not asked for.
             let Some(target) = self.targets.get(&of.group()) else { continue };
-            let there = Mutation::decode(input.rest()).map_err(|error| unreadable(error.to_string()))?;
             let here = target.mutations(&there).map_err(unreadable)?;
             let writes = here.iter().map(|(tablet, mutation)| self.write(*tablet, mutation.bytes()));
             let written: Result<(), String> = join_all(writes).await.into_iter().collect();
