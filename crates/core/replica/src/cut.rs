@@ -68,7 +68,12 @@ struct Kept {
 
 impl Cuts {
     pub fn new(shard: &Rc<Shard>) -> Rc<Cuts> {
-        Rc::new(Cuts { shard: shard.clone(), engine: RefCell::default(), kept: RefCell::default(), holds: Cell::new(0) })
+        Rc::new(Cuts {
+            shard: shard.clone(),
+            engine: RefCell::default(),
+            kept: RefCell::default(),
+            holds: Cell::new(0),
+        })
     }
 
     /// `tablets` is asked at each cut.
@@ -130,7 +135,9 @@ impl Cuts {
         {
             let mut kept = self.kept.borrow_mut();
             if kept.as_ref().is_some_and(|other| other.run != run) {
-                return Err(CallError::Failed(Bytes::from_static(b"another backup is under way, or was cut off less than a minute ago")));
+                return Err(CallError::Failed(Bytes::from_static(
+                    b"another backup is under way, or was cut off less than a minute ago",
+                )));
             }
             *kept = Some(Kept { run, until, hold: None, tablets: BTreeMap::new() });
         }
@@ -198,7 +205,10 @@ impl Cuts {
         }
         let pinned = tablets.iter().filter_map(|tablet| Some((*tablet, Rc::new(engine.pin(*tablet).ok()?))));
         let pinned: BTreeMap<TabletId, Rc<Pinned>> = pinned.collect();
-        let told = CutAnswer { epoch: self.shard.map().map_or(0, |map| map.epoch()), tablets: pinned.keys().copied().collect() };
+        let told = CutAnswer {
+            epoch: self.shard.map().map_or(0, |map| map.epoch()),
+            tablets: pinned.keys().copied().collect(),
+        };
         if let Some(kept) = &mut *self.kept.borrow_mut() {
             kept.tablets = pinned;
         }

@@ -10,7 +10,7 @@
 //! It holds no logic of the language. Every shard of a node has one, and they share nothing: what one must tell the
 //! others goes through the metadata log or as a message.
 
-mod backup;
+pub mod backup;
 mod commands;
 pub mod config;
 mod holdings;

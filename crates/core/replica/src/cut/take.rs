@@ -267,7 +267,8 @@ impl Cut {
             let answer = self.shard.call(to, Target::Service(self.service), READ, payload.clone(), deadline).await;
             match answer {
                 Ok(bytes) => {
-                    let page = ReadAnswer::decode(bytes).map_err(|short| format!("its page is unreadable ({short})"))?;
+                    let page =
+                        ReadAnswer::decode(bytes).map_err(|short| format!("its page is unreadable ({short})"))?;
                     return Ok(page.0);
                 }
                 Err(CallError::NotHere) => return Err("it has no part in the cut any more".to_string()),

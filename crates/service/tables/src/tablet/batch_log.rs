@@ -15,7 +15,9 @@ use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId};
 use holon_kernel::CallError;
 use holon_replica::coordinator::Demand;
 use holon_replica::{Level, ReplicaError};
-use holon_store::{Cell, CellEntry, Deletion, Durability, KeyRange, Mutation, MutationBuilder, Row, RowPatch, ScanOptions};
+use holon_store::{
+    Cell, CellEntry, Deletion, Durability, KeyRange, Mutation, MutationBuilder, Row, RowPatch, ScanOptions,
+};
 use std::rc::Rc;
 use std::time::Duration;
 

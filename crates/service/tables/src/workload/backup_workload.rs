@@ -128,7 +128,8 @@ impl Shown {
 impl BackupWorkload {
     /// `few`: replicas of one of the keyspaces; the other has three.
     pub fn new(connections: usize, few: u32) -> BackupWorkload {
-        let connection = || Connection { client: Client::new(Version::V5, None), is_ready: false, doing: None, next_page: None };
+        let connection =
+            || Connection { client: Client::new(Version::V5, None), is_ready: false, doing: None, next_page: None };
         BackupWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
             events: Vec::new(),
@@ -207,7 +208,8 @@ impl BackupWorkload {
         self.last_timestamp = wall.micros().max(self.last_timestamp + 1);
         let timestamp_us = Some(self.last_timestamp);
         let parameters = QueryParameters { timestamp_us, ..QueryParameters::new(Consistency::Quorum) };
-        let insert = |keyspace: usize, id: i32| format!("INSERT INTO {}.w (id, v) VALUES ({id}, {id})", KEYSPACES[keyspace]);
+        let insert =
+            |keyspace: usize, id: i32| format!("INSERT INTO {}.w (id, v) VALUES ({id}, {id})", KEYSPACES[keyspace]);
         let id = self.next_row;
         let (rows, deletes, request) = if random.chance(1, 8) && !self.written.is_empty() {
             let at = random.below(self.written.len() as u64) as usize;
@@ -246,9 +248,7 @@ impl BackupWorkload {
         let (keyspace, is_table) = (KEYSPACES[self.set_up % 2], self.set_up >= 2);
         let factor = if self.set_up.is_multiple_of(2) { self.few } else { 3 };
         match self.set_up {
-            0..4 if is_table => {
-                Some(format!("CREATE TABLE IF NOT EXISTS {keyspace}.w (id int PRIMARY KEY, v int)"))
-            }
+            0..4 if is_table => Some(format!("CREATE TABLE IF NOT EXISTS {keyspace}.w (id int PRIMARY KEY, v int)")),
             0..4 => Some(format!(
                 "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {{'class': 'SimpleStrategy', \
                  'replication_factor': {factor}}}"
@@ -262,11 +262,8 @@ impl BackupWorkload {
     }
 
     fn page(keyspace: usize, state: Option<Bytes>) -> Request {
-        let parameters = QueryParameters {
-            page_size: Some(500),
-            paging_state: state,
-            ..QueryParameters::new(Consistency::One)
-        };
+        let parameters =
+            QueryParameters { page_size: Some(500), paging_state: state, ..QueryParameters::new(Consistency::One) };
         Request::Query(Query { statement: format!("SELECT id FROM {}.w", KEYSPACES[keyspace]), parameters })
     }
 
@@ -299,7 +296,8 @@ impl BackupWorkload {
                 pages.extend(rows.named());
                 if let Some(state) = rows.metadata.paging_state.clone() {
                     self.connections[number].next_page = Some(state);
-                    self.connections[number].doing = Some((Operation::Read { keyspace, pages }, "(next page)".to_string()));
+                    self.connections[number].doing =
+                        Some((Operation::Read { keyspace, pages }, "(next page)".to_string()));
                     return Ok(());
                 }
                 self.compare(number, keyspace, &pages)?;
@@ -327,8 +325,7 @@ impl BackupWorkload {
         }
         self.count("tables compared after a restore");
         if self.left.is_empty() {
-            let is_reading =
-                |connection: &Connection| matches!(connection.doing, Some((Operation::Read { .. }, _)));
+            let is_reading = |connection: &Connection| matches!(connection.doing, Some((Operation::Read { .. }, _)));
             if !self.connections.iter().any(is_reading) {
                 self.stage = Stage::Finished;
             }

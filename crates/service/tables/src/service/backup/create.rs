@@ -84,7 +84,9 @@ pub async fn create(
 /// With the name of the table.
 fn in_words(schema: &Schema, error: &CutError) -> String {
     let tablet = match error {
-        CutError::TooFew { tablet, .. } | CutError::Lost { tablet, .. } | CutError::Moves(tablet) => Some(tablet.group()),
+        CutError::TooFew { tablet, .. } | CutError::Lost { tablet, .. } | CutError::Moves(tablet) => {
+            Some(tablet.group())
+        }
         _ => None,
     };
     match tablet.and_then(|group| schema.table_by_group(group)) {
@@ -270,8 +272,7 @@ impl Making<'_> {
             let place = TabletId::new(GroupId(0), 0);
             if writer.is_none() {
                 let path = super::batches_path(self.directory);
-                writer =
-                    Some(BlocksWriter::create(&self.service.shard.disk(), &path, self.backup, place).await?);
+                writer = Some(BlocksWriter::create(&self.service.shard.disk(), &path, self.backup, place).await?);
             }
             let mut content = ByteWriter::with_capacity(8 + mutation.len());
             content.put_u64(tablet.0);
@@ -315,7 +316,6 @@ pub fn part_of(schema: &Schema, keyspace: Option<&str>, table: Option<&str>) -> 
         part.tables.retain(|name, _| table.is_none_or(|wanted| **name == *wanted));
         Rc::new(part)
     };
-    let chosen: BTreeMap<Rc<str>, Rc<Keyspace>> =
-        keyspaces.map(|found| (found.name.clone(), cut(found))).collect();
+    let chosen: BTreeMap<Rc<str>, Rc<Keyspace>> = keyspaces.map(|found| (found.name.clone(), cut(found))).collect();
     Schema::with_keyspaces(chosen, Rc::default())
 }

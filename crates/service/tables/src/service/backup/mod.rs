@@ -24,14 +24,12 @@
 //!
 //! All data goes through the shard that was asked. What is promised is in `docs/GUARANTEES.md`.
 
-mod create;
-mod files;
-mod limits;
-mod manifest;
-mod plan;
-mod restore;
-#[cfg(test)]
-mod tests;
+pub mod create;
+pub mod files;
+pub mod limits;
+pub mod manifest;
+pub mod plan;
+pub mod restore;
 
 use super::TablesService;
 use crate::schema::codec::decode_schema;
@@ -52,7 +50,8 @@ const ROOT: &str = "backups";
 const USAGE: &str = "backup create NAME [KEYSPACE [TABLE]], backup list, backup show NAME, backup verify NAME, backup drop NAME; \
                      restore NAME [KEYSPACE [TABLE]]";
 
-type Report = Rc<dyn Fn(String)>;
+/// Takes a line for people.
+pub type Report = Rc<dyn Fn(String)>;
 
 /// Names of backups with which something is being done: one thing at a time.
 #[derive(Default)]
@@ -117,14 +116,17 @@ pub(super) async fn run(service: &Rc<TablesService>, words: &[&str], progress: R
 }
 
 /// Where a backup lies.
-struct Place {
-    name: String,
-    directory: String,
+pub struct Place {
+    pub name: String,
+    pub directory: String,
 }
 
 impl Place {
     /// The name becomes part of a path.
-    fn named(name: &str) -> Result<Place, String> {
+    ///
+    /// # Errors
+    /// Another name, in words.
+    pub fn named(name: &str) -> Result<Place, String> {
         let good = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.starts_with('.') || !name.chars().all(good) {
             let text = "letters, digits, - _ and ., the first not a .";
@@ -149,7 +151,10 @@ impl Place {
                          directory"
                     )
                 } else {
-                    format!("backup {name} was not finished, or not copied whole: {directory}/{} is missing", manifest::NAME)
+                    format!(
+                        "backup {name} was not finished, or not copied whole: {directory}/{} is missing",
+                        manifest::NAME
+                    )
                 })
             }
             other => other.map_err(|error| error.to_string()),
@@ -277,7 +282,8 @@ impl TablesService {
             let path = path_of(&place, &schema, file)?;
             let mut reader = BlocksReader::open(&disk, &path, manifest.backup, file).await.map_err(say)?;
             while let Some(content) = reader.next().await.map_err(say)? {
-                let (tablet, mutation) = files::mutation_of(file, content).map_err(|error| format!("{path}: {error}"))?;
+                let (tablet, mutation) =
+                    files::mutation_of(file, content).map_err(|error| format!("{path}: {error}"))?;
                 if let Some(table) = schema.table_by_group(tablet.group()) {
                     contents.push((format!("{}.{}", table.keyspace, table.name), mutation));
                 }

@@ -4,7 +4,6 @@ use crate::schema::transform::uses_type;
 use crate::schema::{
     Change, Column, Keyspace, KeyspaceKind, NewColumn, QualifiedName, Replication, Schema, Table, UserType,
 };
-use holon_cql::CqlType;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -149,16 +148,16 @@ fn of_table(table: &Table, cluster: &Cluster<'_>, plan: &mut Plan) -> Result<(),
 
 /// Whether rows of one can be rows of the other: the same key, and at least the same columns.
 fn fits(table: &Table, found: &Table) -> Result<(), String> {
-    let key = |table: &Table| -> Vec<(Rc<str>, CqlType, bool)> {
-        let columns = table.partition_key().iter().chain(table.clustering());
-        columns.map(|column| (column.name.clone(), column.column_type.clone(), column.is_descending)).collect()
+    let is_like =
+        |column: &Column, other: &Column| (column.kind, &column.column_type) == (other.kind, &other.column_type);
+    let is_same = |column: &Column, other: &Column| {
+        column.name == other.name && column.is_descending == other.is_descending && is_like(column, other)
     };
-    if key(table) != key(found) || table.partition_key().len() != found.partition_key().len() {
+    let key = |table: &Table| table.columns.iter().filter(|column| column.kind.is_primary_key()).count();
+    let mut keys = table.columns.iter().zip(&found.columns).take(key(table));
+    if key(table) != key(found) || !keys.all(|(column, other)| is_same(column, other)) {
         return Err("its primary key is another".to_string());
     }
-    let is_like = |column: &Column, other: &Column| {
-        (column.kind, &column.column_type) == (other.kind, &other.column_type)
-    };
     let differs = |column: &&Column| !found.column(&column.name).is_some_and(|other| is_like(column, other));
     match table.columns.iter().find(differs) {
         Some(column) => Err(format!("its column {} is missing or of another type", column.name)),

@@ -19,8 +19,8 @@ use crate::types::row_key;
 use bytes::Bytes;
 use holon_base::{GroupId, TabletId};
 use holon_kernel::join_all;
-use holon_replica::coordinator::{Demand, ReplicaError};
 use holon_replica::Level;
+use holon_replica::coordinator::{Demand, ReplicaError};
 use holon_store::{Mutation, MutationBuilder, RangeTombstone, Row};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -46,8 +46,7 @@ pub async fn restore(
 
     let here = service.schema();
     let (data_centers, nodes) = service.data_centers();
-    let cluster =
-        Cluster { schema: &here, tablets: service.tablets_of_a_table(), data_centers: &data_centers, nodes };
+    let cluster = Cluster { schema: &here, tablets: service.tablets_of_a_table(), data_centers: &data_centers, nodes };
     let mut plan = plan(&chosen, &cluster).map_err(|error| format!("{error}; nothing was changed"))?;
     let made = plan.changes.len();
     for change in &plan.changes {
@@ -111,7 +110,8 @@ fn targets(backup: &Schema, here: &Schema) -> Result<BTreeMap<GroupId, Target>, 
     tables
         .map(|table| {
             let name = format!("{}.{}", table.keyspace, table.name);
-            let found = here.table(&table.keyspace, &table.name).ok_or(format!("table {name} was dropped meanwhile"))?;
+            let found =
+                here.table(&table.keyspace, &table.name).ok_or(format!("table {name} was dropped meanwhile"))?;
             Ok((table.group, Target::new(table, found)))
         })
         .collect()

@@ -1,19 +1,21 @@
-use super::files::{BackupError, BlocksReader, BlocksWriter, FileEntry, remove_all};
-use super::manifest::Manifest;
-use super::plan::{Cluster, plan, types_in_order};
-use super::restore::Target;
-use super::{Place, create};
-use crate::schema::codec::{decode_schema, encode_schema};
-use crate::schema::{
-    Change, ColumnKind, Durability, NewColumn, QualifiedName, Replication, Schema, Table, TableId, UserField,
-};
-use crate::types::row_key;
+//! The files of backups, byte for byte; which changes of the schema bring one back; and how rows find their place.
+
 use bytes::Bytes;
 use holon_base::{GroupId, NodeId, TabletId};
-use holon_cql::CqlType;
+use holon_cql::{CqlType, UdtField};
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_kernel::{DiskBuffer, DiskClient, OpenOptions};
 use holon_store::{Cell, CellEntry, Deletion, Mutation, MutationBuilder, RangeTombstone, Row};
+use holon_tables::schema::codec::{decode_schema, encode_schema};
+use holon_tables::schema::{
+    Change, ColumnKind, Durability, NewColumn, QualifiedName, Replication, Schema, Table, TableId,
+};
+use holon_tables::service::backup::files::{BackupError, BlocksReader, BlocksWriter, FileEntry, remove_all};
+use holon_tables::service::backup::manifest::Manifest;
+use holon_tables::service::backup::plan::{Cluster, plan, types_in_order};
+use holon_tables::service::backup::restore::Target;
+use holon_tables::service::backup::{Place, create};
+use holon_tables::types::row_key;
 use std::rc::Rc;
 
 const TABLET: TabletId = TabletId(0x5_0003);
@@ -98,7 +100,7 @@ fn keyspace(replication: Replication) -> Change {
 }
 
 fn make_type(type_name: &str, field_type: CqlType) -> Change {
-    let fields = vec![UserField { name: "f".into(), cql_type: field_type }];
+    let fields = vec![UdtField { name: "f".into(), cql_type: field_type }];
     Change::CreateType { user_type: name(type_name), if_not_exists: false, fields }
 }
 
