@@ -49,6 +49,8 @@ struct Run {
     /// The last that was finished: on which node, by which name, and what it has.
     kept: Option<(usize, String, Shown)>,
     backups: u64,
+    /// What the network does to messages while it is well: if some are late, nodes get to know of a cut at very different times.
+    usual: NetworkFaults,
     next_session: u64,
     sent: u64,
     heals: Option<Instant>,
@@ -68,8 +70,13 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     };
     let nodes = random.range(3, 6) as usize;
     let shards = random.range(1, 3) as u16;
-    let few = if random.chance(1, 2) { 1 } else { 3 };
-    let expanded = format!("nodes {nodes} shards {shards} few {few} memtable {} {disk:?}", config.memtable_bytes);
+    let few = if random.chance(2, 3) { 1 } else { 3 };
+    let delayed = if random.chance(2, 3) { random.range(20, 200) } else { 0 };
+    let usual = NetworkFaults { delayed, ..NetworkFaults::default() };
+    let expanded = format!(
+        "nodes {nodes} shards {shards} few {few} delayed {delayed} memtable {} {disk:?}",
+        config.memtable_bytes
+    );
     let services: Rc<RefCell<Vec<Rc<TablesService>>>> = Rc::default();
     let made = services.clone();
     let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
@@ -89,6 +96,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         job: None,
         kept: None,
         backups: 0,
+        usual,
         next_session: 1,
         sent: 0,
         heals: None,
@@ -98,7 +106,9 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         run.errors.push(error);
     }
     (0..nodes).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
-    let end = world.now + options.simulated;
+    // Half of it is enough, since backups follow one another.
+    let end = world.now + options.simulated / 2;
+    world.network.options = usual;
     while world.now < end && run.errors.is_empty() {
         run.turn(&mut world, true);
     }
@@ -168,29 +178,29 @@ impl Run {
 
     fn fault(&mut self, world: &mut World) {
         let node = self.random.below(self.nodes as u64) as usize;
-        match self.random.below(20_000) {
-            0..6 if !world.is_down(node) => {
+        match self.random.below(40_000) {
+            0..4 if !world.is_down(node) => {
                 world.crash(node);
                 self.node_gone(node);
             }
             6..8 if world.up(node).is_some() => world.stop(node),
-            8..60 if world.is_down(node) => world.start(node),
-            60..66 if self.heals.is_none() => {
+            8..200 if world.is_down(node) => world.start(node),
+            200..204 if self.heals.is_none() => {
                 for other in (0..self.nodes).filter(|other| *other != node) {
                     world.network.cut(World::node_id(node), World::node_id(other));
                     world.network.cut(World::node_id(other), World::node_id(node));
                 }
                 self.heals = Some(world.now + Duration::from_millis(self.random.range(100, 8_000)));
             }
-            66..72 => {
+            204..212 => {
                 world.network.options = NetworkFaults {
                     lost: self.random.below(10),
                     doubled: self.random.below(30),
                     delayed: self.random.below(60),
                 };
             }
-            72..90 => world.network.options = NetworkFaults::default(),
-            90..140 if self.job.is_none() && self.workload.is_set_up() => {
+            212..300 => world.network.options = self.usual,
+            300..800 if self.job.is_none() && self.workload.is_set_up() => {
                 self.backups += 1;
                 let name = format!("b{}", self.backups);
                 self.begin(world, node, "create", name);

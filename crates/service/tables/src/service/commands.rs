@@ -44,6 +44,8 @@ pub(super) async fn run(service: Rc<TablesService>, words: Vec<String>, progress
     };
     match command {
         "user" => user(&service, arguments).await,
+        // Once for the whole cluster, by whatever shard is asked: not by each of them.
+        "backup" if service.shard.id().0 != 0 => Ok(String::new()),
         "backup" => super::backup::run(&service, arguments, progress).await,
         "snapshot" | "restore" | "drop-snapshot" => {
             let Some((&name, scope)) = arguments.split_first() else {

@@ -50,10 +50,16 @@ pub async fn restore(
     let mut plan = plan(&chosen, &cluster).map_err(|error| format!("{error}; nothing was changed"))?;
     let made = plan.changes.len();
     for change in &plan.changes {
-        // Also if it is there by now: whoever made it made the same, or the tables do not fit below.
+        // Also if it is there by now: whether it is the same is looked at below.
         service.propose(encode_change(change)).await.map_err(|error| format!("{error}; {AGAIN}"))?;
     }
     service.metadata.settle().await.map_err(|error| format!("{error}; {AGAIN}"))?;
+    let now = service.schema();
+    let left = super::plan::plan(&chosen, &Cluster { schema: &now, ..cluster });
+    let left = left.map_err(|error| format!("{error}; somebody else made it just now"))?;
+    if let Some(change) = left.changes.first() {
+        return Err(format!("what was made in keyspace {} is gone again; {AGAIN}", change.keyspace()));
+    }
     if scope.is_empty() {
         plan.notes.extend(accounts(service, &manifest).await?);
     }
@@ -63,7 +69,7 @@ pub async fn restore(
         place,
         manifest: &manifest,
         backup: &whole,
-        targets: targets(&chosen, &service.schema())?,
+        targets: targets(&chosen, &now)?,
         left: RefCell::new(files.iter().copied().cloned().collect()),
         files: files.len(),
         done: Cell::new(0),
