@@ -63,6 +63,8 @@ struct Kept {
     until: Instant,
     /// Writes are held for it, and have been since it was asked for: for the how-manieth time.
     hold: Option<u64>,
+    /// A HOLD that comes after this was sent before it, and is late.
+    is_cut: bool,
     tablets: BTreeMap<TabletId, Rc<Pinned>>,
 }
 
@@ -139,7 +141,11 @@ impl Cuts {
                     b"another backup is under way, or was cut off less than a minute ago",
                 )));
             }
-            *kept = Some(Kept { run, until, hold: None, tablets: BTreeMap::new() });
+            let now = Kept { run, until, hold: None, is_cut: false, tablets: BTreeMap::new() };
+            let before = kept.replace(now);
+            if before.is_some_and(|before| before.hold.is_some()) {
+                engine.release(); // an earlier try, whose release did not get here
+            }
         }
         self.watch(run, engine);
         for tablet in tablets {
@@ -168,6 +174,9 @@ impl Cuts {
 
     async fn hold(self: &Rc<Self>, run: u64, engine: &Engine) -> Result<Bytes, CallError> {
         self.renew(run)?;
+        if self.kept.borrow().as_ref().is_some_and(|kept| kept.is_cut) {
+            return Err(CallError::NotHere);
+        }
         let number = self.holds.get() + 1;
         self.holds.set(number);
         if let Some(kept) = &mut *self.kept.borrow_mut() {
@@ -211,6 +220,7 @@ impl Cuts {
         };
         if let Some(kept) = &mut *self.kept.borrow_mut() {
             kept.tablets = pinned;
+            kept.is_cut = true;
         }
         Ok(told.encode())
     }
@@ -278,5 +288,122 @@ impl CutAnswer {
         let tablets = (0..input.count()?).map(|_| input.u64().map(TabletId)).collect::<Result<_, _>>()?;
         input.end()?;
         Ok(CutAnswer { epoch, tablets })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holon_base::GroupId;
+    use holon_kernel::testing::{MemoryDisk, TestShard};
+    use holon_store::{Cell as StoreCell, CellEntry, Durability, EngineOptions, KeyRange, Mutation, Row};
+    use std::time::Duration;
+
+    const TABLET: TabletId = TabletId(0x1_0000);
+
+    fn shard_alone<F: Future<Output = ()> + 'static>(work: impl FnOnce(Rc<Shard>, Rc<Cuts>, Engine) -> F) {
+        let test = TestShard::new(MemoryDisk::new());
+        let shard = test.shard.clone();
+        let opening = shard.clone();
+        let engine = test.block_on(async move {
+            let engine = Engine::open(opening, EngineOptions::new(1, 0, 1)).await.expect("opens");
+            engine.recover().await.expect("recovers");
+            engine.create_tablet(TABLET).await.expect("made");
+            engine
+        });
+        let cuts = Cuts::new(&shard);
+        cuts.open(&engine, Rc::new(|| vec![TABLET, TabletId::new(GroupId(7), 0)]));
+        test.block_on(work(shard, cuts, engine));
+    }
+
+    async fn ask(cuts: &Rc<Cuts>, verb: Verb, run: u64) -> Result<Bytes, CallError> {
+        cuts.clone().answer(verb, request(run).freeze()).await
+    }
+
+    fn mutation(timestamp: i64) -> Mutation {
+        let mut row = Row::default();
+        row.put(CellEntry::new(1, StoreCell::live(timestamp, "v")));
+        Mutation::row(timestamp.to_be_bytes(), &row).expect("small")
+    }
+
+    /// Whether writes are applied within a second.
+    async fn writes(shard: &Shard, engine: &Engine, timestamp: i64) -> bool {
+        let written = engine.write(TABLET, mutation(timestamp), Durability::Sync);
+        shard.timeout(shard.now() + Duration::from_secs(1), written).await.is_ok()
+    }
+
+    async fn rows_of(cuts: &Rc<Cuts>, run: u64) -> Result<usize, CallError> {
+        let read = ReadRequest::all_of(vec![KeyRange::all()], 0);
+        let answer = cuts.clone().answer(READ, read_request(run, TABLET, &read)).await?;
+        Ok(ReadAnswer::decode(answer).expect("of this version").0.rows.len())
+    }
+
+    #[test]
+    fn what_was_written_before_is_in_it_and_what_comes_after_is_not() {
+        shard_alone(|shard, cuts, engine| async move {
+            assert!(writes(&shard, &engine, 1).await);
+            for verb in [HOLD, CUT, RELEASE, KEEP] {
+                assert_eq!(ask(&cuts, verb, 5).await, Err(CallError::NotHere), "{verb:?} of a run that has not begun");
+            }
+            ask(&cuts, PREPARE, 5).await.expect("begins");
+            assert!(matches!(ask(&cuts, PREPARE, 6).await, Err(CallError::Failed(_))), "one at a time");
+            assert!(writes(&shard, &engine, 2).await);
+            assert_eq!(ask(&cuts, CUT, 5).await, Err(CallError::NotHere), "nothing is held");
+            ask(&cuts, HOLD, 5).await.expect("holds");
+            assert!(!writes(&shard, &engine, 3).await);
+            let told = CutAnswer::decode(ask(&cuts, CUT, 5).await.expect("cut")).expect("of this version");
+            assert_eq!(told, CutAnswer { epoch: 0, tablets: vec![TABLET] });
+            ask(&cuts, RELEASE, 5).await.expect("unbroken");
+            assert_eq!(ask(&cuts, HOLD, 5).await, Err(CallError::NotHere), "one that comes late");
+            assert!(writes(&shard, &engine, 4).await);
+            assert_eq!(rows_of(&cuts, 5).await, Ok(2));
+            assert_eq!(rows_of(&cuts, 6).await, Err(CallError::NotHere));
+            ask(&cuts, CLOSE, 6).await.expect("of another run");
+            assert_eq!(rows_of(&cuts, 5).await, Ok(2));
+            ask(&cuts, CLOSE, 5).await.expect("ends");
+            assert_eq!(rows_of(&cuts, 5).await, Err(CallError::NotHere));
+            ask(&cuts, PREPARE, 6).await.expect("the next one");
+        });
+    }
+
+    #[test]
+    fn who_is_not_told_lets_go_and_says_so() {
+        shard_alone(|shard, cuts, engine| async move {
+            ask(&cuts, PREPARE, 5).await.expect("begins");
+            ask(&cuts, HOLD, 5).await.expect("holds");
+            ask(&cuts, CUT, 5).await.expect("cut");
+            shard.sleep(CUT_HOLD_MAX + Duration::from_millis(1)).await;
+            assert!(writes(&shard, &engine, 1).await);
+            assert_eq!(ask(&cuts, RELEASE, 5).await, Err(CallError::NotHere), "it was broken");
+            // Nobody asks any more: another may begin.
+            shard.sleep(CUT_PREPARE_TIMEOUT).await;
+            ask(&cuts, PREPARE, 6).await.expect("the next one");
+        });
+    }
+
+    /// The simulator's world of backups found it: writes were refused for ever.
+    #[test]
+    fn a_try_that_begins_anew_ends_the_hold_of_the_one_before() {
+        shard_alone(|shard, cuts, engine| async move {
+            ask(&cuts, PREPARE, 5).await.expect("begins");
+            ask(&cuts, HOLD, 5).await.expect("holds");
+            ask(&cuts, PREPARE, 5).await.expect("again, since no release came");
+            assert!(writes(&shard, &engine, 1).await);
+            ask(&cuts, HOLD, 5).await.expect("holds");
+            ask(&cuts, CLOSE, 5).await.expect("ends");
+            assert!(writes(&shard, &engine, 2).await);
+            ask(&cuts, PREPARE, 7).await.expect("begins");
+            ask(&cuts, HOLD, 7).await.expect("holds");
+            cuts.close();
+            assert!(writes(&shard, &engine, 3).await);
+        });
+    }
+
+    #[test]
+    fn what_is_sent_is_what_arrives_and_what_is_cut_is_refused() {
+        let sent = CutAnswer { epoch: 9, tablets: vec![TABLET, TabletId(7)] };
+        let bytes = sent.encode();
+        assert_eq!(CutAnswer::decode(bytes.clone()), Ok(sent));
+        assert!((0..bytes.len()).all(|end| CutAnswer::decode(bytes.slice(..end)).is_err()));
     }
 }

@@ -12,6 +12,7 @@ use holon_base::{NodeId, ServiceId, ShardId, TabletId};
 use holon_kernel::{Address, CallError, Class, Scope, Shard, Target, Verb, join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 use thiserror::Error;
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Cut {
     pub away: Vec<NodeId>,
     /// Micros since the epoch, by the clock of this node, while writes were held.
     pub wall_micros: i64,
+    /// How long they were, at most.
+    pub held: Duration,
 }
 
 /// What one try has seen.
@@ -92,6 +95,7 @@ impl Cut {
             kept: BTreeMap::new(),
             away: Vec::new(),
             wall_micros: 0,
+            held: Duration::ZERO,
         }
     }
 
@@ -111,12 +115,7 @@ impl Cut {
         self.kept.clear();
     }
 
-    async fn ask(
-        &self,
-        of: &[Address],
-        verb: Verb,
-        timeout: std::time::Duration,
-    ) -> Vec<(Address, Result<Bytes, CallError>)> {
+    async fn ask(&self, of: &[Address], verb: Verb, timeout: Duration) -> Vec<(Address, Result<Bytes, CallError>)> {
         let (payload, deadline) = (request(self.run).freeze(), self.shard.now() + timeout);
         let asked =
             of.iter().map(|to| self.shard.call(*to, Target::Service(self.service), verb, payload.clone(), deadline));
@@ -180,6 +179,7 @@ impl Cut {
 
     /// What is kept by shards that held their writes from before the first kept anything until after the last had.
     async fn hold_and_cut(&mut self, ready: &[Address]) -> Seen {
+        let begun = self.shard.now();
         let held = self.ask(ready, HOLD, CUT_STEP_TIMEOUT).await;
         let (held, late): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, answer)| answer.is_ok());
         late.iter().for_each(|(address, _)| self.is_away(address.node));
@@ -188,6 +188,7 @@ impl Cut {
         let cut = self.ask(&held, CUT, CUT_STEP_TIMEOUT).await;
         // Also those that did not answer: they may hold.
         let released = self.ask(ready, RELEASE, CUT_STEP_TIMEOUT).await;
+        self.held = self.shard.now().since(begun);
         let unbroken: BTreeSet<Address> =
             released.into_iter().filter(|(_, answer)| answer.is_ok()).map(|(address, _)| address).collect();
         let mut seen = Seen { kept: BTreeMap::new(), epoch_min: u64::MAX, epoch_max: 0, wall_micros };

@@ -16,7 +16,7 @@ use crate::types::row_key::RowKey;
 use bytes::Bytes;
 use holon_base::{Random, Wall};
 use holon_cql::request::{Batch, BatchKind, BatchQuery, BatchStatement, Query, QueryParameters};
-use holon_cql::response::ResultResponse;
+use holon_cql::response::{ErrorCode, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
 use holon_store::Mutation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,7 +275,12 @@ impl BackupWorkload {
                 if Effect::of(error.code(), &error.message) == Effect::Unexpected {
                     return Err(self.last_refusal.clone());
                 }
-                self.count("refusals");
+                self.count(match error.code() {
+                    ErrorCode::Unavailable => "unavailable",
+                    ErrorCode::Overloaded => "overloaded",
+                    ErrorCode::WriteTimeout => "write timeouts",
+                    _ => "other refusals",
+                });
                 self.again(number, operation);
             }
             (Operation::Setup, _) => self.set_up += 1,

@@ -106,12 +106,13 @@ fn tablets_of(table: &Rc<Table>) -> impl Iterator<Item = TabletId> + use<> {
 
 fn told(manifest: &Manifest, place: &Place, cut: &Cut, begun: Instant, now: Instant) -> String {
     let mut text = format!(
-        "backup {} is in {} of this node's data directory: {} rows, {} bytes, in {:.1} s",
+        "backup {} is in {} of this node's data directory: {} rows, {} bytes, in {:.1} s; writes waited for {} ms at most",
         place.name,
         place.directory,
         manifest.rows(),
         manifest.bytes(),
-        now.since(begun).as_secs_f64()
+        now.since(begun).as_secs_f64(),
+        cut.held.as_millis()
     );
     for node in &cut.away {
         text += &format!("\nnode {node} had no part in it: what only that node had acknowledged is missing");
