@@ -102,7 +102,10 @@ impl Cuts {
         let run = check_version(&mut input).and_then(|()| input.u64()).map_err(|_| CallError::NotHere)?;
         let (engine, tablets) = self.engine.borrow().clone().ok_or(CallError::NotHere)?;
         match verb {
-            PREPARE => self.prepare(run, &engine, &tablets()).await,
+            PREPARE => {
+                let before = input.u64().map_err(|_| CallError::NotHere)?;
+                self.prepare(run, before, &engine, &tablets()).await
+            }
             HOLD => self.hold(run, &engine).await,
             CUT => self.cut(run, &engine, &tablets()),
             RELEASE => self.release(run, &engine),
@@ -132,13 +135,19 @@ impl Cuts {
         }
     }
 
-    async fn prepare(self: &Rc<Self>, run: u64, engine: &Engine, tablets: &[TabletId]) -> Result<Bytes, CallError> {
+    async fn prepare(
+        self: &Rc<Self>,
+        run: u64,
+        before: u64,
+        engine: &Engine,
+        tablets: &[TabletId],
+    ) -> Result<Bytes, CallError> {
         let until = self.shard.now() + CUT_PREPARE_TIMEOUT;
         {
             let mut kept = self.kept.borrow_mut();
-            if kept.as_ref().is_some_and(|other| other.run != run) {
+            if kept.as_ref().is_some_and(|other| ![run, before].contains(&other.run)) {
                 return Err(CallError::Failed(Bytes::from_static(
-                    b"another backup is under way, or was cut off less than a minute ago",
+                    b"another backup is under way, or was cut off in the last two minutes",
                 )));
             }
             let now = Kept { run, until, hold: None, is_cut: false, tablets: BTreeMap::new() };
@@ -249,7 +258,7 @@ impl Cuts {
     }
 }
 
-/// `version run:u64`, of all but READ, where `tablet:u64 request` follows.
+/// `version run:u64`, of most; after it, for PREPARE: `before:u64`, the run of the try before this one; for READ: `tablet:u64 request`.
 pub(crate) fn request(run: u64) -> ByteWriter {
     let mut out = ByteWriter::new();
     put_version(&mut out);
@@ -317,7 +326,11 @@ mod tests {
     }
 
     async fn ask(cuts: &Rc<Cuts>, verb: Verb, run: u64) -> Result<Bytes, CallError> {
-        cuts.clone().answer(verb, request(run).freeze()).await
+        let mut payload = request(run);
+        if verb == PREPARE {
+            payload.put_u64(4); // the try before
+        }
+        cuts.clone().answer(verb, payload.freeze()).await
     }
 
     fn mutation(timestamp: i64) -> Mutation {
@@ -385,10 +398,17 @@ mod tests {
     #[test]
     fn a_try_that_begins_anew_ends_the_hold_of_the_one_before() {
         shard_alone(|shard, cuts, engine| async move {
-            ask(&cuts, PREPARE, 5).await.expect("begins");
-            ask(&cuts, HOLD, 5).await.expect("holds");
+            ask(&cuts, PREPARE, 4).await.expect("begins");
+            ask(&cuts, HOLD, 4).await.expect("holds");
             ask(&cuts, PREPARE, 5).await.expect("again, since no release came");
             assert!(writes(&shard, &engine, 1).await);
+            for verb in [HOLD, CUT, RELEASE] {
+                assert_eq!(
+                    ask(&cuts, verb, 4).await,
+                    Err(CallError::NotHere),
+                    "a message of the first try that is late"
+                );
+            }
             ask(&cuts, HOLD, 5).await.expect("holds");
             ask(&cuts, CLOSE, 5).await.expect("ends");
             assert!(writes(&shard, &engine, 2).await);

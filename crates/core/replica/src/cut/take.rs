@@ -35,7 +35,9 @@ pub enum CutError {
 pub struct Cut {
     shard: Rc<Shard>,
     service: ServiceId,
+    /// Of this try, and of the one before: its messages may be late.
     run: u64,
+    before: u64,
     asked: Vec<Address>,
     /// Replicas that have kept a tablet, and how many of them are a majority.
     kept: BTreeMap<TabletId, (Vec<NodeId>, usize)>,
@@ -90,7 +92,8 @@ impl Cut {
         Cut {
             shard: shard.clone(),
             service,
-            run: shard.random_u64(),
+            run: 0,
+            before: 0,
             asked: Vec::new(),
             kept: BTreeMap::new(),
             away: Vec::new(),
@@ -116,13 +119,18 @@ impl Cut {
     }
 
     async fn ask(&self, of: &[Address], verb: Verb, timeout: Duration) -> Vec<(Address, Result<Bytes, CallError>)> {
-        let (payload, deadline) = (request(self.run).freeze(), self.shard.now() + timeout);
+        let mut payload = request(self.run);
+        if verb == PREPARE {
+            payload.put_u64(self.before);
+        }
+        let (payload, deadline) = (payload.freeze(), self.shard.now() + timeout);
         let asked =
             of.iter().map(|to| self.shard.call(*to, Target::Service(self.service), verb, payload.clone(), deadline));
         of.iter().copied().zip(join_all(asked).await).collect()
     }
 
     async fn try_once(&mut self, wanted: &impl Fn() -> Vec<(TabletId, bool)>) -> Result<(), CutError> {
+        (self.before, self.run) = (self.run, self.shard.random_u64());
         self.look_around();
         let mut ready = Vec::new();
         for (address, answer) in self.ask(&self.asked, PREPARE, CUT_PREPARE_TIMEOUT).await {
