@@ -146,9 +146,8 @@ impl Cuts {
         {
             let mut kept = self.kept.borrow_mut();
             if kept.as_ref().is_some_and(|other| ![run, before].contains(&other.run)) {
-                return Err(CallError::Failed(Bytes::from_static(
-                    b"another backup is under way, or was cut off in the last two minutes",
-                )));
+                let why = "another backup is under way, or was cut off in the last two minutes";
+                return Err(CallError::Failed(Bytes::from_static(why.as_bytes())));
             }
             let now = Kept { run, until, hold: None, is_cut: false, tablets: BTreeMap::new() };
             let before = kept.replace(now);
