@@ -127,6 +127,14 @@ pub fn command() -> Command {
                 .arg(words("flush | compact | verify | repair | info | snapshots [KEYSPACE [TABLE]], snapshot | restore | drop-snapshot NAME [KEYSPACE [TABLE]]")),
         )
         .subcommand(
+            to_a_node("backup", "Backs up the whole cluster, as it is at one moment, into `backups/NAME` of this node's data directory")
+                .arg(words("create NAME [KEYSPACE [TABLE]] | list | show NAME | verify NAME | drop NAME")),
+        )
+        .subcommand(
+            to_a_node("restore", "Brings a backup back that lies in `backups/NAME` of this node's data directory, into this cluster")
+                .arg(words("NAME [KEYSPACE [TABLE]]")),
+        )
+        .subcommand(
             to_a_node("user", "Manages accounts; a password is read from the terminal or a pipe")
                 .arg(words("create NAME | password NAME | drop NAME | list")),
         )

@@ -88,7 +88,12 @@ async fn carry_out(
             node.membership.token(Duration::from_secs(minutes * 60))
         }
         ["cluster", ..] => run_on_first(node, "metadata", request.words[1..].to_vec(), replies).await,
-        ["user", ..] => run_on_first(node, "tables", request.words, replies).await,
+        ["user" | "backup", ..] => run_on_first(node, "tables", request.words, replies).await,
+        // To the tables it is a command about backups; `restore` alone is about snapshots.
+        ["restore", rest @ ..] => {
+            let words = ["backup", "restore"].iter().chain(rest).map(|word| word.to_string()).collect();
+            run_on_first(node, "tables", words, replies).await
+        }
         [service, rest @ ..] if !rest.is_empty() => {
             run_everywhere(node, service, request.words[1..].to_vec(), replies).await
         }
@@ -107,8 +112,9 @@ async fn run_command(
     service: &str,
     words: Vec<String>,
     replies: ControlReplies,
+    prefix: String,
 ) -> Result<String, String> {
-    let (name, prefix) = (service.to_string(), format!("shard {}: ", handle.id().0));
+    let name = service.to_string();
     let ran = handle.run(Class::Background, move |shard| {
         Box::pin(async move {
             let found = shard.services().into_iter().find(|service| service.name() == name);
@@ -129,7 +135,7 @@ async fn run_on_first(
     replies: ControlReplies,
 ) -> Result<String, String> {
     let first = node.shards.first().ok_or("this node has no shards")?;
-    run_command(first, service, words, replies).await
+    run_command(first, service, words, replies, String::new()).await
 }
 
 /// On all shards at once. Answers that are equal are shown once.
@@ -145,7 +151,8 @@ async fn run_everywhere(
         .map(|handle| {
             let (handle, service, words, replies) =
                 (handle.clone(), service.to_string(), words.clone(), replies.clone());
-            tokio::task::spawn_local(async move { run_command(&handle, &service, words, replies).await })
+            let prefix = format!("shard {}: ", handle.id().0);
+            tokio::task::spawn_local(async move { run_command(&handle, &service, words, replies, prefix).await })
         })
         .collect();
     drop(replies);

@@ -2,6 +2,7 @@
 //!
 //! One thread, one seed; a run that fails replays from its seed. Nothing depends on this crate.
 
+pub mod backup_run;
 pub mod check_history;
 pub mod clock_faults;
 pub mod cluster_run;

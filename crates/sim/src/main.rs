@@ -159,6 +159,33 @@ const WORLDS: &[WorldKind] = &[
         ],
     },
     WorldKind {
+        name: "backup",
+        about: "backups of 3 to 5 nodes while they are written to and fail: what they have, and that it comes back",
+        run: holon_sim::backup_run::run,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::SyncError,
+            Fault::SlowDisk,
+            Fault::MessageLost,
+            Fault::MessageDoubled,
+            Fault::MessageDelayed,
+            Fault::Partition,
+        ],
+        points: &[
+            "backups checked",
+            "backups with writes from after they were asked for",
+            "backups refused",
+            "backups cut off",
+            "a backup came back",
+            "tables compared after a restore",
+            "batches",
+            "deletions",
+            "restarts",
+        ],
+    },
+    WorldKind {
         name: "clock",
         about: "one node whose wall clock jumps and drifts, also while it is down: no timestamp goes back",
         run: holon_sim::cluster_run::run_alone,
@@ -204,6 +231,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("trust_own_clock", "cluster"),
     ("trust_own_clock", "clock"),
     ("skip_gates", "cluster"),
+    ("cut_unheld", "backup"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

@@ -21,6 +21,7 @@
 
 pub mod consensus;
 pub mod coordinator;
+pub mod cut;
 pub mod fill;
 mod gather;
 pub mod hints;
@@ -36,6 +37,7 @@ pub mod serve;
 
 pub use consensus::Groups;
 pub use coordinator::{Coordinator, ReplicaError, Speculation};
+pub use cut::Cuts;
 pub use hints::HintStore;
 pub use level::{Level, Quota};
 pub use message::{ReadAnswer, ReadRequest, WriteRequest};

@@ -127,3 +127,27 @@ pub const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// … with this between them.
 pub const APPLY_PAUSE: Duration = Duration::from_millis(100);
+
+/// A shard flushes all its tablets for a cut within this, or has no part in it.
+pub const CUT_PREPARE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Writes are held for a cut so long at most: less than a client waits for a write.
+pub const CUT_HOLD_MAX: Duration = Duration::from_millis(1_500);
+
+/// Each of the two steps while writes are held; both together are shorter than [`CUT_HOLD_MAX`].
+pub const CUT_STEP_TIMEOUT: Duration = Duration::from_millis(600);
+
+/// A cut that nobody asks for is given up after this: whoever took it is gone.
+pub const CUT_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How often whoever reads a cut tells all shards that it does.
+pub const CUT_KEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A cut that could not be taken (a shard was slow, a tablet moved) is tried so often, …
+pub const CUT_TRIES: u32 = 5;
+
+/// … with this between.
+pub const CUT_PAUSE: Duration = Duration::from_secs(1);
+
+/// A replica that does not answer is asked for a page of a cut so often, then done without.
+pub const CUT_READ_TRIES: u32 = 3;

@@ -29,6 +29,8 @@ pub struct Plants {
     pub skip_compare: bool,
     /// What is damaged is dropped, and nothing copied.
     pub mend_without_copy: bool,
+    /// A cut is taken while writes go on.
+    pub cut_unheld: bool,
 }
 
 const NONE: Plants = Plants {
@@ -43,6 +45,7 @@ const NONE: Plants = Plants {
     purge_unrepaired: false,
     skip_compare: false,
     mend_without_copy: false,
+    cut_unheld: false,
 };
 
 #[cfg(feature = "plant")]
@@ -82,6 +85,7 @@ impl Plants {
             "purge_unrepaired" => self.purge_unrepaired = true,
             "skip_compare" => self.skip_compare = true,
             "mend_without_copy" => self.mend_without_copy = true,
+            "cut_unheld" => self.cut_unheld = true,
             _ => return false,
         }
         true

@@ -118,14 +118,21 @@ pub async fn run(inner: Rc<Inner>, log: Log) {
 impl Committer {
     async fn run(&mut self) -> Result<(), StoreError> {
         loop {
-            if self.inner.queue.is_empty() {
+            // Who closes has nothing held back any more: what waits is written.
+            let held = self.inner.held.get() && !self.inner.closing.get();
+            if held || self.inner.queue.is_empty() {
                 if self.inner.closing.get() {
                     self.finish().await?;
                     return Ok(());
                 }
                 self.wait().await?;
             } else {
+                self.inner.committing.set(true);
                 self.commit_group().await?;
+                self.inner.committing.set(false);
+                if self.inner.held.get() {
+                    self.inner.progressed.notify();
+                }
             }
             self.write_what_is_due().await?;
             self.publish();

@@ -45,7 +45,7 @@ impl WriteTicket {
 /// The storage engine of one shard. Cheap to clone; single-threaded.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Rc<Inner>,
+    pub(crate) inner: Rc<Inner>,
 }
 
 impl Engine {
@@ -93,7 +93,7 @@ impl Engine {
         recovery::retire_old_logs(&self.inner).await
     }
 
-    fn tree(&self, tablet: TabletId) -> Result<Rc<Tree>, StoreError> {
+    pub(crate) fn tree(&self, tablet: TabletId) -> Result<Rc<Tree>, StoreError> {
         if !self.inner.recovered.get() {
             return Err(StoreError::Stopped { reason: "the engine has not recovered its logs yet".into() });
         }
@@ -215,26 +215,8 @@ impl Engine {
         options: ScanOptions,
     ) -> Result<(Page, Vec<KeyRange>), StoreError> {
         let tree = self.tree(tablet)?;
-        let mut whole = Page::default();
-        let mut rest = Vec::new();
-        let mut left = options;
-        let mut full = false;
-        for range in ranges {
-            if full {
-                rest.push(range);
-                continue;
-            }
-            let page = scan::scan(&self.inner, &tree, range, &left).await;
-            let mut page = self.inner.noted(&tree, page)?;
-            left.rows_max = left.rows_max.saturating_sub(page.rows.len());
-            let bytes: usize = page.rows.iter().map(|(key, row)| key.len() + row.value_bytes()).sum();
-            left.bytes_max = left.bytes_max.saturating_sub(bytes);
-            whole.rows.append(&mut page.rows);
-            whole.ranges.append(&mut page.ranges);
-            full = page.rest.is_some() || left.rows_max == 0 || left.bytes_max == 0;
-            rest.extend(page.rest);
-        }
-        Ok((whole, rest))
+        let scanned = scan::scan_ranges(&self.inner, &tree, None, ranges, options).await;
+        self.inner.noted(&tree, scanned)
     }
 
     /// Where the tablet may have changed since this was asked last, or since the start.

@@ -95,6 +95,10 @@ pub struct Inner {
     pub protected: RefCell<Set<String>>,
     /// Held while a file is removed: who protects a path and then enters finds it removed or kept, not on its way out.
     pub removing: Gate,
+    /// No write gets into the log or into a memtable until it is false again.
+    pub held: Cell<bool>,
+    /// A group of writes is on its way into the log and the memtables.
+    pub committing: Cell<bool>,
     pub closing: Cell<bool>,
     pub committed_all: Cell<bool>,
     next_table: Cell<u64>,
@@ -127,6 +131,8 @@ impl Inner {
             making: Gate::new(),
             protected: RefCell::default(),
             removing: Gate::new(),
+            held: Cell::new(false),
+            committing: Cell::new(false),
             closing: Cell::new(false),
             committed_all: Cell::new(false),
             next_table: Cell::new(1),

@@ -118,14 +118,24 @@ pub fn cut(mut fragment: RangeTombstone, range: &KeyRange) -> RangeTombstone {
 
 /// One page of a range.
 pub async fn scan(inner: &Inner, tree: &Tree, range: KeyRange, options: &ScanOptions) -> Result<Page, StoreError> {
+    scan_view(inner, tree, &tree.view(), range, options).await
+}
+
+/// One page of a range, of what a view holds.
+pub async fn scan_view(
+    inner: &Inner,
+    tree: &Tree,
+    view: &View,
+    range: KeyRange,
+    options: &ScanOptions,
+) -> Result<Page, StoreError> {
     let mut page = Page::default();
     if range.is_empty() {
         return Ok(page);
     }
     tree.damages.check_readable()?;
-    let view = tree.view();
-    let ranges = Ranges::new(&view);
-    let mut merge = sources(tree, &view, &range, options);
+    let ranges = Ranges::new(view);
+    let mut merge = sources(tree, view, &range, options);
     let mut patches = Patches::new();
     let (mut bytes, mut examined) = (0usize, 0usize);
     let mut scanned = range.clone();
@@ -167,6 +177,39 @@ pub async fn scan(inner: &Inner, tree: &Tree, range: KeyRange, options: &ScanOpt
     inner.counters.scan_pages.add(1);
     inner.counters.rows_examined.add(examined as u64);
     Ok(page)
+}
+
+/// One page over several disjoint ranges, in the order given, of a view or of the tree as it is; the rest of them comes back
+/// with it. The `rest` of the page itself is `None`.
+pub async fn scan_ranges(
+    inner: &Inner,
+    tree: &Tree,
+    view: Option<&View>,
+    ranges: Vec<KeyRange>,
+    options: ScanOptions,
+) -> Result<(Page, Vec<KeyRange>), StoreError> {
+    let mut whole = Page::default();
+    let mut rest = Vec::new();
+    let mut left = options;
+    let mut full = false;
+    for range in ranges {
+        if full {
+            rest.push(range);
+            continue;
+        }
+        let mut page = match view {
+            Some(view) => scan_view(inner, tree, view, range, &left).await?,
+            None => scan(inner, tree, range, &left).await?,
+        };
+        left.rows_max = left.rows_max.saturating_sub(page.rows.len());
+        let bytes: usize = page.rows.iter().map(|(key, row)| key.len() + row.value_bytes()).sum();
+        left.bytes_max = left.bytes_max.saturating_sub(bytes);
+        whole.rows.append(&mut page.rows);
+        whole.ranges.append(&mut page.ranges);
+        full = page.rest.is_some() || left.rows_max == 0 || left.bytes_max == 0;
+        rest.extend(page.rest);
+    }
+    Ok((whole, rest))
 }
 
 /// Cuts what was scanned at the last key, and gives the rest.

@@ -10,6 +10,7 @@
 //! It holds no logic of the language. Every shard of a node has one, and they share nothing: what one must tell the
 //! others goes through the metadata log or as a message.
 
+pub mod backup;
 mod commands;
 pub mod config;
 mod holdings;
@@ -45,7 +46,7 @@ use holon_kernel::{
 };
 use holon_metadata::Metadata;
 use holon_replica::fill::Throttle;
-use holon_replica::{Coordinator, Groups, HintStore, Repairs};
+use holon_replica::{Coordinator, Cuts, Groups, HintStore, Repairs};
 use holon_store::{Engine, Progress};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -72,6 +73,9 @@ pub struct TablesService {
     coordinator: Rc<Coordinator>,
     groups: Rc<Groups>,
     repairs: Rc<Repairs>,
+    cuts: Rc<Cuts>,
+    /// Backups that are at work on this shard, by name.
+    backups: backup::AtWork,
     /// What clients were told of other nodes.
     neighbours: RefCell<neighbours::Neighbours>,
     /// Made anew when the schema changes.
@@ -97,6 +101,7 @@ impl TablesService {
         let coordinator = Coordinator::new(&shard, config.data_center.as_str().into());
         let groups = Groups::new(&shard, TABLES_SERVICE, &coordinator);
         let repairs = Repairs::new(&shard, TABLES_SERVICE, &coordinator);
+        let cuts = Cuts::new(&shard);
         let requests = shard.pool("requests", config.request_bytes / 2);
         let answers = shard.pool("answers", config.request_bytes / 2);
         Rc::new_cyclic(|me: &Weak<TablesService>| {
@@ -130,6 +135,8 @@ impl TablesService {
                 coordinator,
                 groups,
                 repairs,
+                cuts,
+                backups: backup::AtWork::default(),
                 neighbours: RefCell::default(),
                 context: RefCell::new(Rc::new(context)),
                 connections: RefCell::default(),
@@ -305,6 +312,7 @@ impl Service for TablesService {
             self.finish_batches().await?;
             self.watch_neighbours();
             self.start_hints().await?;
+            self.start_cuts()?;
             self.start_repairs().await
         })
     }
@@ -318,6 +326,7 @@ impl Service for TablesService {
             self.coordinator.set_hints(None);
             self.groups.stop();
             self.repairs.close();
+            self.cuts.close();
             let engine = self.engine.borrow_mut().take();
             if let Some(engine) = engine
                 && let Err(error) = engine.close().await
@@ -337,6 +346,7 @@ impl Service for TablesService {
                 verb if Groups::takes(verb) => self.groups.answer(from, verb, payload).await,
                 verb if Repairs::takes(verb) => self.repairs.answer(verb, payload).await,
                 truncate::FORGET_HINTS => self.forget_hints(payload).await,
+                verb if Cuts::takes(verb) => self.cuts.clone().answer(verb, payload).await,
                 truncate::TRUNCATE => self.truncate_here(payload).await,
                 virtual_rows::VIRTUAL_ROWS => self.answer_virtual_rows(payload),
                 _ => self.prepared_message(verb, payload),
@@ -390,6 +400,13 @@ impl TablesService {
         let hints = hints.map_err(|error| format!("hints: {error}"))?;
         hints.run();
         self.coordinator.set_hints(Some(hints));
+        Ok(())
+    }
+
+    fn start_cuts(&self) -> Result<(), String> {
+        let engine = self.engine().ok_or("the engine is not open")?;
+        let tablets = self.tablets.clone();
+        self.cuts.open(&engine, Rc::new(move || tablets.all().into_iter().map(|tablet| tablet.id()).collect()));
         Ok(())
     }
 

@@ -17,6 +17,7 @@
 //!
 //! [`recorded`] holds what other clients recorded, of real processes, against the same models.
 
+mod backup_workload;
 mod check;
 pub mod client;
 mod cluster_workload;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 use holon_base::{Random, Wall};
 use std::fmt;
 
+pub use backup_workload::{BackupWorkload, Shown};
 pub use cluster_workload::ClusterWorkload;
 pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 

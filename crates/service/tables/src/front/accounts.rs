@@ -135,6 +135,11 @@ impl Accounts {
         Ok(())
     }
 
+    /// Names with the hashes of their passwords.
+    pub fn hashes(&self) -> Vec<(String, String)> {
+        self.hashes.borrow().iter().map(|(name, hash)| (name.clone(), hash.to_string())).collect()
+    }
+
     pub fn names(&self) -> Vec<String> {
         self.hashes.borrow().keys().cloned().collect()
     }

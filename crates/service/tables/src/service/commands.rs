@@ -12,6 +12,7 @@
 //! | `verify [keyspace [table]]` | read and check every byte |
 //! | `repair [keyspace [table]]` | compare the replicas of the tablets this node reads first, and make them equal |
 //! | `info [keyspace [table]]` | sizes |
+//! | `backup …` | of the whole cluster: [`super::backup`] |
 //! | `user create NAME PASSWORD`, `user password NAME PASSWORD`, `user drop NAME`, `user list` | accounts (`holon` reads the password from the terminal or a pipe) |
 
 use super::TablesService;
@@ -43,6 +44,9 @@ pub(super) async fn run(service: Rc<TablesService>, words: Vec<String>, progress
     };
     match command {
         "user" => user(&service, arguments).await,
+        // Once for the whole cluster, by whatever shard is asked: not by each of them.
+        "backup" if service.shard.id().0 != 0 => Ok(String::new()),
+        "backup" => super::backup::run(&service, arguments, progress).await,
         "snapshot" | "restore" | "drop-snapshot" => {
             let Some((&name, scope)) = arguments.split_first() else {
                 return Err(format!("{command} needs the name of a snapshot"));

@@ -24,7 +24,7 @@ const METADATA_VERSION: u8 = 1;
 
 impl TablesService {
     /// Puts an entry into the metadata log; answers when every shard of the node has applied it.
-    async fn propose(&self, entry: Bytes) -> CqlResult<Bytes> {
+    pub(super) async fn propose(&self, entry: Bytes) -> CqlResult<Bytes> {
         match self.metadata.propose(TABLES_SERVICE, entry).await {
             Ok(committed) => committed.answer.map_err(|error| CqlError::decode(&error)),
             Err(error @ ProposeError::TooLong { .. }) => Err(CqlError::invalid(error.to_string())),
@@ -141,7 +141,7 @@ impl TablesService {
     }
 
     /// Of all members, and how many these are.
-    fn data_centers(&self) -> (Vec<Rc<str>>, u32) {
+    pub(super) fn data_centers(&self) -> (Vec<Rc<str>>, u32) {
         let own: Rc<str> = self.config.data_center.as_str().into();
         let members = self.shard.map().map(|map| map.nodes()).unwrap_or_default();
         let mut names: Vec<Rc<str>> = members.iter().map(|record| record.data_center.clone()).chain([own]).collect();
@@ -151,7 +151,7 @@ impl TablesService {
     }
 
     /// Of a node alone so many that all cores have some; of a cluster as many as the ring has slots.
-    fn tablets_of_a_table(&self) -> u32 {
+    pub(super) fn tablets_of_a_table(&self) -> u32 {
         let shards = self.shard.shards();
         match self.shard.map() {
             Some(map) if map.nodes().len() > 1 => ddl::tablets_in_a_cluster(shards, map.slots()),

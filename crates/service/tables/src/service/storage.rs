@@ -186,12 +186,14 @@ impl TablesService {
         Some(TabletTable { table, durability })
     }
 
-    /// Batches that were cut off by a crash are finished before any door opens.
+    /// Batches that were cut off by a crash are finished before any door opens, by a node alone.
     pub(super) async fn finish_batches(&self) -> Result<(), String> {
         let mut finished = 0;
+        let has_others = self.shard.map().is_some_and(|map| map.nodes().len() > 1);
         for tablet in self.tablets.all() {
-            if !self.coordinator.is_alone(tablet.id()) {
-                // Parts of it live on other nodes, which may be starting too.
+            if has_others || !self.coordinator.is_alone(tablet.id()) {
+                // Parts of it live on other nodes, also if this is the only one with the tablet in which it began: they may be
+                // starting too, or be away for long.
                 batch_log::finish_later(&tablet);
                 continue;
             }

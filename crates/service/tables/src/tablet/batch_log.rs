@@ -15,7 +15,9 @@ use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId};
 use holon_kernel::CallError;
 use holon_replica::coordinator::Demand;
 use holon_replica::{Level, ReplicaError};
-use holon_store::{Cell, CellEntry, Deletion, Durability, KeyRange, Mutation, MutationBuilder, RowPatch, ScanOptions};
+use holon_store::{
+    Cell, CellEntry, Deletion, Durability, KeyRange, Mutation, MutationBuilder, Row, RowPatch, ScanOptions,
+};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,6 +46,14 @@ pub fn entry(id: u128, parts: &[Part], timestamp: i64) -> (Bytes, RowPatch) {
 
 fn key(id: u128) -> Bytes {
     [&row_key::ROWS_END[..], &id.to_be_bytes()].concat().into()
+}
+
+/// The parts that a row of a batch keeps.
+///
+/// # Errors
+/// What cannot be read.
+pub fn parts(row: &Row) -> Result<Vec<Part>, ShortInput> {
+    row.cell(COLUMN).map_or(Ok(Vec::new()), |cell| decode(cell.value.clone()))
 }
 
 fn decode(value: Bytes) -> Result<Vec<Part>, ShortInput> {

@@ -1,0 +1,359 @@
+//! A seed of backups: nodes of one cluster, clients that write, and backups that are taken while nodes and disks fail and the
+//! network is cut. Each that is finished is read and held against the workload's model. At the end one is brought back.
+
+use crate::faults::{DiskFaults, Faults};
+use crate::network::NetworkFaults;
+use crate::report::{Outcome, RunOptions};
+use crate::world::{NodeEvent, World};
+use bytes::BytesMut;
+use holon_base::{Instant, Random, Wall};
+use holon_kernel::{Class, Flow, Outbox, Scope, Service, Session, SessionContext};
+use holon_metadata::Metadata;
+use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
+use holon_tables::workload::{BackupWorkload, Shown, Workload};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// After the last fault: longer than hints and batches take, so that nothing from before comes after the tables were emptied.
+const QUIET: Duration = Duration::from_secs(40);
+
+/// For emptying, bringing back and reading.
+const ENDING: Duration = Duration::from_secs(200);
+
+struct Client {
+    session: Box<dyn Session>,
+    outbox: Rc<Outbox>,
+    input: BytesMut,
+    node: usize,
+}
+
+type Words = Result<Vec<(String, holon_store::Mutation)>, String>;
+
+/// A backup that is being taken, or brought back.
+struct Job {
+    node: usize,
+    name: String,
+    called_micros: i64,
+    outcome: Rc<RefCell<Option<Words>>>,
+}
+
+struct Run {
+    random: Random,
+    workload: BackupWorkload,
+    clients: Vec<Option<Client>>,
+    /// By shard of the node, its service.
+    services: Rc<RefCell<Vec<Rc<TablesService>>>>,
+    nodes: usize,
+    job: Option<Job>,
+    /// The last that was finished: on which node, by which name, and what it has.
+    kept: Option<(usize, String, Shown)>,
+    backups: u64,
+    /// What the network does to messages while it is well: if some are late, nodes get to know of a cut at very different times.
+    usual: NetworkFaults,
+    next_session: u64,
+    sent: u64,
+    heals: Option<Instant>,
+    errors: Vec<String>,
+}
+
+pub fn run(seed: u64, options: &RunOptions) -> Outcome {
+    let faults = Faults::default();
+    let mut random = Random::new(seed ^ 0xbac0_0b5e);
+    let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
+    let config = TablesConfig {
+        memtable_bytes: random.range(32 << 10, 256 << 10) as usize,
+        cache_bytes: random.range(16 << 10, 1 << 20) as usize,
+        log_segment_bytes: 4096 * random.range(128, 256),
+        log_bytes_max: 8 << 20,
+        ..TablesConfig::default()
+    };
+    let nodes = random.range(3, 6) as usize;
+    let shards = random.range(1, 3) as u16;
+    let few = if random.chance(2, 3) { 1 } else { 3 };
+    let delayed = if random.chance(2, 3) { random.range(2, 20) } else { 0 };
+    let usual = NetworkFaults { delayed, ..NetworkFaults::default() };
+    let expanded = format!(
+        "nodes {nodes} shards {shards} few {few} delayed {delayed} memtable {} {disk:?}",
+        config.memtable_bytes
+    );
+    let services: Rc<RefCell<Vec<Rc<TablesService>>>> = Rc::default();
+    let made = services.clone();
+    let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
+        let service = TablesService::new(shard.clone(), metadata.clone(), config.clone());
+        shard.add_service(service.clone());
+        made.borrow_mut().push(service);
+    });
+    let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
+    world.one_cluster = true;
+    let connections = nodes * 3;
+    let mut run = Run {
+        random: random.fork(),
+        workload: BackupWorkload::new(connections, few),
+        clients: (0..connections).map(|_| None).collect(),
+        services,
+        nodes,
+        job: None,
+        kept: None,
+        backups: 0,
+        usual,
+        next_session: 1,
+        sent: 0,
+        heals: None,
+        errors: Vec::new(),
+    };
+    // Off, but within the bound: a node whose clock is wrong takes no writes, and that is the cluster's world.
+    (0..nodes).for_each(|node| world.set_clock(node, run.random.range(0, 200_000) as i64 - 100_000, 0));
+    if let Err(error) = world.form(nodes) {
+        run.errors.push(error);
+    }
+    (0..nodes).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
+    // Half of it is enough, since backups follow one another.
+    let end = world.now + options.simulated / 2;
+    world.network.options = usual;
+    while world.now < end && run.errors.is_empty() {
+        run.turn(&mut world, true);
+    }
+    run.finish(&mut world);
+    for (what, count) in run.workload.figures() {
+        faults.sometimes(what, count > 0);
+    }
+    run.services.borrow_mut().clear();
+    let figures = run.workload.figures();
+    Outcome {
+        seed,
+        expanded: format!("{expanded}; {figures:?}"),
+        simulated: world.now.since(Instant(0)),
+        operations: run.sent,
+        trace: world.trace(),
+        faults,
+        errors: run.errors,
+    }
+}
+
+impl Run {
+    fn turn(&mut self, world: &mut World, faults: bool) {
+        // Clients are quick while a backup is taken: what it could get wrong is a matter of microseconds.
+        let (least, most) = if self.job.is_some() { (20, 400) } else { (200, 3_000) };
+        let next = world.now + Duration::from_micros(self.random.range(least, most));
+        world.run_until(next, |_| ());
+        for event in std::mem::take(&mut world.events) {
+            match event {
+                NodeEvent::Up(_) => self.workload.restarted(),
+                NodeEvent::StoppedCleanly(node) => self.node_gone(node),
+                NodeEvent::Failed(node, reason) => {
+                    self.node_gone(node);
+                    let of_disk = ["error", "space", "poisoned"].iter().any(|word| reason.contains(word));
+                    if !of_disk || reason.contains("damaged") {
+                        self.errors.push(format!("node {node} stopped without a disk's fault: {reason}"));
+                    }
+                }
+            }
+        }
+        self.receive(world);
+        self.look_at_job();
+        if self.heals.is_some_and(|at| world.now >= at) {
+            world.network.heal();
+            self.heals = None;
+        }
+        if faults {
+            if self.job.is_none() || self.random.chance(1, 6) {
+                self.fault(world);
+            }
+        } else {
+            for node in 0..self.nodes {
+                if world.is_down(node) {
+                    world.start(node);
+                }
+            }
+        }
+        self.send(world);
+    }
+
+    fn node_gone(&mut self, node: usize) {
+        if self.job.as_ref().is_some_and(|job| job.node == node) {
+            self.job = None;
+            self.workload.count("backups cut off");
+        }
+        for number in 0..self.clients.len() {
+            if self.clients[number].as_ref().is_some_and(|client| client.node == node) {
+                self.clients[number] = None;
+                self.workload.disconnected(number);
+            }
+        }
+    }
+
+    fn fault(&mut self, world: &mut World) {
+        let node = self.random.below(self.nodes as u64) as usize;
+        match self.random.below(40_000) {
+            0..4 if !world.is_down(node) => {
+                world.crash(node);
+                self.node_gone(node);
+            }
+            6..8 if world.up(node).is_some() => world.stop(node),
+            8..200 if world.is_down(node) => world.start(node),
+            200..204 if self.heals.is_none() => {
+                for other in (0..self.nodes).filter(|other| *other != node) {
+                    world.network.cut(World::node_id(node), World::node_id(other));
+                    world.network.cut(World::node_id(other), World::node_id(node));
+                }
+                self.heals = Some(world.now + Duration::from_millis(self.random.range(100, 8_000)));
+            }
+            204..212 => {
+                world.network.options = NetworkFaults {
+                    lost: self.random.below(10),
+                    doubled: self.random.below(30),
+                    delayed: self.random.below(60),
+                };
+            }
+            212..300 => world.network.options = self.usual,
+            300..800 if self.job.is_none() && self.workload.is_set_up() => {
+                self.backups += 1;
+                let name = format!("b{}", self.backups);
+                self.begin(world, node, "create", name);
+            }
+            _ => {}
+        }
+    }
+
+    fn service_of(&self, world: &World, node: usize) -> Option<Rc<TablesService>> {
+        let live = world.up(node)?.first()?;
+        let services = self.services.borrow();
+        services.iter().rev().find(|service| Rc::ptr_eq(service.shard(), &live.shard)).cloned()
+    }
+
+    fn begin(&mut self, world: &World, node: usize, what: &str, name: String) {
+        let Some(service) = self.service_of(world, node) else { return };
+        let outcome = Rc::new(RefCell::new(None));
+        let place = outcome.clone();
+        let words = ["backup", what, name.as_str()].map(str::to_string).to_vec();
+        let of = name.clone();
+        service.shard().clone().spawn(Scope::Node, Class::Foreground, async move {
+            let done = service.clone().command(words, Rc::new(|_| ())).await;
+            let contents = match done {
+                Ok(_) => service.backup_contents(&of).await,
+                Err(error) => Err(error),
+            };
+            *place.borrow_mut() = Some(contents);
+        });
+        self.job = Some(Job { node, name, called_micros: Self::wall(world).micros(), outcome });
+    }
+
+    fn look_at_job(&mut self) {
+        let Some(outcome) = self.job.as_ref().and_then(|job| job.outcome.borrow_mut().take()) else { return };
+        let Some(job) = self.job.take() else { return };
+        match outcome {
+            _ if self.workload.is_empty() => match (outcome, self.kept.take()) {
+                (Ok(_), Some((_, _, shown))) => self.workload.restored(shown),
+                (Err(error), kept) => {
+                    self.workload.last_refusal = error;
+                    self.kept = kept; // again
+                }
+                _ => {}
+            },
+            Ok(contents) => {
+                let checked = Shown::of(&contents).and_then(|shown| {
+                    self.workload.check(&shown, job.called_micros)?;
+                    Ok(shown)
+                });
+                match checked {
+                    Ok(shown) => self.kept = Some((job.node, job.name, shown)),
+                    Err(error) => self.errors.push(format!("backup {} on node {}: {error}", job.name, job.node)),
+                }
+            }
+            Err(error) => {
+                let known = ["replicas", "moves", "another backup", "error", "poisoned", "damaged", "starting"];
+                if !known.iter().any(|words| error.contains(words)) {
+                    self.errors.push(format!("backup {} on node {}: {error}", job.name, job.node));
+                }
+                self.workload.count("backups refused");
+            }
+        }
+    }
+
+    fn wall(world: &World) -> Wall {
+        Wall(1_700_000_000_000_000 + (world.now.0 / 1000) as i64)
+    }
+
+    fn connect(&mut self, world: &World, number: usize) {
+        let node = number % self.nodes;
+        let Some(live) = world.up(node) else { return };
+        self.next_session += 1;
+        let (id, shard) = (self.next_session, self.random.below(live.len() as u64) as usize);
+        let Some(service) = live[shard].shard.service(TABLES_SERVICE) else { return };
+        let outbox = Rc::new(Outbox::new());
+        let session =
+            service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
+        let hello = self.workload.connected(number);
+        self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), node });
+    }
+
+    fn send(&mut self, world: &World) {
+        let wall = Self::wall(world);
+        for number in 0..self.clients.len() {
+            if self.clients[number].is_none() {
+                self.connect(world, number);
+            }
+            if self.clients[number].is_none() {
+                continue;
+            }
+            let next = if self.random.chance(1, 6) { self.workload.next(number, &mut self.random, wall) } else { None };
+            let Some(client) = &mut self.clients[number] else { continue };
+            if let Some(bytes) = next {
+                client.input.extend_from_slice(&bytes);
+                self.sent += 1;
+            }
+            if !client.input.is_empty() && client.session.handle(&mut client.input) == Flow::Close {
+                self.errors.push(format!("connection {number} was closed by the node"));
+            }
+        }
+    }
+
+    fn receive(&mut self, world: &World) {
+        let wall = Self::wall(world);
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let Some(client) = client else { continue };
+            let bytes = client.outbox.take();
+            if !bytes.is_empty()
+                && let Err(violation) = self.workload.received(number, &bytes, wall)
+            {
+                self.errors.push(violation.to_string());
+            }
+        }
+    }
+
+    /// Faults end, what is under way comes to an end, the tables are emptied and the last backup is brought back.
+    fn finish(&mut self, world: &mut World) {
+        for node in 0..self.nodes {
+            world.nodes[node].disk.borrow_mut().options = DiskFaults::NONE;
+        }
+        world.network.heal();
+        world.network.options = NetworkFaults::default();
+        self.heals = None;
+        self.workload.pause();
+        let quiet = world.now + QUIET;
+        while (world.now < quiet || self.job.is_some()) && self.errors.is_empty() {
+            self.turn(world, false);
+        }
+        if self.kept.is_none() || !self.errors.is_empty() {
+            return; // none was finished in all that
+        }
+        self.workload.finish();
+        let deadline = world.now + ENDING;
+        while self.errors.is_empty() && !self.workload.is_finished() {
+            if world.now > deadline {
+                let last = &self.workload.last_refusal;
+                self.errors.push(format!("no backup could be brought back and read in {ENDING:?}"));
+                return;
+            }
+            if self.workload.is_empty()
+                && self.job.is_none()
+                && let Some((node, name, _)) = self.kept.clone()
+            {
+                self.begin(world, node, "restore", name);
+            }
+            self.turn(world, false);
+        }
+        world.faults.sometimes("a backup came back", self.errors.is_empty());
+    }
+}
