@@ -7,12 +7,13 @@ use crate::disk_trouble::DiskTrouble;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
+use crate::upgrades;
 use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
 use holon_kernel::metric::{Metric, MetricValue};
 use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
-use holon_metadata::{LEVEL, LogOptions, Metadata};
+use holon_metadata::Metadata;
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
 use holon_tables::workload::{ClusterWorkload, Workload};
 use std::collections::BTreeSet;
@@ -79,19 +80,6 @@ pub fn run_alone(seed: u64, options: &RunOptions) -> Outcome {
     run_nodes(seed, options, true)
 }
 
-/// Logs that are cut often, and in a third of the runs nodes of the version before, which are upgraded one by one.
-fn metadata_options(world: &mut World, seed: u64) {
-    let mut random = Random::new(seed ^ 0x0010_6f5a_11d5);
-    let (entries, keep_entries) = (random.range(10, 300), random.below(60));
-    world.metadata_log = LogOptions { entries, keep_entries, ..LogOptions::default() };
-    if random.chance(1, 3) {
-        let is_new = |node: usize, random: &mut Random| node > 0 && random.chance(1, 4);
-        (0..world.nodes.len())
-            .filter(|node| !is_new(*node, &mut random))
-            .for_each(|node| world.nodes[node].level = LEVEL - 1);
-    }
-}
-
 fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0xc105_7e20);
@@ -113,7 +101,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     });
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
     world.one_cluster = true;
-    metadata_options(&mut world, seed);
+    upgrades::prepare(&mut world, seed);
     world.tell = options.tell;
     let connections = (nodes * 2).max(4);
     let mut run = Run {

@@ -20,4 +20,5 @@ pub mod store_service;
 pub mod tables_run;
 pub mod toy;
 pub mod toy_run;
+pub mod upgrades;
 pub mod world;
