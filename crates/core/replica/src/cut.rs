@@ -30,7 +30,7 @@ use crate::message::{ReadAnswer, ReadRequest, check_version, put_version};
 use crate::plant;
 use crate::serve::scan_options;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, Instant, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ShortInput, TabletId};
 use holon_kernel::{CallError, Class, Scope, Shard, Verb};
 use holon_store::{Engine, Pinned, StoreError};
 use std::cell::{Cell, RefCell};
@@ -59,6 +59,7 @@ pub struct Cuts {
 
 struct Kept {
     run: u64,
+    taker: NodeId,
     /// Given up when nobody has asked for it until then.
     until: Instant,
     /// Writes are held for it, and have been since it was asked for: for the how-manieth time.
@@ -97,14 +98,14 @@ impl Cuts {
 
     /// # Errors
     /// [`CallError::Failed`] with words for people; [`CallError::NotHere`]: this shard has no part in the cut (any more).
-    pub async fn answer(self: Rc<Self>, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
+    pub async fn answer(self: Rc<Self>, from: NodeId, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
         let mut input = ByteReader::new(payload);
         let run = check_version(&mut input).and_then(|()| input.u64()).map_err(|_| CallError::NotHere)?;
         let (engine, tablets) = self.engine.borrow().clone().ok_or(CallError::NotHere)?;
         match verb {
             PREPARE => {
                 let before = input.u64().map_err(|_| CallError::NotHere)?;
-                self.prepare(run, before, &engine, &tablets()).await
+                self.prepare(run, before, from, &engine, &tablets()).await
             }
             HOLD => self.hold(run, &engine).await,
             CUT => self.cut(run, &engine, &tablets()),
@@ -139,17 +140,20 @@ impl Cuts {
         self: &Rc<Self>,
         run: u64,
         before: u64,
+        taker: NodeId,
         engine: &Engine,
         tablets: &[TabletId],
     ) -> Result<Bytes, CallError> {
         let until = self.shard.now() + CUT_PREPARE_TIMEOUT;
         {
             let mut kept = self.kept.borrow_mut();
-            if kept.as_ref().is_some_and(|other| ![run, before].contains(&other.run)) {
+            // A node takes one at a time: an earlier one of the same node, or of one that is dead, has come to nothing.
+            let is_alive = |other: &Kept| other.taker != taker && self.shard.is_alive(other.taker);
+            if kept.as_ref().is_some_and(|other| ![run, before].contains(&other.run) && is_alive(other)) {
                 let why = "another backup is under way, or was cut off in the last two minutes";
                 return Err(CallError::Failed(Bytes::from_static(why.as_bytes())));
             }
-            let now = Kept { run, until, hold: None, is_cut: false, tablets: BTreeMap::new() };
+            let now = Kept { run, taker, until, hold: None, is_cut: false, tablets: BTreeMap::new() };
             let before = kept.replace(now);
             if before.is_some_and(|before| before.hold.is_some()) {
                 engine.release(); // an earlier try, whose release did not get here
@@ -325,11 +329,15 @@ mod tests {
     }
 
     async fn ask(cuts: &Rc<Cuts>, verb: Verb, run: u64) -> Result<Bytes, CallError> {
+        ask_as(NodeId(1), cuts, verb, run).await
+    }
+
+    async fn ask_as(node: NodeId, cuts: &Rc<Cuts>, verb: Verb, run: u64) -> Result<Bytes, CallError> {
         let mut payload = request(run);
         if verb == PREPARE {
             payload.put_u64(4); // the try before
         }
-        cuts.clone().answer(verb, payload.freeze()).await
+        cuts.clone().answer(node, verb, payload.freeze()).await
     }
 
     fn mutation(timestamp: i64) -> Mutation {
@@ -346,7 +354,7 @@ mod tests {
 
     async fn rows_of(cuts: &Rc<Cuts>, run: u64) -> Result<usize, CallError> {
         let read = ReadRequest::all_of(vec![KeyRange::all()], 0);
-        let answer = cuts.clone().answer(READ, read_request(run, TABLET, &read)).await?;
+        let answer = cuts.clone().answer(NodeId(1), READ, read_request(run, TABLET, &read)).await?;
         Ok(ReadAnswer::decode(answer).expect("of this version").0.rows.len())
     }
 
@@ -358,7 +366,8 @@ mod tests {
                 assert_eq!(ask(&cuts, verb, 5).await, Err(CallError::NotHere), "{verb:?} of a run that has not begun");
             }
             ask(&cuts, PREPARE, 5).await.expect("begins");
-            assert!(matches!(ask(&cuts, PREPARE, 6).await, Err(CallError::Failed(_))), "one at a time");
+            let other = ask_as(NodeId(2), &cuts, PREPARE, 6).await;
+            assert!(matches!(other, Err(CallError::Failed(_))), "one at a time");
             assert!(writes(&shard, &engine, 2).await);
             assert_eq!(ask(&cuts, CUT, 5).await, Err(CallError::NotHere), "nothing is held");
             ask(&cuts, HOLD, 5).await.expect("holds");
@@ -387,9 +396,14 @@ mod tests {
             shard.sleep(CUT_HOLD_MAX + Duration::from_millis(1)).await;
             assert!(writes(&shard, &engine, 1).await);
             assert_eq!(ask(&cuts, RELEASE, 5).await, Err(CallError::NotHere), "it was broken");
-            // Nobody asks any more: another may begin.
+            // Nobody asks any more: another may begin. At once, if whoever took it is dead, or takes another.
             shard.sleep(CUT_PREPARE_TIMEOUT).await;
-            ask(&cuts, PREPARE, 6).await.expect("the next one");
+            ask_as(NodeId(2), &cuts, PREPARE, 6).await.expect("the next one");
+            assert!(ask(&cuts, PREPARE, 7).await.is_err());
+            shard.set_alive(NodeId(2), false);
+            ask(&cuts, PREPARE, 7).await.expect("the next one");
+            ask(&cuts, PREPARE, 8).await.expect("the next one of the same node");
+            assert_eq!(ask(&cuts, HOLD, 7).await, Err(CallError::NotHere));
         });
     }
 

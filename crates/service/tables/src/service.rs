@@ -346,7 +346,7 @@ impl Service for TablesService {
                 verb if Groups::takes(verb) => self.groups.answer(from, verb, payload).await,
                 verb if Repairs::takes(verb) => self.repairs.answer(verb, payload).await,
                 truncate::FORGET_HINTS => self.forget_hints(payload).await,
-                verb if Cuts::takes(verb) => self.cuts.clone().answer(verb, payload).await,
+                verb if Cuts::takes(verb) => self.cuts.clone().answer(from.node, verb, payload).await,
                 truncate::TRUNCATE => self.truncate_here(payload).await,
                 virtual_rows::VIRTUAL_ROWS => self.answer_virtual_rows(payload),
                 _ => self.prepared_message(verb, payload),

@@ -45,6 +45,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+/// No backup has such a name.
+const CREATING: &str = "(a backup is made)";
+
 const ROOT: &str = "backups";
 
 const USAGE: &str = "backup create NAME [KEYSPACE [TABLE]], backup list, backup show NAME, backup verify NAME, backup drop NAME; \
@@ -68,6 +71,7 @@ impl AtWork {
     fn begin(&self, name: &str) -> Result<Working<'_>, String> {
         match self.names.borrow_mut().insert(name.to_string()) {
             true => Ok(Working { of: self, name: name.to_string() }),
+            false if name == CREATING => Err("another backup is under way on this node".to_string()),
             false => Err(format!("another command is at work on backup {name}: wait until it has ended")),
         }
     }
@@ -89,6 +93,8 @@ pub(super) async fn run(service: &Rc<TablesService>, words: &[&str], progress: R
     };
     let place = Place::named(name)?;
     let _working = service.backups.begin(name)?;
+    // Other nodes take a second cut of the same node for a sign that the first has come to nothing.
+    let _only = (command == "create").then(|| service.backups.begin(CREATING)).transpose()?;
     match command {
         "create" => create::create(service, &place, scope, progress).await,
         "restore" => restore::restore(service, &place, scope, progress).await,
