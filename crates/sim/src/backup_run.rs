@@ -343,7 +343,8 @@ impl Run {
         while self.errors.is_empty() && !self.workload.is_finished() {
             if world.now > deadline {
                 let last = &self.workload.last_refusal;
-                self.errors.push(format!("no backup could be brought back and read in {ENDING:?}"));
+                self.errors
+                    .push(format!("no backup could be brought back and read in {ENDING:?}; refused last: {last}"));
                 return;
             }
             if self.workload.is_empty()
