@@ -92,13 +92,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub fn new(
-        id: TabletId,
-        options: TabletOptions,
-        manifest: &Manifest,
-        version: Version,
-        damages: Damages,
-    ) -> Self {
+    pub fn new(id: TabletId, options: TabletOptions, manifest: &Manifest, version: Version, damages: Damages) -> Self {
         Tree {
             id,
             directory: directory(id),

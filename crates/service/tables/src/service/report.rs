@@ -140,7 +140,8 @@ pub(super) fn status(service: &TablesService) -> Vec<(String, String)> {
         );
         let stats = engine.stats();
         if stats.damaged_tablets > 0 {
-            let what = format!("{} tablets have damaged files, and are read from other replicas", stats.damaged_tablets);
+            let what =
+                format!("{} tablets have damaged files, and are read from other replicas", stats.damaged_tablets);
             rows.push(("DAMAGE".to_string(), what));
         }
         rows.push(("data on disk".to_string(), format!("{:.1} MiB", stats.table_bytes as f64 / f64::from(1 << 20))));
