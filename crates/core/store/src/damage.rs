@@ -126,6 +126,8 @@ impl Mending {
         } else {
             lost.push(KeyRange::all());
         }
+        tree.mending.set(true);
+        inner.runs_changed();
         Ok(Some(Mending { inner, tree, runs, lost: joined(lost), _compacting: compacting }))
     }
 
@@ -262,6 +264,14 @@ async fn lost_keys(inner: &Inner, table: &Table, offset: u64) -> Result<Vec<KeyR
         before = last;
     }
     Ok(if lost.is_empty() { vec![whole] } else { lost })
+}
+
+impl Drop for Mending {
+    fn drop(&mut self) {
+        self.tree.mending.set(false);
+        self.inner.runs_changed();
+        self.inner.compaction_wanted.notify();
+    }
 }
 
 /// Ascending; what overlaps or touches is one.

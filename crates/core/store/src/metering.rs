@@ -19,7 +19,8 @@ impl Inner {
     /// To be called when the number of runs of a tree has changed.
     pub fn runs_changed(&self) {
         let limit = self.options.stall_runs;
-        let behind = |tree: &Rc<Tree>| tree.run_count() > limit && tree.broken.borrow().is_none();
+        let is_compacted = |tree: &Rc<Tree>| tree.broken.borrow().is_none() && !tree.mending.get();
+        let behind = |tree: &Rc<Tree>| tree.run_count() > limit && is_compacted(tree);
         self.behind.set(self.options.automatic_compaction && self.trees.borrow().values().any(behind));
         self.progressed.notify();
     }

@@ -87,6 +87,8 @@ pub struct Tree {
     /// Since somebody took it.
     pub changed: RefCell<Changed>,
     pub damages: Damages,
+    /// Its damage is being made good, which holds `compacting`.
+    pub mending: Cell<bool>,
 }
 
 impl Tree {
@@ -108,6 +110,7 @@ impl Tree {
             flushing: Gate::new(),
             changed: RefCell::new(Changed::Anywhere),
             damages,
+            mending: Cell::new(false),
         }
     }
 

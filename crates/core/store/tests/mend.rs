@@ -191,6 +191,39 @@ fn so_is_a_file_that_is_cut_off_or_gone_or_written_over_in_part() {
     }
 }
 
+/// What is written for it may not wait for a compaction that waits for it.
+#[test]
+fn a_tablet_with_more_runs_than_writes_wait_for_is_made_good() {
+    let tune_more = |options: &mut EngineOptions| {
+        tune(options);
+        options.automatic_compaction = true;
+        options.stall_runs = 3;
+        let of = options.tablet_options.clone();
+        options.tablet_options = Rc::new(move |tablet| {
+            let mut options = of(tablet);
+            options.compaction.scaling = vec![30];
+            options
+        });
+    };
+    let (world, other) = (World::on(MemoryDisk::new(), tune), World::on(MemoryDisk::new(), tune));
+    for number in 0..6u8 {
+        world.put(&[b'k', number], &row(1, vec![number; 40]));
+        world.flush();
+        other.put(&[b'k', number], &row(1, vec![number; 40]));
+    }
+    let disk = world.disk.deep_copy();
+    let path = tables(&disk).remove(0);
+    let mut content = disk.content(&path).expect("the file");
+    content[3] ^= 1;
+    disk.replace(&path, content);
+    let mut opened_with = options(9, Rc::default());
+    tune_more(&mut opened_with);
+    let (shard, engine, _) = try_open(&disk, opened_with).expect("opens");
+    assert!(scan(&shard, &engine).is_err(), "the damage is read");
+    assert!(mend(&shard, &engine, &other) > 0);
+    assert_eq!(scan(&shard, &engine).expect("is whole").len(), 6);
+}
+
 #[test]
 fn what_both_had_deleted_does_not_come_back_with_the_file_that_said_so() {
     let world = World::on(MemoryDisk::new(), tune);

@@ -8,7 +8,8 @@
 //!
 //! A request goes to one node at a time, and to another only when the one before has done nothing with it: a transaction is never
 //! made twice unnoticed. `start` (drawn at each start of the asking shard) and `number` tell one from another: a node that was asked
-//! takes no second copy of a question, should the network have made one, whatever it has answered the first. While an answer is late, others are asked who leads, so that later requests need not wait too.
+//! takes no second copy of a question, should the network have made one, whatever it has answered the first.
+//! While an answer is late, others are asked who leads, so that later requests need not wait too.
 
 use super::{ASK, Elsewhere, Groups};
 use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_ELECTION, GROUP_REQUEST_MEMORY, GROUP_SCOUT_PATIENCE};

@@ -7,15 +7,18 @@
 //!
 //! # Why nothing that was acknowledged is lost
 //!
-//! What was acknowledged is known to [`fence`] replicas at least (`placement::quorum`), this one among them perhaps. A quorum of
-//! those that are read, without this one, is asked, and meets the rest of them; also while the tablet moves. This holds for writes that are over: what is dropped here has come
-//! [`MEND_MARGIN`] ago or longer, when no coordinator counts any more that this replica took it. (What came later stays.) A write at ONE that only this replica took may be lost: it was promised to survive no loss.
+//! What was acknowledged is known to so many replicas that they meet each quorum (`fence` in `placement::quorum`), this one among
+//! them perhaps. A quorum of those that are read, without this one, is asked, and meets the rest of them; also while the tablet
+//! moves. This holds for writes that are over: what is dropped here has come [`MEND_MARGIN`] ago or longer, when no coordinator
+//! counts any more that this replica took it. (What came later stays.) A write at ONE that only this replica took may be
+//! lost: it was promised to survive no loss.
 //!
 //! # Why nothing that was deleted comes back
 //!
 //! Of the lost keys everything goes, not only what was in the damaged block ([`holon_store::Mending`]): the others may have forgotten
 //! the deletion, and what it covers. What is older than a deletion that they have forgotten came here before the comparison
-//! that let them (within the time that hints are kept). No comparison of replicas begins or ends meanwhile: what it saw here may be gone.
+//! that let them (within the time that hints are kept). No comparison of replicas begins or ends meanwhile: what it saw here may
+//! be gone.
 
 use super::Repairs;
 use crate::fill::{self, FillError, Sources};

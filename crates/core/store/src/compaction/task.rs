@@ -33,7 +33,7 @@ pub async fn run(inner: Rc<Inner>) {
     loop {
         let mut candidates: Vec<(Rc<Tree>, f64)> = Vec::new();
         for tree in inner.all_trees() {
-            if tree.broken.borrow().is_some() {
+            if tree.broken.borrow().is_some() || tree.mending.get() {
                 continue;
             }
             let pick = strategy::pick(&tree.version(), &tree.options().compaction);
