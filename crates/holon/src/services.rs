@@ -63,6 +63,7 @@ fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
         peer_address: settings.peer_address,
         repair_interval: settings.repair_interval,
         stream_bytes_per_second: settings.stream_throughput.div_ceil(u64::from(settings.shards)),
+        mend_damage: false,
         automatic_compaction: true,
     };
     TablesService::new((*shard).clone(), (*metadata).clone(), config)

@@ -6,7 +6,7 @@ use crate::clock_faults::WrongClocks;
 use crate::disk_trouble::DiskTrouble;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
-use crate::report::{Outcome, RunOptions};
+use crate::report::{Outcome, Rot, RunOptions};
 use crate::upgrades;
 use crate::world::{NodeEvent, World};
 use bytes::BytesMut;
@@ -43,6 +43,7 @@ struct Client {
 
 struct Run {
     random: Random,
+    rot: Rot,
     workload: ClusterWorkload,
     /// One or more for each node, in turn.
     clients: Vec<Option<Client>>,
@@ -90,6 +91,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         log_segment_bytes: 4096 * random.range(128, 256),
         log_bytes_max: 8 << 20,
         repair_interval: Duration::from_secs(random.range(3, 10)),
+        mend_damage: options.rot == Rot::Mended,
         ..TablesConfig::default()
     };
     let first = if alone { 1 } else { random.range(3, 5) as usize };
@@ -106,6 +108,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
+        rot: options.rot,
         workload: ClusterWorkload::new(connections, if alone { 1 } else { FACTOR }),
         clients: (0..connections).map(|_| None).collect(),
         nodes,
@@ -263,7 +266,9 @@ impl Run {
             84..87 => self.cancel(world, node),
             87..94 => Self::compact(world, node),
             94..97 => self.disks.fill_up(world, node, &mut self.random),
-            97..101 if self.broken.is_none() && !self.is_alone() => self.disks.rot(world, node, &mut self.random),
+            97..101 if self.rot != Rot::Off && self.broken.is_none() && !self.is_alone() => {
+                self.disks.rot(world, node, &mut self.random);
+            }
             101..114 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
         }
@@ -578,6 +583,9 @@ impl Run {
                 return;
             }
             self.turn(world, false);
+        }
+        if self.rot == Rot::Kept {
+            return;
         }
         let damaged = |world: &World| Self::total(world, "holon_store_damaged_tablets");
         while self.errors.is_empty() && damaged(world) > 0 {

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use holon_sim::check_history;
 use holon_sim::faults::Fault;
 use holon_sim::plants::Plants;
-use holon_sim::report::RunOptions;
+use holon_sim::report::{Rot, RunOptions};
 use holon_sim::runner::{Totals, WorldKind, run_one, run_seeds};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -104,8 +104,6 @@ const WORLDS: &[WorldKind] = &[
             Fault::WriteError,
             Fault::SyncError,
             Fault::DiskFull,
-            Fault::BitRot,
-            Fault::MisdirectedWrite,
             Fault::SlowDisk,
             Fault::SessionLost,
             Fault::MessageLost,
@@ -148,8 +146,6 @@ const WORLDS: &[WorldKind] = &[
             "all registers decided",
             "quiet rows deleted",
             "quiet rows compared",
-            "damage found",
-            "damage made good",
             "deletions forgotten",
             "tablets found unchanged",
             "replicas made equal",
@@ -256,6 +252,9 @@ struct Arguments {
     /// Simulated time of a seed, seconds.
     #[arg(long, default_value_t = 60, global = true)]
     simulated_seconds: u64,
+    /// Let sorted files of one node of a cluster rot.
+    #[arg(long, value_enum, default_value_t = Rot::Off, global = true)]
+    rot: Rot,
     /// Show what the nodes tell people (of clusters).
     #[arg(long)]
     tell: bool,
@@ -298,7 +297,11 @@ fn main() -> ExitCode {
             );
         }
     };
-    let options = RunOptions { simulated: Duration::from_secs(arguments.simulated_seconds), tell: arguments.tell };
+    let options = RunOptions {
+        simulated: Duration::from_secs(arguments.simulated_seconds),
+        tell: arguments.tell,
+        rot: arguments.rot,
+    };
     let (passed, failed) = match arguments.command {
         Some(Command::CheckHistory { file }) => return history(&file),
         Some(Command::Kept) => kept(&worlds, &options),

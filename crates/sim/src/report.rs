@@ -9,11 +9,23 @@ pub struct RunOptions {
     pub simulated: Duration,
     /// Shows what nodes tell people.
     pub tell: bool,
+    pub rot: Rot,
+}
+
+/// Whether sorted files of one node of a cluster rot, and what is done about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rot {
+    #[default]
+    Off,
+    /// What is damaged stays so.
+    Kept,
+    /// It is made good from the other replicas: not right yet, see the state of issue 3.
+    Mended,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { simulated: Duration::from_secs(60), tell: false }
+        RunOptions { simulated: Duration::from_secs(60), tell: false, rot: Rot::Off }
     }
 }
 

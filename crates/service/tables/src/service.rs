@@ -416,8 +416,11 @@ impl TablesService {
         let me = self.me.clone();
         let tablets = move || me.upgrade().map(|me| me.tablets_with_grace()).unwrap_or_default();
         self.repairs.run(self.config.repair_interval, Rc::new(tablets));
-        let me = self.me.clone();
-        self.repairs.mend_damage(Rc::new(move |line| me.upgrade().into_iter().for_each(|me| me.report(line.clone()))));
+        if self.config.mend_damage {
+            let me = self.me.clone();
+            let tell = move |line: String| me.upgrade().into_iter().for_each(|me| me.report(line.clone()));
+            self.repairs.mend_damage(Rc::new(tell));
+        }
         Ok(())
     }
 
