@@ -102,6 +102,7 @@ impl Metadata {
 
     fn apply(&self, entry: &Entry) -> Changes {
         let index = entry.index;
+        self.cluster.borrow_mut().saw_term(index, entry.term);
         let Payload::Normal(bytes) = &entry.payload else {
             return Changes { nodes: true, ..Changes::default() }; // voters may be others
         };
@@ -110,6 +111,8 @@ impl Metadata {
             Err(short) => return self.stop_at(index, short),
         };
         if !self.cluster.borrow_mut().is_new(command.id) {
+            // If somebody waits for it still, what came of it was in a snapshot.
+            drop(self.proposals.borrow_mut().remove(&command.id));
             return Changes::default();
         }
         let node = self.shard.node();

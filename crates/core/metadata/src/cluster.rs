@@ -5,6 +5,7 @@
 
 use crate::cluster_command::ClusterCommand;
 use crate::gate::{LEVEL_FIRST, NoChange, level_of};
+use crate::recover::TERMS_AHEAD;
 use holon_base::{GroupId, NodeId, ServiceId, TabletId};
 use holon_kernel::{Founders, MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
 use holon_placement::{
@@ -84,6 +85,9 @@ pub(crate) struct ClusterState {
     pub(crate) removed: VecDeque<(NodeId, SocketAddr)>,
     /// Moves of the change on its way when it began, or when it was cancelled.
     pub(crate) moves_in_all: usize,
+    /// The term of the entry applied last, and those entries (index, term) by which the log was begun anew.
+    pub(crate) term: u64,
+    pub(crate) begun_anew: Vec<(u64, u64)>,
     pub(crate) remembered: VecDeque<u128>,
     pub(crate) known: BTreeSet<u128>,
 }
@@ -101,6 +105,8 @@ impl Default for ClusterState {
             forgotten: BTreeSet::new(),
             removed: VecDeque::new(),
             moves_in_all: 0,
+            term: 0,
+            begun_anew: Vec::new(),
             remembered: VecDeque::new(),
             known: BTreeSet::new(),
         }
@@ -196,6 +202,7 @@ impl ClusterState {
         let Some(group) = self.groups.get_mut(&tablet.group()) else { return };
         if let Some(founders) = group.founders.get_mut(&tablet.ordinal()) {
             founders.present = founders.present.iter().copied().filter(|present| *present != node).collect();
+            founders.anew = founders.anew.map(|(alone, index)| (if alone == node { NodeId(0) } else { alone }, index));
         }
     }
 
@@ -423,24 +430,34 @@ impl ClusterState {
         true
     }
 
-    /// What has changed for a node since `before`, which is any number of entries older.
+    /// What has changed for a node since `before`, which is any number of entries older. What it gives away of a table that
+    /// is still there, it removes when the work on moves tells it to.
     pub(crate) fn changed_since(&self, before: &ClusterState, me: NodeId) -> Changes {
         let held = |state: &ClusterState| {
             let all = state.groups.values().flat_map(|group| group.held_by(me));
             all.map(|descriptor| (descriptor.id, descriptor)).collect::<BTreeMap<_, _>>()
         };
-        let (held_before, held_now) = (held(before), held(self));
-        // What is to be cleaned is removed by the work on moves, which tells of it.
-        let work = self.topology.iter().flat_map(|topology| topology.next_work(me));
-        let to_clean: BTreeSet<TabletId> = work.map(|work| work.tablet()).collect();
-        let gone = |id: &TabletId| !held_now.contains_key(id) && !to_clean.contains(id);
+        let (mut had, has) = (held(before), held(self));
+        // Those it had given away already, and was about to remove.
+        let work = before.topology.iter().flat_map(|topology| topology.next_work(me));
+        let cleaned = work.filter(|work| matches!(work, Work::Clean { .. })).map(|work| work.tablet());
+        had.extend(cleaned.filter_map(|tablet| Some((tablet, before.descriptor(tablet)?))));
+        let gone = |id: &TabletId| !self.groups.contains_key(&id.group());
         Changes {
-            open: held_now.iter().filter(|(id, _)| !held_before.contains_key(id)).map(|(_, one)| *one).collect(),
-            remove: held_before.iter().filter(|(id, _)| gone(id)).map(|(_, one)| *one).collect(),
+            open: has.iter().filter(|(id, _)| !had.contains_key(id)).map(|(_, one)| *one).collect(),
+            remove: had.iter().filter(|(id, _)| gone(id)).map(|(_, one)| *one).collect(),
             nodes: true,
             moves: true,
             tell: Vec::new(),
         }
+    }
+
+    /// An entry of this term is applied: terms leap where the log was begun anew.
+    pub(crate) fn saw_term(&mut self, index: u64, term: u64) {
+        if self.term > 0 && term >= self.term + TERMS_AHEAD {
+            self.begun_anew.push((index, term));
+        }
+        self.term = self.term.max(term);
     }
 
     fn publish(&mut self, changes: &Changes) {

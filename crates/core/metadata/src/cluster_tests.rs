@@ -78,6 +78,21 @@ fn of_two_members_that_would_go_on_alone_from_the_same_state_one_does() {
     assert_eq!(state.founders(tablet).expect("founded").anew, Some((readers[0], index + 4)));
     assert_eq!(apply(&mut state, 6, anew(readers[1], index + 4)), Ok(()));
     assert_eq!(state.founders(tablet).expect("founded").anew, Some((readers[1], index + 6)));
+    // Who gives the tablet away and has it again is a stranger to the group; the proposal before stays the one to beat.
+    state.forgot(tablet, readers[1]);
+    assert_eq!(state.founders(tablet).expect("founded").anew, Some((NodeId(0), index + 6)));
+}
+
+#[test]
+fn where_the_log_was_begun_anew_is_remembered() {
+    let mut state = ClusterState::default();
+    let ahead = 7 + TERMS_AHEAD;
+    for (index, term) in [(1, 1), (2, 1), (3, 7), (4, ahead), (5, ahead + 1), (6, ahead + 900)] {
+        state.saw_term(index, term);
+    }
+    assert_eq!(state.begun_anew, [(4, ahead)]);
+    let again = ClusterState::decode(state.encode()).expect("its own bytes");
+    assert_eq!((again.begun_anew, again.term), (state.begun_anew, ahead + 900));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::snapshot::Handed;
 use bytes::Bytes;
 use holon_base::{ByteWriter, Instant, NodeId, Random, ShardId};
 use holon_kernel::{Address, Class, Completer, Scope, Shard, Target};
-use holon_raft::{Entry, HardState, Message, Output, Raft, Role, Save, Snapshot, Status};
+use holon_raft::{Body, Entry, HardState, Message, Output, Raft, Role, Save, Snapshot, Status};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -158,6 +158,11 @@ impl Consensus {
     pub(crate) fn receive(&self, from: NodeId, bytes: Bytes) {
         // What cannot be read is as good as lost; a newer version of the protocol is spoken only when all know it.
         let Ok(message) = Message::decode(bytes) else { return };
+        if let Body::Snapshot(snapshot) = &message.body
+            && self.metadata.upgrade().is_some_and(|metadata| metadata.contradicts(self, snapshot))
+        {
+            return self.shard.stop(CONTRADICTED.to_string());
+        }
         self.step(|raft, now, out| raft.receive(now, from, message, out));
     }
 

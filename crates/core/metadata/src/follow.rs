@@ -95,6 +95,7 @@ impl Metadata {
     fn learn(&self, consensus: &Consensus, news: News) {
         let News { handed: Handed { snapshot, entries }, commit, .. } = news;
         match snapshot {
+            Some(snapshot) if self.contradicts(consensus, &snapshot) => self.shard.stop(CONTRADICTED.to_string()),
             Some(snapshot) => consensus.step(|raft, now, out| raft.learn_snapshot(now, snapshot, out)),
             None => consensus.step(|raft, now, out| raft.learn(now, entries, commit, out)),
         }

@@ -13,7 +13,14 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 /// So many elections the lost majority cannot have had since.
-const TERMS_AHEAD: u64 = 1 << 32;
+pub(crate) const TERMS_AHEAD: u64 = 1 << 40;
+
+/// Two nodes that both begin anew, by mistake, do so in different terms: else their entries could not be told apart.
+fn term_after(term: u64, node: NodeId) -> u64 {
+    let mixed = (node.0 ^ (node.0 >> 64)) as u64;
+    let own = (mixed ^ (mixed >> 32) ^ (mixed >> 17)) & 0xf_ffff;
+    term + TERMS_AHEAD + (own << 20)
+}
 
 /// How far the log of a node reaches. Of two logs the later one, by term and then by index as in an election (§5.4.1), has all
 /// that is known to be committed by either.
@@ -52,7 +59,7 @@ pub async fn look(disk: &DiskClient, node: NodeId, founder: NodeId) -> Result<Lo
 pub async fn begin_anew(disk: &DiskClient, node: NodeId, founder: NodeId) -> Result<LogPosition, RecoverError> {
     let (mut log, mut content) = LogFile::open(disk, node).await?;
     position(&content, founder)?;
-    let term = content.hard.term.max(last_term(&content)) + TERMS_AHEAD;
+    let term = term_after(content.hard.term.max(last_term(&content)), node);
     let index = content.last_index() + 1;
     let entry = Entry { index, term, payload: Payload::Members(Members::of_voters([node])) };
     let hard = HardState { term, vote: Some(node), commit: index };
@@ -79,4 +86,17 @@ fn position(content: &Content, founder: NodeId) -> Result<LogPosition, RecoverEr
     }
     let committed = content.hard.commit.min(last_index);
     Ok(LogPosition { committed, last_term: last_term(content), last_index, voters: content.members(founder).voters })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_nodes_begin_anew_in_terms_that_can_be_told_apart() {
+        let mut terms: Vec<u64> = (1..=8).map(|node: u128| term_after(5, NodeId(node << 120 | node))).collect();
+        assert!(terms.iter().all(|term| (5 + TERMS_AHEAD..5 + 2 * TERMS_AHEAD).contains(term)));
+        terms.sort_unstable();
+        assert!(terms.windows(2).all(|pair| pair[1] - pair[0] > 1000), "{terms:?}");
+    }
 }

@@ -10,6 +10,7 @@
 
 use crate::apply::{decode_entries, encode_entries};
 use crate::cluster::{Changes, ClusterState};
+use crate::consensus::Consensus;
 use crate::gate::Gate;
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::service::{METADATA_SERVICE, Metadata, RESTORE};
@@ -73,6 +74,16 @@ pub(crate) fn decode_snapshot(input: &mut ByteReader) -> Result<Option<Snapshot>
     }
     let offset = input.offset();
     Snapshot::decode(input.prefixed()?).map(Some).map_err(|_| ShortInput { offset })
+}
+
+/// The cluster's own part of a state.
+fn cluster_of(data: &Bytes) -> Result<ClusterState, ShortInput> {
+    let mut input = ByteReader::new(data.clone());
+    if input.u8()? != VERSION {
+        return Err(ShortInput { offset: 0 });
+    }
+    input.u32()?;
+    ClusterState::decode(input.prefixed()?)
 }
 
 impl Metadata {
@@ -179,6 +190,18 @@ impl Metadata {
         let changes = cluster.changed_since(&self.cluster.borrow(), self.shard.node());
         *self.cluster.borrow_mut() = cluster;
         Ok(changes)
+    }
+
+    /// Whether a snapshot is of a log that was begun anew without something that is committed here. (Entries would tell by their
+    /// terms; those are gone.)
+    pub(crate) fn contradicts(&self, consensus: &Consensus, snapshot: &Snapshot) -> bool {
+        let Ok(theirs) = cluster_of(&snapshot.data) else { return false }; // said when it is restored
+        let (commit, own) = (consensus.status().commit, self.cluster.borrow());
+        let is_mine = |(index, term): &(u64, u64)| match consensus.committed_term(*index) {
+            Some(known) => known == *term,
+            None => own.begun_anew.contains(&(*index, *term)),
+        };
+        theirs.begun_anew.iter().any(|begun| begun.0 <= commit && !is_mine(begun))
     }
 
     /// A binary that knows less than the cluster does must not go on: it would not understand what comes.

@@ -121,7 +121,9 @@ impl Raft {
     /// Takes a snapshot from whoever has it: the bulk of what [`Raft::learn`] would have brought entry by entry.
     pub fn learn_snapshot(&mut self, now: Instant, snapshot: Snapshot, out: &mut Output) {
         self.now = self.now.max(now);
-        if !self.is_leader() && snapshot.index > self.commit && !snapshot.members.voters.is_empty() {
+        // Of another history, perhaps: in one that goes on, terms do not fall.
+        let is_later = self.log.term_at(self.commit).is_none_or(|term| snapshot.term >= term);
+        if !self.is_leader() && is_later && snapshot.index > self.commit && !snapshot.members.voters.is_empty() {
             if snapshot.term > self.term {
                 self.follow(snapshot.term, None, out);
             }

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, Random};
-use holon_raft::{Body, Change, Entry, HardState, Members, Message, Options, Output, Payload, Position, Raft, Stored};
+use holon_raft::{
+    Body, Change, Entry, HardState, Members, Message, Options, Output, Payload, Position, Raft, Snapshot, Stored,
+};
 
 const LEADER: NodeId = NodeId(2);
 
@@ -20,6 +22,17 @@ fn hears(previous: Position, entries: Vec<Entry>) -> (Raft, Output) {
     let body = Body::Append { previous, commit: previous.index, entries };
     raft.receive(Instant(1), LEADER, Message { term: 9, body }, &mut out);
     (raft, out)
+}
+
+#[test]
+fn a_snapshot_of_another_history_does_not_take_the_place_of_what_is_committed() {
+    let members = Members::of_voters([NodeId(1), LEADER, NodeId(3)]);
+    for (term, taken) in [(1, true), (0, false)] {
+        let (mut raft, mut out) = (follower(), Output::default());
+        let snapshot = Snapshot { index: 9, term, members: members.clone(), data: Bytes::from_static(b"theirs") };
+        raft.learn_snapshot(Instant(1), snapshot, &mut out);
+        assert_eq!(raft.status().last_index, if taken { 9 } else { 3 });
+    }
 }
 
 #[test]

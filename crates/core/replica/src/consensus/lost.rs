@@ -3,7 +3,7 @@
 //!
 //! One of those that are left goes on alone, and takes in the readers of the tablet as ever. It must be the one whose log
 //! reaches furthest, and it must not be that the others have gone on without it. So it asks *every* node of the cluster for what it has
-//! of the group's log, and proposes itself only when all have answered and none has more: then no newer members exist, and
+//! of the group's log, by a map as new as its own, and proposes itself only when all have answered and none has more: then no newer members exist, and
 //! those of its log have no majority with which to decide anything meanwhile. The metadata log orders such proposals: of two that
 //! stand on the same state the second is refused.
 //!
@@ -32,7 +32,9 @@ impl Groups {
     pub(super) fn go_on_alone_if_told(&self, group: &Rc<Group>) {
         let founders = self.shard.map().and_then(|map| map.founders(group.tablet));
         let Some((node, index)) = founders.and_then(|founders| founders.anew) else { return };
-        if node == self.shard.node() && group.raft().term() < term_of(index) {
+        // One that gave the tablet away since, and has it again, is taken in by others.
+        let votes = group.raft().members().voters.contains(&node);
+        if node == self.shard.node() && votes && group.raft().term() < term_of(index) {
             group.step(|raft, now, out| raft.go_on_alone(now, term_of(index), out));
             group.wake();
         }
@@ -61,11 +63,12 @@ impl Groups {
 
     async fn go_on(&self, group: &Rc<Group>) {
         let (Some(map), tablet) = (self.shard.map(), group.tablet) else { return };
-        let known = map.founders(tablet).and_then(|founders| founders.anew).map(|(_, index)| index);
+        let (epoch, known) = (map.epoch(), map.founders(tablet).and_then(|founders| founders.anew));
+        let known = known.map(|(_, index)| index);
         let own = position(group);
         let nodes = map.nodes();
         let others = nodes.iter().map(|record| record.node).filter(|node| *node != self.shard.node());
-        let positions = join_all(others.map(|node| self.position_at(node, tablet))).await;
+        let positions = join_all(others.map(|node| self.position_at(node, tablet, epoch))).await;
         let is_furthest = positions.iter().all(|other| other.as_ref().is_ok_and(|other| *other <= Some(own)));
         // What was heard meanwhile may have changed everything.
         if is_furthest && position(group) == own && self.has_lost_majority(group) && map.found_anew(tablet, known).await
@@ -74,9 +77,10 @@ impl Groups {
         }
     }
 
-    async fn position_at(&self, node: NodeId, tablet: TabletId) -> Result<Option<Position>, CallError> {
+    async fn position_at(&self, node: NodeId, tablet: TabletId, epoch: u64) -> Result<Option<Position>, CallError> {
         let mut payload = ByteWriter::new();
         payload.put_u64(tablet.0);
+        payload.put_u64(epoch);
         let (to, target) = (self.address_of(node, tablet), Target::Service(self.service));
         let deadline = self.shard.now() + GROUP_LEAD_PATIENCE;
         let answer = self.shard.call(to, target, POSITION, payload.freeze(), deadline).await?;
@@ -88,10 +92,20 @@ impl Groups {
     }
 
     pub(super) async fn answer_position(&self, payload: Bytes) -> Result<Bytes, CallError> {
-        let tablet = TabletId(ByteReader::new(payload).u64().map_err(|_| CallError::NotHere)?);
+        let mut input = ByteReader::new(payload);
+        let (tablet, epoch) =
+            (input.u64().map_err(|_| CallError::NotHere)?, input.u64().map_err(|_| CallError::NotHere)?);
+        let (tablet, map) = (TabletId(tablet), self.shard.map().ok_or(CallError::NotHere)?);
+        // What the asker's map says of who goes on alone is done here before the answer: it must not be done after it.
+        let until = self.shard.now() + GROUP_LEAD_PATIENCE;
+        self.shard.timeout(until, map.reached(epoch)).await.map_err(|_| CallError::Timeout)?;
+        if !self.is_of_this_shard(tablet) {
+            return Err(CallError::NotHere);
+        }
         let mut out = ByteWriter::new();
         match self.member(tablet, false).await {
             Some(group) => {
+                self.go_on_alone_if_told(&group);
                 let (term, index) = position(&group);
                 out.put_u64(term);
                 out.put_u64(index);

@@ -204,7 +204,7 @@ impl Groups {
     }
 
     async fn open_member(&self, tablet: TabletId, invited: bool) -> Option<Rc<Group>> {
-        let engine = self.engine.borrow().clone()?;
+        let engine = self.engine.borrow().clone().filter(|_| self.is_of_this_shard(tablet))?;
         let map = self.shard.map()?;
         let (founders, replicas) = (map.founders(tablet)?, map.replicas(tablet)?);
         let node = self.shard.node();
@@ -238,6 +238,11 @@ impl Groups {
                 None
             }
         }
+    }
+
+    /// Whoever has an old idea of how many cores this node has may ask the wrong one.
+    fn is_of_this_shard(&self, tablet: TabletId) -> bool {
+        tablet.shard(self.shard.shards()) == self.shard.id()
     }
 
     fn has_ledger(&self, tablet: TabletId) -> bool {
