@@ -59,8 +59,7 @@ impl Metadata {
     }
 
     async fn pump(&self) {
-        loop {
-            let Some((index, changes)) = self.apply_next() else { break };
+        while let Some((index, changes)) = self.apply_next() {
             self.shown.set(index);
             if self.running.get() {
                 for tablet in changes.remove {

@@ -389,11 +389,30 @@ impl ClusterState {
                 changes.open.push(group.descriptor(ordinal as usize));
             }
         }
+        if effects.finished.is_some() || matches!(entry, Entry::Start(_) | Entry::Cancel { .. }) {
+            self.follow_ring();
+        }
         if let Some(change) = effects.finished {
             self.finished(&change, changes);
             self.start_waiting(index, me, changes);
         }
         Ok(())
+    }
+
+    /// The ring is another one: of tablets that do not move the order of the replicas may be another all the same. It has to be the
+    /// same everywhere, also where it was read from a snapshot: the first of them looks after the others.
+    fn follow_ring(&mut self) {
+        let Some(topology) = &self.topology else { return };
+        for group in self.groups.values_mut() {
+            let id = group.id;
+            for (ordinal, replicas) in group.tablets.iter_mut().enumerate() {
+                let Some(now) = topology.replicas(TabletId::new(id, ordinal as u32)) else { continue };
+                let same = *now.readers == *replicas.readers && *now.joint == *replicas.joint;
+                if !same {
+                    *replicas = Replicas { readers: now.readers.into(), joint: now.joint.into(), since: now.since };
+                }
+            }
+        }
     }
 
     fn finished(&mut self, change: &Change, changes: &mut Changes) {
@@ -437,15 +456,15 @@ impl ClusterState {
             let all = state.groups.values().flat_map(|group| group.held_by(me));
             all.map(|descriptor| (descriptor.id, descriptor)).collect::<BTreeMap<_, _>>()
         };
-        let (mut had, has) = (held(before), held(self));
+        let (had, has) = (held(before), held(self));
         // Those it had given away already, and was about to remove.
         let work = before.topology.iter().flat_map(|topology| topology.next_work(me));
         let cleaned = work.filter(|work| matches!(work, Work::Clean { .. })).map(|work| work.tablet());
-        had.extend(cleaned.filter_map(|tablet| Some((tablet, before.descriptor(tablet)?))));
-        let gone = |id: &TabletId| !self.groups.contains_key(&id.group());
+        let cleaned = cleaned.filter_map(|tablet| before.descriptor(tablet));
+        let gone = |one: &TabletDescriptor| !self.groups.contains_key(&one.group);
         Changes {
             open: has.iter().filter(|(id, _)| !had.contains_key(id)).map(|(_, one)| *one).collect(),
-            remove: had.iter().filter(|(id, _)| gone(id)).map(|(_, one)| *one).collect(),
+            remove: had.values().copied().chain(cleaned).filter(gone).collect(),
             nodes: true,
             moves: true,
             tell: Vec::new(),

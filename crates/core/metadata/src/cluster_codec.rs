@@ -186,7 +186,11 @@ mod tests {
         let group = groups.get(random.below(groups.len().max(1) as u64) as usize).copied().unwrap_or(GroupId(1));
         let replication = Replication::Simple { factor: random.range(1, 4) as u32 };
         let tablet = TabletId::new(group, random.below(4) as u32);
-        Ok(match random.below(16) {
+        let split = state.topology().map(|topology| topology.ring().slots() * 2).filter(|slots| *slots <= 256);
+        Ok(match random.below(17) {
+            16 if split.is_some() && random.chance(1, 4) => {
+                ClusterCommand::Placement(Entry::Start(ChangeKind::Split { slots: split.unwrap_or_default() }))
+            }
             0 | 1 => ClusterCommand::Node(record(number)),
             2 if random.chance(1, 4) => ClusterCommand::RemoveNode(node),
             3 => ClusterCommand::Placement(Entry::Start(ChangeKind::Join { node, info: info_of(&record(number)) })),
