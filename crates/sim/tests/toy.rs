@@ -7,7 +7,7 @@ use std::time::Duration;
 #[test]
 fn counters_keep_what_they_acknowledged_and_runs_repeat() {
     let mut operations = 0;
-    let options = RunOptions { simulated: Duration::from_secs(10), tell: false };
+    let options = RunOptions { simulated: Duration::from_secs(10), ..RunOptions::default() };
     for seed in 0..4 {
         let (first, second) = (run(seed, &options), run(seed, &options));
         assert_eq!(first.errors, Vec::<String>::new(), "seed {seed}: {}", first.expanded);
