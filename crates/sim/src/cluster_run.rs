@@ -6,6 +6,7 @@ use crate::clock_faults::WrongClocks;
 use crate::disk_trouble::DiskTrouble;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
+use crate::points::COUNTED;
 use crate::report::{Outcome, Rot, RunOptions};
 use crate::upgrades;
 use crate::world::{NodeEvent, World};
@@ -138,16 +139,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
-    let totals = [
-        ("damage found", "holon_store_damages_total"),
-        ("damage made good", "holon_store_mended_total"),
-        ("deletions forgotten", "holon_store_tombstones_purged_total"),
-        ("tablets found unchanged", "holon_repair_unchanged_total"),
-        ("replicas made equal", "holon_replica_repairs_total"),
-        ("metadata log cut", "holon_metadata_snapshots_total"),
-        ("metadata taken from a snapshot while running", "holon_metadata_snapshots_taken_over_total"),
-    ];
-    for (what, name) in totals {
+    for (what, name) in COUNTED {
         faults.sometimes(what, Run::total(&world, name) > 0);
     }
     for (what, count) in run.workload.figures() {

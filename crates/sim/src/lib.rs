@@ -12,6 +12,7 @@ pub mod disk_trouble;
 pub mod faults;
 pub mod network;
 pub mod plants;
+pub mod points;
 pub mod report;
 pub mod runner;
 pub mod store_model;
