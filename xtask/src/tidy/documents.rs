@@ -104,7 +104,7 @@ pub fn named_paths_exist() -> Vec<String> {
         if text.is_empty() {
             complaints.push(format!("{document} is missing"));
         }
-        for path in named_paths(&text) {
+        for path in named_paths(document, &text) {
             if !exists(&path) {
                 complaints.push(format!("{document} names {path}, which does not exist"));
             }
@@ -118,8 +118,9 @@ fn exists(path: &str) -> bool {
     [root.join(path), root.join("crates").join(path)].iter().any(|candidate| candidate.exists())
 }
 
-/// The paths in backticks and in links of a Markdown text.
-fn named_paths(text: &str) -> Vec<String> {
+/// The paths in backticks, as from the root, and in links, as from where `document` is, of its text.
+fn named_paths(document: &str, text: &str) -> Vec<String> {
+    let folder = document.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
     let mut found = Vec::new();
     for line in text.lines() {
         for word in line.split('`').skip(1).step_by(2) {
@@ -132,7 +133,7 @@ fn named_paths(text: &str) -> Vec<String> {
         for link in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();
             if !path.is_empty() && !path.contains("://") {
-                found.push(path.trim_start_matches("./").to_string());
+                found.push(format!("{folder}{}", path.trim_start_matches("./")));
             }
         }
     }
@@ -176,6 +177,12 @@ mod tests {
     #[test]
     fn paths_are_read_from_backticks_and_links() {
         let text = "`crates/base` and `core/{kernel,store}`, not `a/b` nor `cargo xtask`; [g](docs/GLOSSARY.md#x)";
-        assert_eq!(named_paths(text), ["crates/base", "core/kernel", "core/store", "docs/GLOSSARY.md"]);
+        assert_eq!(named_paths("README.md", text), ["crates/base", "core/kernel", "core/store", "docs/GLOSSARY.md"]);
+    }
+
+    #[test]
+    fn links_lead_from_where_their_document_is() {
+        let text = "`docs/SCALE.md` [g](GLOSSARY.md) [r](../README.md)";
+        assert_eq!(named_paths("docs/GUARANTEES.md", text), ["docs/SCALE.md", "docs/GLOSSARY.md", "docs/../README.md"]);
     }
 }
