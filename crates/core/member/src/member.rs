@@ -209,6 +209,19 @@ impl Member {
         }
     }
 
+    /// Whoever starts this node says where a member is. It is asked there, unless it was heard: then that is newer.
+    pub fn meet(&mut self, now: Instant, node: NodeId, address: SocketAddr, out: &mut Output) {
+        self.notice_sleep(now);
+        let unheard = self.list.get(node).filter(|record| node != self.me && record.incarnation == 0);
+        let Some(record) = unheard else { return };
+        if record.address != Some(address) {
+            self.list.put(node, Record { address: Some(address), ..record.clone() });
+            out.events.push(Event::Facts(node));
+        }
+        let number = self.next_number();
+        self.send(node, Body::Ping { number }, out);
+    }
+
     /// One member less. This node itself stays in its own list.
     pub fn remove_member(&mut self, _now: Instant, node: NodeId) {
         if node == self.me {

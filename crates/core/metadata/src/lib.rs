@@ -12,6 +12,7 @@
 //! nothing.
 //! What was applied long ago is in a snapshot; new kinds of entries wait behind gates until every node can read them.
 
+mod addresses;
 mod admit;
 mod apply;
 mod clock;
