@@ -19,7 +19,7 @@ fn door(record: &NodeRecord) -> Option<SocketAddr> {
     record.facts.iter().find(|(name, _)| name == DOOR).and_then(|(_, address)| address.parse().ok())
 }
 
-fn node(record: &NodeRecord) -> Option<Node> {
+fn node(record: &NodeRecord, schema_version: u128) -> Option<Node> {
     Some(Node {
         host_id: record.node.0,
         data_center: record.data_center.clone(),
@@ -28,6 +28,7 @@ fn node(record: &NodeRecord) -> Option<Node> {
         native_address: door(record)?,
         tokens: record.tokens.to_vec(),
         generation: 1,
+        schema_version,
     })
 }
 
@@ -47,7 +48,7 @@ impl TablesService {
     pub(super) fn peers(&self) -> Vec<Node> {
         let records = self.records();
         let others = records.iter().filter(|record| record.node != self.shard.node() && !record.tokens.is_empty());
-        others.filter_map(node).collect()
+        others.filter_map(|record| node(record, self.schema_version_of(record.node))).collect()
     }
 
     /// The end token of each range of the ring, with the peer address of its first replica.
