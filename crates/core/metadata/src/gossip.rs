@@ -211,6 +211,10 @@ impl Metadata {
                 format!("{name}: {} tablets move, {} wait{back}", active.len(), planned.len()),
             ));
         }
+        for wait in self.waits() {
+            let since = wait.down_for.map(|down| format!(", down for {} s", down.as_secs())).unwrap_or_default();
+            rows.push(("waits for".to_string(), format!("{}{since}: {} tablets", short(wait.node), wait.tablets)));
+        }
         rows
     }
 }
