@@ -57,6 +57,12 @@ impl Metadata {
         cluster.removed().chain(members).collect()
     }
 
+    fn address_of_log(&self, node: NodeId) -> Option<SocketAddr> {
+        let cluster = self.cluster.borrow();
+        let member = cluster.record(node).map(|record| record.address);
+        member.or_else(|| cluster.removed().find(|(removed, _)| *removed == node).map(|(_, address)| address))
+    }
+
     /// Tells the router what is new.
     fn route(&self) {
         if self.cluster.borrow().records().is_empty() {
@@ -78,7 +84,7 @@ impl Metadata {
 
     /// Shard 0: where another node is, by its own word.
     pub(crate) fn moved(&self, node: NodeId, address: Option<SocketAddr>) {
-        let of_log = self.addresses_of_log().get(&node).copied();
+        let of_log = self.address_of_log(node);
         let (Some(of_log), Some(address)) = (of_log.filter(|_| node != self.shard.node()), address) else { return };
         let elsewhere = (address != of_log).then_some(address);
         if self.set_elsewhere(node, elsewhere) {
