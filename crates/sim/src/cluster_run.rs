@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
 use holon_kernel::metric::{Metric, MetricValue};
 use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
-use holon_metadata::Metadata;
+use holon_metadata::{LEVEL, Metadata};
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
 use holon_tables::workload::{ClusterWorkload, Workload};
 use std::collections::BTreeSet;
@@ -172,14 +172,14 @@ impl Run {
                     let was_up = self.is_up.contains(&node);
                     self.node_gone(node);
                     let of_disk = ["error", "space", "poisoned"].iter().any(|word| reason.contains(word));
-                    // The cluster did not wait for the upgrade of one that it had removed.
-                    let why = ["taken out of the cluster", "start a newer holon"];
-                    let removed = self.left.contains(&node) && why.iter().any(|why| reason.contains(why));
+                    // The cluster did not wait for the upgrade of one that it had removed, or that had not come in yet.
+                    let removed = self.left.contains(&node) && reason.contains("taken out of the cluster");
+                    let is_old = world.nodes[node].level < LEVEL && reason.contains("start a newer holon");
                     // A start needs room, and says so; what runs goes on without.
                     if was_up && reason.contains("no space") {
                         self.errors.push(format!("node {node} stopped because its disk is full: {reason}"));
                     }
-                    if !of_disk && !removed || reason.contains("damaged") {
+                    if !of_disk && !removed && !is_old || reason.contains("damaged") {
                         self.errors.push(format!("node {node} stopped without a disk's fault: {reason}"));
                     }
                 }
