@@ -4,6 +4,7 @@
 
 pub mod backup_run;
 pub mod check_history;
+pub mod clients;
 pub mod clock_faults;
 pub mod cluster_run;
 pub mod determinism;

@@ -46,6 +46,9 @@ pub trait Workload {
     /// Connections it wants, numbered from 0.
     fn connections(&self) -> usize;
 
+    /// A connection is about to lead to a node (the simulator's number of it).
+    fn placed(&mut self, _connection: usize, _node: usize) {}
+
     /// A connection is open (again): the bytes to begin with.
     fn connected(&mut self, connection: usize) -> Bytes;
 
