@@ -11,6 +11,7 @@ pub mod determinism;
 pub mod disk;
 pub mod disk_trouble;
 pub mod faults;
+pub mod moves_run;
 pub mod network;
 pub mod plants;
 pub mod points;

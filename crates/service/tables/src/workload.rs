@@ -25,6 +25,7 @@ mod effect;
 mod history;
 mod last_write;
 pub mod linearizability;
+mod moves_workload;
 mod operation;
 pub mod recorded;
 pub mod register;
@@ -39,6 +40,7 @@ use std::fmt;
 
 pub use backup_workload::{BackupWorkload, Shown};
 pub use cluster_workload::ClusterWorkload;
+pub use moves_workload::MovesWorkload;
 pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 
 /// Something that talks to a node and knows what it may answer.
