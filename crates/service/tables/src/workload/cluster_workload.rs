@@ -428,6 +428,10 @@ impl Workload for ClusterWorkload {
         self.connections.len()
     }
 
+    fn placed(&mut self, connection: usize, node: usize) {
+        self.nodes.insert(connection, node);
+    }
+
     fn connected(&mut self, connection: usize) -> Bytes {
         self.disconnected(connection);
         let startup = self.connections[connection].client.startup();
