@@ -357,7 +357,8 @@ impl ClusterWorkload {
             self.connections[number].is_quiet_left = true;
             return;
         }
-        if self.stage != Stage::Working
+        // One from before the end is not of it.
+        if matches!(self.stage, Stage::Settling | Stage::Comparing)
             && let Operation::Read { keys, pages, .. } = operation
             && let Some((k, _)) = keys.first()
         {
