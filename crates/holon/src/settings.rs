@@ -50,7 +50,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "join",
         value_name: "HOST:PORT,…",
         default: "",
-        help: "at the first start: join the cluster of these nodes, through their peer addresses",
+        help: "at the first start: join the cluster of these nodes, through their peer addresses; later: look for the others there, should all have moved",
     },
     Setting { key: "token", value_name: "TOKEN", default: "", help: "lets this node join, from `holon token`" },
     Setting {

@@ -4,12 +4,14 @@
 
 pub mod backup_run;
 pub mod check_history;
+pub mod clients;
 pub mod clock_faults;
 pub mod cluster_run;
 pub mod determinism;
 pub mod disk;
 pub mod disk_trouble;
 pub mod faults;
+pub mod moves_run;
 pub mod network;
 pub mod plants;
 pub mod points;

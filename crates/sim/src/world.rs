@@ -121,6 +121,8 @@ pub struct World {
     pub steps: u64,
     /// The first node founds a cluster that the others join; if not, each is one of its own.
     pub one_cluster: bool,
+    /// Nodes are spread over so many.
+    pub racks: usize,
     /// When nodes cut their metadata logs.
     pub metadata_log: LogOptions,
     /// Shows what nodes tell people.
@@ -163,6 +165,7 @@ impl World {
             events,
             steps: 0,
             one_cluster: false,
+            racks: 3,
             metadata_log: LogOptions::default(),
             tell: false,
             install,
@@ -279,7 +282,7 @@ impl World {
 
     fn node_options(&self, node: usize, boot: u32, cluster: Cluster) -> NodeOptions {
         let address = ([10, 0, 0, node as u8 + 1], PEERS_PORT).into();
-        let rack = format!("rack{}", node % 3 + 1);
+        let rack = format!("rack{}", node % self.racks + 1);
         let (level, log) = (self.nodes[node].level, self.metadata_log.clone());
         NodeOptions { address, rack, level, log, ..NodeOptions::member(boot, cluster) }
     }
