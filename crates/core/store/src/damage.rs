@@ -101,6 +101,29 @@ pub struct Mending {
     runs: Vec<Rc<Run>>,
     lost: Vec<KeyRange>,
     _compacting: GateGuard,
+    _uncompacted: Uncompacted,
+}
+
+/// A tree that compaction leaves alone.
+struct Uncompacted {
+    inner: Rc<Inner>,
+    tree: Rc<Tree>,
+}
+
+impl Uncompacted {
+    fn begin(inner: &Rc<Inner>, tree: &Rc<Tree>) -> Uncompacted {
+        tree.mending.set(true);
+        inner.runs_changed();
+        Uncompacted { inner: inner.clone(), tree: tree.clone() }
+    }
+}
+
+impl Drop for Uncompacted {
+    fn drop(&mut self) {
+        self.tree.mending.set(false);
+        self.inner.runs_changed();
+        self.inner.compaction_wanted.notify();
+    }
 }
 
 impl Mending {
@@ -108,6 +131,8 @@ impl Mending {
     pub async fn begin(inner: Rc<Inner>, tree: Rc<Tree>) -> Result<Option<Mending>, StoreError> {
         // Memory may hold what came late and a damaged file says is deleted: it goes with it.
         flush_tree(&inner, &tree).await?;
+        // Before this waits: a compaction that waits behind it compacts no other tree, and writes, those of the owner too, wait for that.
+        let uncompacted = Uncompacted::begin(&inner, &tree);
         let compacting = tree.compacting.enter(&inner.shard).await?;
         let runs = tree.version().runs.clone();
         let tables: Vec<Rc<Table>> = runs.iter().flat_map(|run| run.tables.iter().cloned()).collect();
@@ -126,9 +151,8 @@ impl Mending {
         } else {
             lost.push(KeyRange::all());
         }
-        tree.mending.set(true);
-        inner.runs_changed();
-        Ok(Some(Mending { inner, tree, runs, lost: joined(lost), _compacting: compacting }))
+        let lost = joined(lost);
+        Ok(Some(Mending { inner, tree, runs, lost, _compacting: compacting, _uncompacted: uncompacted }))
     }
 
     /// Ranges of keys of which something is lost here: ascending, apart from each other.
@@ -264,14 +288,6 @@ async fn lost_keys(inner: &Inner, table: &Table, offset: u64) -> Result<Vec<KeyR
         before = last;
     }
     Ok(if lost.is_empty() { vec![whole] } else { lost })
-}
-
-impl Drop for Mending {
-    fn drop(&mut self) {
-        self.tree.mending.set(false);
-        self.inner.runs_changed();
-        self.inner.compaction_wanted.notify();
-    }
 }
 
 /// Ascending; what overlaps or touches is one.
