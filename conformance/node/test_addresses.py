@@ -114,3 +114,21 @@ def test_a_removed_node_that_comes_back_elsewhere_is_told(cluster):
     assert gone.wait_end(60) == 0 and "taken out of the cluster" in gone.said(), gone.said()
     table(four)
     assert all(up(node) == 3 for node in four.nodes)
+
+
+def test_all_come_back_at_one_anothers_addresses(cluster):
+    """Addresses that are given out are given out again: each finds another node than it expects, and asks who it is."""
+    three = cluster().form()
+    table(three)
+    for node in three.nodes:
+        node.kill()
+        node.wait_end()
+    places = [node.address for node in three.nodes]
+    for number, node in enumerate(three.nodes):
+        node.address = places[(number + 1) % 3]
+    for number, node in enumerate(three.nodes):
+        node.arguments = [*SMALL, "--rack", f"rack{number + 1}"]
+        node.start(wait=False)
+    for node in three.nodes:
+        node.wait_ready(60)
+    all_serve(three)

@@ -15,7 +15,7 @@ import urllib.request
 import chromium
 import holon_node
 import pytest
-from clusters import ALL, ONE, QUORUM, command, run, status, table
+from clusters import ALL, ONE, QUORUM, command, eventually, run, status, table
 
 
 @pytest.fixture
@@ -106,6 +106,21 @@ def fill_table(three, rows=4000):
         waiting = [session.execute_async(prepared, (key, "x" * 500)) for key in range(start, start + 100)]
         [each.result() for each in waiting]
     return session
+
+
+@pytest.mark.browser
+def test_a_change_that_waits_says_for_whom(cluster, browser):
+    three = cluster().form()
+    fill_table(three, rows=100)
+    first, leaving, down = three.nodes
+    down.kill()
+    down.wait_end()
+    eventually("the loss is known", lambda: " down " in status(first))
+    code, text = command(first, "cluster", "drain", leaving.address, "--force")
+    assert code == 0, text
+    eventually("it waits", lambda: json.loads(status_json(first))["cluster"]["change"]["waits"])
+    shown = browser.document(first, seconds=1).all("div", id="change")[0].text()
+    assert re.search(rf"waits for .*{re.escape(down.address)}.*, which is down for \d+ s: \d+ tablets", shown), shown
 
 
 @pytest.mark.browser

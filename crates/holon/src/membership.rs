@@ -269,43 +269,49 @@ impl Membership {
         let _ = self.first.set(shard); // set once: a node starts once
     }
 
-    /// A member whose address is another one than the cluster knows tells the others, where it knows them; if they have moved, too,
-    /// somebody has to say where one of them is. Asks there until the cluster knows this node as it is.
-    pub async fn look_for_others(&self, members: Vec<String>, cluster: u128, shard: ShardHandle) {
-        let trust = match &self.identity {
-            Some(identity) => Trust::Authority(identity.authority().fingerprint()),
-            None => Trust::Anyone,
-        };
+    /// A member whose address is another one than the cluster knows tells the others, where it knows them. If they have moved, too,
+    /// whoever started this node may have said where one of them is; and where one was another may be now, for addresses that are
+    /// given out are given out again. Asks there who it is until the cluster knows this node as it is.
+    pub async fn look_for_others(&self, named: Vec<String>, cluster: u128, shard: ShardHandle) {
         let mut pause = JOIN_PAUSE;
         loop {
-            for member in &members {
-                for address in member.to_socket_addrs().into_iter().flatten().filter(|at| *at != self.address) {
-                    let reply = ask(address, trust, Bytes::from_static(WHO), WHO_TIMEOUT).await;
-                    match reply.map(|reply| decode_who(reply, cluster)) {
-                        Ok(Ok(node)) => {
-                            let told = move |_| -> LocalFuture<()> {
-                                Box::pin(async move {
-                                    crate::node::metadata().map(|metadata| metadata.meet(node, address));
-                                })
-                            };
-                            if shard.run(Class::Foreground, told).await.is_err() {
-                                return; // the node stops
-                            }
-                        }
-                        Ok(Err(wrong)) => tracing::warn!("{} {member}: {wrong}", flag("join")),
-                        Err(error) => tracing::debug!("{} {member}: {error}", flag("join")),
-                    }
-                }
-            }
-            let known = |_| -> LocalFuture<bool> {
-                Box::pin(async { crate::node::metadata().is_some_and(|metadata| metadata.is_known_as_it_is()) })
+            let known = |_| -> LocalFuture<Option<Vec<SocketAddr>>> {
+                // Not even the log is read yet: later.
+                let early = || Some(Vec::new());
+                Box::pin(async move { crate::node::metadata().map_or_else(early, |metadata| metadata.where_to_look()) })
             };
-            if shard.run(Class::Foreground, known).await.unwrap_or(true) {
-                return;
+            // `None`: nothing to look for (any more); not at all: the node stops.
+            let Ok(Some(addresses)) = shard.run(Class::Foreground, known).await else { return };
+            let resolved = named.iter().flat_map(|name| name.to_socket_addrs().into_iter().flatten());
+            for address in resolved.chain(addresses).filter(|at| *at != self.address) {
+                match self.ask_who(address, cluster).await {
+                    Ok(node) => {
+                        let told = move |_| -> LocalFuture<()> {
+                            Box::pin(async move {
+                                if let Some(metadata) = crate::node::metadata() {
+                                    metadata.meet(node, address);
+                                }
+                            })
+                        };
+                        // If the node stops, the next look ends this.
+                        let _ = shard.run(Class::Foreground, told).await;
+                    }
+                    Err(reason) => tracing::debug!("looking for the others: {reason}"),
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOK_PAUSE_MAX);
         }
+    }
+
+    async fn ask_who(&self, address: SocketAddr, cluster: u128) -> Result<NodeId, String> {
+        let trust = match &self.identity {
+            Some(identity) => Trust::Authority(identity.authority().fingerprint()),
+            None => Trust::Anyone,
+        };
+        let reply =
+            ask(address, trust, Bytes::from_static(WHO), WHO_TIMEOUT).await.map_err(|error| error.to_string())?;
+        decode_who(reply, cluster).map_err(|wrong| format!("{address}: {wrong}"))
     }
 
     /// The command that makes another machine a member.

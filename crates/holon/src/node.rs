@@ -183,13 +183,11 @@ fn start_threads(
     started.map_err(|error| format!("the shards cannot start: {error}; try fewer with --shards"))
 }
 
-/// A member that was started with `--join` again: while it starts, for to take part it needs the others.
+/// While the node starts, for to take part it needs the others.
 fn look_for_others(view: &Rc<NodeView>, settings: &Settings, identity: &Identity) {
     let (Some(cluster), Some(first)) = (&identity.cluster, view.shards.first().cloned()) else { return };
-    if !settings.join.is_empty() {
-        let (view, members, cluster) = (view.clone(), settings.join.clone(), cluster.id);
-        tokio::task::spawn_local(async move { view.membership.look_for_others(members, cluster, first).await });
-    }
+    let (view, named, cluster) = (view.clone(), settings.join.clone(), cluster.id);
+    tokio::task::spawn_local(async move { view.membership.look_for_others(named, cluster, first).await });
 }
 
 /// Acknowledged is what is on the disk; what is not must not be acknowledged any more. So nothing is tidied up.

@@ -10,6 +10,7 @@
 //! Of a member that was heard gossip knows better than the log; of one that is silent the log does. Nothing here decides who is a
 //! member, and a wrong address does no more harm than silence: who answers there has to prove that it is the node that is meant.
 
+use crate::limits::LOOKED_AT_MAX;
 use crate::service::{METADATA_SERVICE, Metadata, verb};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ShardId, ShortInput};
@@ -56,6 +57,12 @@ impl Metadata {
         cluster.removed().chain(members).collect()
     }
 
+    fn address_of_log(&self, node: NodeId) -> Option<SocketAddr> {
+        let cluster = self.cluster.borrow();
+        let member = cluster.record(node).map(|record| record.address);
+        member.or_else(|| cluster.removed().find(|(removed, _)| *removed == node).map(|(_, address)| address))
+    }
+
     /// Tells the router what is new.
     fn route(&self) {
         if self.cluster.borrow().records().is_empty() {
@@ -77,7 +84,7 @@ impl Metadata {
 
     /// Shard 0: where another node is, by its own word.
     pub(crate) fn moved(&self, node: NodeId, address: Option<SocketAddr>) {
-        let of_log = self.addresses_of_log().get(&node).copied();
+        let of_log = self.address_of_log(node);
         let (Some(of_log), Some(address)) = (of_log.filter(|_| node != self.shard.node()), address) else { return };
         let elsewhere = (address != of_log).then_some(address);
         if self.set_elsewhere(node, elsewhere) {
@@ -126,12 +133,20 @@ impl Metadata {
         }
     }
 
-    /// On shard 0: a member was met at an address that whoever starts this node named. False: too early to be told.
-    pub fn meet(&self, node: NodeId, address: SocketAddr) -> bool {
-        let gossip = self.gossip.borrow().clone();
-        gossip.is_some_and(|gossip| {
+    /// On shard 0, while the node starts: where others were, some of them. `None`: there is nobody to look for, or the cluster knows
+    /// this node as it is.
+    pub fn where_to_look(&self) -> Option<Vec<SocketAddr>> {
+        let records = self.cluster.borrow().records();
+        let own = self.shard.node();
+        let is_alone = self.takes_part() && records.len() <= 1;
+        let others = records.iter().filter(|record| record.node != own).map(|record| record.address);
+        (!is_alone && !self.is_known_as_it_is()).then(|| others.take(LOOKED_AT_MAX).collect())
+    }
+
+    /// On shard 0: this member answered at this address. Nothing comes of it before gossip runs: it will be met again.
+    pub fn meet(&self, node: NodeId, address: SocketAddr) {
+        if let Some(gossip) = self.gossip.borrow().clone() {
             gossip.meet(node, address);
-            true
-        })
+        }
     }
 }

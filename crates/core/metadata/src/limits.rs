@@ -55,6 +55,9 @@ pub(crate) const CLOCK_SAMPLE_AGE: Duration = Duration::from_secs(5);
 /// A snapshot of the metadata goes between nodes in one piece, bytes: below the longest payload of an envelope.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 16 << 20;
 
+/// Addresses of other members at which a node that has moved looks for anybody, at a time.
+pub(crate) const LOOKED_AT_MAX: usize = 32;
+
 /// Who changes the schema waits so long for other nodes to know it.
 pub(crate) const AGREE_TIMEOUT: Duration = Duration::from_secs(2);
 

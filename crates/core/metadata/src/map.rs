@@ -63,7 +63,7 @@ impl Metadata {
     }
 
     /// Whether the log says of this node what it wants to be said.
-    pub fn is_known_as_it_is(&self) -> bool {
+    pub(crate) fn is_known_as_it_is(&self) -> bool {
         let cluster = self.cluster.borrow();
         let own = self.own_record();
         cluster.record(own.node).is_some_and(|known| NodeRecord { tokens: own.tokens.clone(), ..known.clone() } == own)
