@@ -242,12 +242,13 @@ async fn write_run(engine: &Engine, tablet: TabletId, name: u8, bytes: u16) {
 #[test]
 fn while_a_tablet_is_made_good_others_are_compacted() {
     const OTHER: TabletId = TabletId(0x2_0000);
+    const LARGE: u16 = 6 << 10;
+    const SMALL: u16 = 512;
     let world = World::on(MemoryDisk::new(), tune);
     world.run(|engine| async move {
         write_run(&engine, TABLET, b'a', 32 << 10).await;
-        // One level is to be compacted after the other.
-        for name in b'b'..=b'z' {
-            write_run(&engine, TABLET, name, if name % 2 == 0 { 512 } else { 6 << 10 }).await;
+        for name in b'b'..b'h' {
+            write_run(&engine, TABLET, name, if name < b'e' { LARGE } else { SMALL }).await;
         }
     });
     let disk = world.disk.deep_copy();
@@ -263,7 +264,11 @@ fn while_a_tablet_is_made_good_others_are_compacted() {
         let handle = shard.shard.clone();
         shard.block_on(async move {
             engine.get(TABLET, &[b'a', 0, 0], NOW).await.expect_err("the damage is read");
-            for _ in 0..delay * 5 {
+            // One level is compacted; what is flushed when the mending begins makes another one want it too.
+            write_run(&engine, TABLET, b'h', LARGE).await;
+            let late = Mutation::row(b"i", &row(1, vec![1; 256])).expect("a mutation");
+            engine.write(TABLET, late, Durability::Sync).await.expect("is written");
+            for _ in 0..delay {
                 handle.yield_now().await;
             }
             let mending = engine.begin_mending(TABLET).await.expect("begins").expect("there is damage");
