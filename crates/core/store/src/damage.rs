@@ -327,6 +327,34 @@ pub fn damaged_tablets(inner: &Inner) -> Vec<TabletId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Engine, EngineOptions};
+    use holon_kernel::Scope;
+    use holon_kernel::testing::{MemoryDisk, TestShard};
+
+    /// The one task that compacts would wait behind it, and so would writes, also those by which it is made good.
+    #[test]
+    fn while_it_waits_for_a_compaction_no_other_is_begun() {
+        let test = TestShard::new(MemoryDisk::new());
+        let (shard, tablet) = (test.shard.clone(), TabletId(0x1_0000));
+        test.block_on(async move {
+            let engine = Engine::open(shard.clone(), EngineOptions::new(1, 0, 1)).await.expect("opens");
+            engine.recover().await.expect("recovers");
+            engine.create_tablet(tablet).await.expect("creates a tablet");
+            let tree = engine.tree(tablet).expect("is there");
+            let compacts = tree.compacting.enter(&shard).await.expect("the gate is free");
+            let (completer, ended) = shard.ticket();
+            shard.spawn(Scope::Node, Class::Foreground, async move {
+                completer.complete(engine.begin_mending(tablet).await.map(|begun| begun.is_some()));
+            });
+            for _ in 0..100 {
+                shard.yield_now().await;
+            }
+            assert!(tree.mending.get(), "a compaction may be begun that waits behind it");
+            drop(compacts);
+            assert_eq!(ended.await.expect("it ends"), Ok(false), "there is no damage");
+            assert!(!tree.mending.get());
+        });
+    }
 
     fn range(start: &'static str, end: &'static str) -> KeyRange {
         KeyRange::new(start, end)

@@ -5,11 +5,10 @@ mod common;
 
 use bytes::Bytes;
 use common::{Model, NOW, TABLET, World, options, try_open};
-use holon_base::{Random, TabletId};
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_store::{
-    Cell, CellEntry, Deletion, Durability, Engine, EngineOptions, KeyRange, Mutation, MutationBuilder, RangeTombstone,
-    Row, ScanOptions, StoreError, TabletOptions,
+    Cell, CellEntry, Deletion, Durability, Engine, EngineOptions, KeyRange, MutationBuilder, RangeTombstone, Row,
+    ScanOptions, StoreError, TabletOptions,
 };
 use std::rc::Rc;
 
@@ -223,62 +222,6 @@ fn a_tablet_with_more_runs_than_writes_wait_for_is_made_good() {
     assert!(scan(&shard, &engine).is_err(), "the damage is read");
     assert!(mend(&shard, &engine, &other) > 0);
     assert_eq!(scan(&shard, &engine).expect("is whole").len(), 6);
-}
-
-/// A run of so many bytes, which do not compress.
-async fn write_run(engine: &Engine, tablet: TabletId, name: u8, bytes: u16) {
-    let mut random = Random::new(name.into());
-    for number in 0..bytes / 256 {
-        let value: Vec<u8> = (0..256).map(|_| random.next_u64() as u8).collect();
-        let [high, low] = number.to_be_bytes();
-        let mutation = Mutation::row([name, high, low], &row(1, value)).expect("a mutation");
-        engine.write(tablet, mutation, Durability::Sync).await.expect("is written");
-    }
-    engine.flush(tablet).await.expect("flushes");
-}
-
-/// A compaction that wants the same tablet must not wait behind it: nothing of the shard would be compacted meanwhile, and writes
-/// wait for that.
-#[test]
-fn while_a_tablet_is_made_good_others_are_compacted() {
-    const OTHER: TabletId = TabletId(0x2_0000);
-    const LARGE: u16 = 6 << 10;
-    const SMALL: u16 = 512;
-    let world = World::on(MemoryDisk::new(), tune);
-    world.run(|engine| async move {
-        write_run(&engine, TABLET, b'a', 32 << 10).await;
-        for name in b'b'..b'h' {
-            write_run(&engine, TABLET, name, if name < b'e' { LARGE } else { SMALL }).await;
-        }
-    });
-    let disk = world.disk.deep_copy();
-    let path = tables(&disk).remove(0);
-    let mut content = disk.content(&path).expect("the file");
-    content[3] ^= 1;
-    disk.replace(&path, content);
-    for delay in 0..100 {
-        let mut opened_with = options(9, Rc::default());
-        tune(&mut opened_with);
-        (opened_with.automatic_compaction, opened_with.stall_runs) = (true, 8);
-        let (shard, engine, _) = try_open(&disk.deep_copy(), opened_with).expect("opens");
-        let handle = shard.shard.clone();
-        shard.block_on(async move {
-            engine.get(TABLET, &[b'a', 0, 0], NOW).await.expect_err("the damage is read");
-            // One level is compacted; what is flushed when the mending begins makes another one want it too.
-            write_run(&engine, TABLET, b'h', LARGE).await;
-            let late = Mutation::row(b"i", &row(1, vec![1; 256])).expect("a mutation");
-            engine.write(TABLET, late, Durability::Sync).await.expect("is written");
-            for _ in 0..delay {
-                handle.yield_now().await;
-            }
-            let mending = engine.begin_mending(TABLET).await.expect("begins").expect("there is damage");
-            engine.create_tablet(OTHER).await.expect("creates a tablet");
-            for name in b'a'..=b'z' {
-                write_run(&engine, OTHER, name, 256).await;
-            }
-            mending.finish().await.expect("is made good");
-        });
-    }
 }
 
 #[test]
