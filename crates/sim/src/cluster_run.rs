@@ -123,6 +123,9 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
+    if !run.errors.is_empty() {
+        run.errors.push(run.describe(&world));
+    }
     for (what, name) in COUNTED {
         faults.sometimes(what, points::total(&world, name) > 0);
     }
@@ -442,7 +445,8 @@ impl Run {
             let rows: Vec<String> = rows.iter().map(|(name, value)| format!("{name}: {value}")).collect();
             Some(format!("node {node}: {}", rows.join("; ")))
         };
-        let what = format!("drained {:?}, broken {:?}, left {:?}", self.drained, self.broken, self.left);
+        let what =
+            format!("at {:?}: drained {:?}, broken {:?}, left {:?}", world.now, self.drained, self.broken, self.left);
         let nodes = (0..self.nodes).map(|node| of_node(node).unwrap_or(format!("node {node} {}", world.phase(node))));
         std::iter::once(what).chain(nodes).collect::<Vec<_>>().join("\n    ")
     }
@@ -478,7 +482,7 @@ impl Run {
             if world.now > deadline {
                 let last = &self.clients.workload.last_refusal;
                 let what = "after all faults ended not everything could be read in";
-                self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}; {}", self.describe(world)));
+                self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}"));
                 return;
             }
             self.turn(world, false);
@@ -490,7 +494,7 @@ impl Run {
         while self.errors.is_empty() && damaged(world) > 0 {
             if world.now > deadline {
                 let what = "after all faults ended tablets stayed damaged for";
-                self.errors.push(format!("{what} {READING_BACK:?}: {}; {}", damaged(world), self.describe(world)));
+                self.errors.push(format!("{what} {READING_BACK:?}: {}", damaged(world)));
                 return;
             }
             self.turn(world, false);

@@ -101,6 +101,29 @@ pub struct Mending {
     runs: Vec<Rc<Run>>,
     lost: Vec<KeyRange>,
     _compacting: GateGuard,
+    _uncompacted: Uncompacted,
+}
+
+/// A tree that compaction leaves alone.
+struct Uncompacted {
+    inner: Rc<Inner>,
+    tree: Rc<Tree>,
+}
+
+impl Uncompacted {
+    fn begin(inner: &Rc<Inner>, tree: &Rc<Tree>) -> Uncompacted {
+        tree.mending.set(true);
+        inner.runs_changed();
+        Uncompacted { inner: inner.clone(), tree: tree.clone() }
+    }
+}
+
+impl Drop for Uncompacted {
+    fn drop(&mut self) {
+        self.tree.mending.set(false);
+        self.inner.runs_changed();
+        self.inner.compaction_wanted.notify();
+    }
 }
 
 impl Mending {
@@ -108,6 +131,8 @@ impl Mending {
     pub async fn begin(inner: Rc<Inner>, tree: Rc<Tree>) -> Result<Option<Mending>, StoreError> {
         // Memory may hold what came late and a damaged file says is deleted: it goes with it.
         flush_tree(&inner, &tree).await?;
+        // Before this waits: a compaction that waits behind it compacts no other tree, and writes, those of the owner too, wait for that.
+        let uncompacted = Uncompacted::begin(&inner, &tree);
         let compacting = tree.compacting.enter(&inner.shard).await?;
         let runs = tree.version().runs.clone();
         let tables: Vec<Rc<Table>> = runs.iter().flat_map(|run| run.tables.iter().cloned()).collect();
@@ -126,9 +151,8 @@ impl Mending {
         } else {
             lost.push(KeyRange::all());
         }
-        tree.mending.set(true);
-        inner.runs_changed();
-        Ok(Some(Mending { inner, tree, runs, lost: joined(lost), _compacting: compacting }))
+        let lost = joined(lost);
+        Ok(Some(Mending { inner, tree, runs, lost, _compacting: compacting, _uncompacted: uncompacted }))
     }
 
     /// Ranges of keys of which something is lost here: ascending, apart from each other.
@@ -266,14 +290,6 @@ async fn lost_keys(inner: &Inner, table: &Table, offset: u64) -> Result<Vec<KeyR
     Ok(if lost.is_empty() { vec![whole] } else { lost })
 }
 
-impl Drop for Mending {
-    fn drop(&mut self) {
-        self.tree.mending.set(false);
-        self.inner.runs_changed();
-        self.inner.compaction_wanted.notify();
-    }
-}
-
 /// Ascending; what overlaps or touches is one.
 fn joined(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
     ranges.sort_by(|a, b| a.start.cmp(&b.start));
@@ -311,6 +327,34 @@ pub fn damaged_tablets(inner: &Inner) -> Vec<TabletId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Engine, EngineOptions};
+    use holon_kernel::Scope;
+    use holon_kernel::testing::{MemoryDisk, TestShard};
+
+    /// The one task that compacts would wait behind it, and so would writes, also those by which it is made good.
+    #[test]
+    fn while_it_waits_for_a_compaction_no_other_is_begun() {
+        let test = TestShard::new(MemoryDisk::new());
+        let (shard, tablet) = (test.shard.clone(), TabletId(0x1_0000));
+        test.block_on(async move {
+            let engine = Engine::open(shard.clone(), EngineOptions::new(1, 0, 1)).await.expect("opens");
+            engine.recover().await.expect("recovers");
+            engine.create_tablet(tablet).await.expect("creates a tablet");
+            let tree = engine.tree(tablet).expect("is there");
+            let compacts = tree.compacting.enter(&shard).await.expect("the gate is free");
+            let (completer, ended) = shard.ticket();
+            shard.spawn(Scope::Node, Class::Foreground, async move {
+                completer.complete(engine.begin_mending(tablet).await.map(|begun| begun.is_some()));
+            });
+            for _ in 0..100 {
+                shard.yield_now().await;
+            }
+            assert!(tree.mending.get(), "a compaction may be begun that waits behind it");
+            drop(compacts);
+            assert_eq!(ended.await.expect("it ends"), Ok(false), "there is no damage");
+            assert!(!tree.mending.get());
+        });
+    }
 
     fn range(start: &'static str, end: &'static str) -> KeyRange {
         KeyRange::new(start, end)

@@ -87,7 +87,7 @@ pub struct Tree {
     /// Since somebody took it.
     pub changed: RefCell<Changed>,
     pub damages: Damages,
-    /// Its damage is being made good, which holds `compacting`.
+    /// Its damage is being made good, which holds `compacting` or waits for it.
     pub mending: Cell<bool>,
 }
 

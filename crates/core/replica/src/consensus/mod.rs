@@ -41,12 +41,12 @@ use crate::limits::{GROUP_BATCH_BYTES, GROUP_HAND_OVER, GROUP_LEAD_PATIENCE, GRO
 use bytes::Bytes;
 use group::Group;
 use holon_base::{ByteReader, ByteWriter, Instant, NodeId, ServiceId, ShortInput, TabletId};
-use holon_kernel::{Address, CallError, Class, Completer, LocalFuture, Scope, Shard, Target, Verb};
+use holon_kernel::{Address, CallError, Class, Completer, Founders, LocalFuture, Scope, Shard, Target, Ticket, Verb};
 use holon_raft::{Members, Message};
 use holon_store::{Engine, StoreError};
 use ledger::Ledger;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -71,8 +71,11 @@ pub struct Groups {
     serve: RefCell<Option<Serve>>,
     engine: RefCell<Option<Engine>>,
     open: RefCell<BTreeMap<TabletId, Rc<Group>>>,
-    /// Those that are being opened, with who waits.
-    opening: RefCell<BTreeMap<TabletId, Vec<Completer<()>>>>,
+    /// Those that are being opened or removed, with who waits.
+    changing: RefCell<BTreeMap<TabletId, Vec<Completer<()>>>>,
+    /// Those that were removed here, with who began them as the map had it then: what they had promised is forgotten, whether or not
+    /// the map says so yet.
+    let_go: RefCell<BTreeMap<TabletId, Founders>>,
     awake: RefCell<BTreeSet<TabletId>>,
     /// Those of which it is being looked whether their majority is lost for good.
     looking: RefCell<BTreeSet<TabletId>>,
@@ -108,7 +111,8 @@ impl Groups {
             serve: RefCell::new(None),
             engine: RefCell::new(None),
             open: RefCell::default(),
-            opening: RefCell::default(),
+            changing: RefCell::default(),
+            let_go: RefCell::default(),
             awake: RefCell::default(),
             looking: RefCell::default(),
             alarm: RefCell::new(None),
@@ -175,18 +179,7 @@ impl Groups {
             if let Some(group) = self.open.borrow().get(&tablet) {
                 return Some(group.clone());
             }
-            let (completer, ticket) = self.shard.ticket();
-            let first = match self.opening.borrow_mut().entry(tablet) {
-                std::collections::btree_map::Entry::Vacant(vacant) => {
-                    vacant.insert(Vec::new());
-                    true
-                }
-                std::collections::btree_map::Entry::Occupied(mut occupied) => {
-                    occupied.get_mut().push(completer);
-                    false
-                }
-            };
-            if !first {
+            if let Some(ticket) = self.change(tablet) {
                 let _ = ticket.await; // means: look again
                 continue;
             }
@@ -195,12 +188,32 @@ impl Groups {
             let (completer, opened) = self.shard.ticket();
             self.shard.spawn(Scope::Node, Class::Foreground, async move {
                 let group = me.open_member(tablet, invited).await;
-                let waiting = me.opening.borrow_mut().remove(&tablet);
-                waiting.into_iter().flatten().for_each(|completer| completer.complete(()));
+                me.changed(tablet);
                 completer.complete(group);
             });
             return opened.await.ok().flatten();
         }
+    }
+
+    /// From now on nobody else opens or removes the member, until [`Groups::changed`]; or somebody does already, and this is when not
+    /// any more.
+    fn change(&self, tablet: TabletId) -> Option<Ticket<()>> {
+        match self.changing.borrow_mut().entry(tablet) {
+            btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(Vec::new());
+                None
+            }
+            btree_map::Entry::Occupied(mut occupied) => {
+                let (completer, ticket) = self.shard.ticket();
+                occupied.get_mut().push(completer);
+                Some(ticket)
+            }
+        }
+    }
+
+    fn changed(&self, tablet: TabletId) {
+        let waiting = self.changing.borrow_mut().remove(&tablet);
+        waiting.into_iter().flatten().for_each(|completer| completer.complete(()));
     }
 
     async fn open_member(&self, tablet: TabletId, invited: bool) -> Option<Rc<Group>> {
@@ -209,11 +222,12 @@ impl Groups {
         let (founders, replicas) = (map.founders(tablet)?, map.replicas(tablet)?);
         let node = self.shard.node();
         // Who has forgotten what it promised may only be taken in anew, by a leader.
-        let begins = founders.present.contains(&node) || (invited && replicas.holds(node));
+        let is_present = founders.present.contains(&node) && self.let_go.borrow().get(&tablet) != Some(&founders);
+        let begins = is_present || (invited && replicas.holds(node));
         if !begins && !Ledger::exists(&engine, tablet) {
             return None;
         }
-        let is_founder = founders.members.contains(&node) && founders.present.contains(&node);
+        let is_founder = founders.members.contains(&node) && is_present;
         let members =
             if is_founder { Members::of_voters(founders.members.iter().copied()) } else { Members::default() };
         let (ledger, stored) = match Ledger::open(&self.shard, &engine, tablet, members).await {
@@ -254,8 +268,27 @@ impl Groups {
     /// # Errors
     /// The engine could not remove it.
     pub async fn remove(&self, tablet: TabletId) -> Result<(), StoreError> {
+        while let Some(ticket) = self.change(tablet) {
+            let _ = ticket.await; // means: look again
+        }
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        let (completer, removed) = self.shard.ticket();
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            let outcome = me.remove_member(tablet).await;
+            me.changed(tablet);
+            completer.complete(outcome);
+        });
+        removed.await.unwrap_or(Ok(())) // the shard stops
+    }
+
+    async fn remove_member(&self, tablet: TabletId) -> Result<(), StoreError> {
         let group = self.open.borrow_mut().remove(&tablet);
         group.iter().for_each(|group| group.close());
+        if let Some(map) = self.shard.map() {
+            let mut let_go = self.let_go.borrow_mut();
+            let_go.retain(|tablet, founders| map.founders(*tablet).as_ref() == Some(founders));
+            let_go.extend(map.founders(tablet).map(|founders| (tablet, founders)));
+        }
         let engine = self.engine.borrow().clone();
         match engine {
             Some(engine) if Ledger::exists(&engine, tablet) => engine.drop_tablet(tablet.shadow()).await,
