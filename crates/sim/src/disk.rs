@@ -7,6 +7,7 @@
 //!
 //! It outlives its node: the world keeps it and hands it to the next incarnation.
 
+use crate::cost_disk::Medium;
 use crate::disk_trouble::may_be_misdirected;
 use crate::faults::{DiskFaults, Fault, Faults};
 use bytes::Bytes;
@@ -71,8 +72,10 @@ pub struct SimDiskState {
     open: BTreeMap<FileId, (String, InodeId)>,
     next: u64,
     queue: BTreeMap<(Instant, u64), Submitted>,
-    now: Instant,
+    pub(crate) now: Instant,
     random: Random,
+    /// How long operations take; `None`: as chance has it.
+    pub medium: Option<Medium>,
     pub options: DiskFaults,
     pub faults: Faults,
     /// Writes completed, and bytes in them, for the trace.
@@ -118,6 +121,7 @@ impl SimDiskState {
             queue: BTreeMap::new(),
             now: Instant(0),
             random: Random::new(seed),
+            medium: None,
             options,
             faults,
             writes: 0,
@@ -131,19 +135,28 @@ impl SimDiskState {
 
     /// Some operations complete at once, as a page cache lets them; the rest later.
     fn submit(&mut self, shard: ShardId, id: OperationId, operation: DiskOperation) -> Option<DiskResult> {
+        let due = if self.medium.is_some() { self.due_at_cost(&operation) } else { self.due_by_chance(&operation) };
+        let Some(due) = due else { return Some(self.execute(operation)) };
+        let sequence = self.next();
+        self.queue.insert((due, sequence), Submitted { shard, id, operation });
+        None
+    }
+
+    fn due_by_chance(&mut self, operation: &DiskOperation) -> Option<Instant> {
         let cached = matches!(operation, DiskOperation::ReadAt { .. } | DiskOperation::Close { .. });
         if cached && self.random.chance(1, 2) {
-            return Some(self.execute(operation));
+            return None;
         }
         let slow = self.random.chance(self.options.slow_per_mille, 1000);
         let micros = if slow { self.random.range(10_000, 400_000) } else { self.random.range(5, 500) };
         if slow {
             self.faults.fired(Fault::SlowDisk);
         }
-        let due = self.now + Duration::from_micros(micros);
-        let sequence = self.next();
-        self.queue.insert((due, sequence), Submitted { shard, id, operation });
-        None
+        Some(self.now + Duration::from_micros(micros))
+    }
+
+    pub(crate) fn inode_of(&self, file: FileId) -> u64 {
+        self.open.get(&file).map_or(0, |(_, inode)| *inode)
     }
 
     pub fn next_due(&self) -> Option<Instant> {

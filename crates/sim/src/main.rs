@@ -182,6 +182,13 @@ const WORLDS: &[WorldKind] = &[
         ],
     },
     WorldKind {
+        name: "cost",
+        about: "3 or 4 nodes under load while the topology changes: what that costs the clients, in a model of costs",
+        run: holon_sim::cost_run::run,
+        faults: &[],
+        points: &["p99 compared", "rows read back"],
+    },
+    WorldKind {
         name: "clock",
         about: "one node whose wall clock jumps and drifts, also while it is down: no timestamp goes back",
         run: holon_sim::cluster_run::run_alone,

@@ -25,6 +25,7 @@ mod effect;
 mod history;
 mod last_write;
 pub mod linearizability;
+mod open_load;
 mod operation;
 pub mod recorded;
 pub mod register;
@@ -39,6 +40,7 @@ use std::fmt;
 
 pub use backup_workload::{BackupWorkload, Shown};
 pub use cluster_workload::ClusterWorkload;
+pub use open_load::OpenLoad;
 pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 
 /// Something that talks to a node and knows what it may answer.
