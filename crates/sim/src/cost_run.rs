@@ -181,6 +181,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
 
 impl Run {
     fn measure(&mut self, world: &mut World, lines: &mut Vec<String>) -> Result<(), String> {
+        (0..world.nodes.len()).for_each(|node| world.set_clock(node, 0, 0));
         world.form(self.change.nodes())?;
         self.prepare(world)?;
         world.charge();
@@ -314,6 +315,7 @@ impl Run {
             while world.step(next) {
                 self.receive(world)?;
             }
+            self.receive(world)?;
             if world.now < self.next_arrival {
                 continue;
             }
