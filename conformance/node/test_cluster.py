@@ -99,6 +99,33 @@ def test_a_changed_schema_is_known_at_every_node_when_the_change_is_answered(clu
         run(next_to, f"INSERT INTO k.t{number} (k, v) VALUES (1, 'a')")
 
 
+def test_each_node_tells_the_version_of_the_schema_that_every_other_one_has(cluster):
+    """Who lags is told apart, as drivers and people expect who look whether all agree."""
+    three = cluster().form()
+    session = table(three)
+
+    def versions():
+        own = session.execute("SELECT schema_version FROM system.local").one().schema_version
+        for of_peers in ("system.peers", "system.peers_v2"):
+            key = "peer" if of_peers == "system.peers" else "native_address"
+            rows = list(session.execute(f"SELECT {key}, schema_version FROM {of_peers}"))
+            yield {own, *(row.schema_version for row in rows if row[0] != three.nodes[2].address)}, \
+                {row.schema_version for row in rows if row[0] == three.nodes[2].address}
+
+    for well, last in versions():
+        assert well == last and len(well) == 1, (well, last)
+    before = well
+    session.cluster.max_schema_agreement_wait = 0
+    three.nodes[2].process.send_signal(signal.SIGSTOP)
+    try:
+        run(session, "CREATE TABLE k.another (k int PRIMARY KEY)")
+        for well, last in versions():
+            assert len(well) == 1 and well != before and last == before, (well, last, before)
+    finally:
+        three.nodes[2].process.send_signal(signal.SIGCONT)
+    eventually("all agree", lambda: all(well == last for well, last in versions()), 30)
+
+
 def test_clients_are_told_who_comes_goes_and_falls(cluster):
     three = cluster().form(2)
     driver = three.session(three.nodes[0]).cluster

@@ -34,6 +34,9 @@ pub fn run(clock: Clock) -> Result<ExitCode, String> {
             if let Ok(Some(minutes)) = matches.try_get_one::<String>("minutes") {
                 words.push(minutes.clone());
             }
+            if matches.try_get_one::<bool>("force").ok().flatten() == Some(&true) {
+                words.push("--force".to_string());
+            }
             let json = matches.try_get_one::<String>("format").ok().flatten().is_some_and(|format| format == "json");
             if name == "user" && words.len() == 3 && ["create", "password"].contains(&words[1].as_str()) {
                 client::add_password(&mut words)?;
@@ -142,7 +145,10 @@ pub fn command() -> Command {
             to_a_node("cluster", "Changes who belongs to the cluster, while it runs")
                 .arg(words(
                 "drain NODE | forget NODE | cancel | clock begin-anew; nodes by address, or by the beginning of their id",
-            )),
+            ))
+                .arg(Arg::new("force").long("force").action(ArgAction::SetTrue).help(
+                    "with drain: also if fewer replicas than asked for are left, or a node that is to take tablets is down",
+                )),
         )
         .subcommand(
             to_a_node("token", "Gives a token with which one more node may join this node's cluster")

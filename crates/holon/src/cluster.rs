@@ -39,6 +39,10 @@ pub fn put_into(status: &mut Value, view: &ClusterView, names: &Names) {
             "node_ids": change.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "started_index": change.started, "going_back": change.going_back,
             "tablets": change.tablets, "done": change.done, "moving": change.moving, "waiting": change.waiting,
+            "waits": change.waits.iter().map(|wait| json!({
+                "node_id": wait.node.to_string(), "tablets": wait.tablets,
+                "down_seconds": wait.down_for.map(|down| down.as_secs()),
+            })).collect::<Vec<_>>(),
             "copied": amount_to_json(change.copied),
         })),
         "moves": view.moves.iter().map(|moving| move_to_json(moving, names)).collect::<Vec<_>>(),
@@ -191,6 +195,7 @@ fn change_text(status: &Value, before: &Value) -> Vec<String> {
         change["moving"],
         change["waiting"],
     )];
+    lines.extend(list(&change["waits"]).iter().map(wait_text));
     let same = then["change"]["started_index"] == change["started_index"];
     let span = figures_span(now, then).filter(|_| same);
     let rate = |what: &str| {
@@ -213,6 +218,13 @@ fn change_text(status: &Value, before: &Value) -> Vec<String> {
     lines.extend(moves.iter().take(TEXT_LINES_MAX).map(|moving| move_text(now, moving)));
     lines.push(String::new());
     lines
+}
+
+fn wait_text(wait: &Value) -> String {
+    let node = short(&word(&wait["node_id"]));
+    let since = wait["down_seconds"].as_u64().map(|down| format!(" for {down} s")).unwrap_or_default();
+    let ways = format!("start it, or `holon cluster forget {node}` if it never comes back, or `holon cluster cancel`");
+    format!("          WAITS for node {node}, which is down{since}: {} tablets; {ways}", wait["tablets"])
 }
 
 fn move_text(cluster: &Value, moving: &Value) -> String {
@@ -238,7 +250,7 @@ mod tests {
     use super::*;
     use holon_base::{GroupId, Instant, NodeId};
     use holon_kernel::holding::Load;
-    use holon_metadata::{ChangeView, GroupView, RingView};
+    use holon_metadata::{ChangeView, GroupView, RingView, WaitView};
 
     fn node(number: u128, requests: u64) -> NodeView {
         NodeView {
@@ -295,6 +307,7 @@ mod tests {
                 done,
                 moving: 1,
                 waiting: 9 - done,
+                waits: Vec::new(),
                 copied: Amount { rows, bytes: 10 * rows },
             }),
             moves: vec![moving],
@@ -325,6 +338,18 @@ mod tests {
         let first: Vec<&str> = lines[6].split_whitespace().collect();
         let wanted = "00000001 leader 10.0.0.1:7000 home/a up, normal 16 100.0 % 4 2 KiB 100";
         assert_eq!(first.join(" "), wanted, "{lines:?}");
+    }
+
+    #[test]
+    fn a_change_that_waits_says_for_whom_and_since_when() {
+        let mut view = joining(10, 100, 0, 0);
+        let waits = WaitView { node: NodeId(1 << 96), tablets: 2, down_for: Some(std::time::Duration::from_secs(42)) };
+        view.change.as_mut().expect("on its way").waits = vec![waits, WaitView { down_for: None, ..waits }];
+        let now = status(&view);
+        assert_eq!(now["cluster"]["change"]["waits"][0]["down_seconds"], json!(42));
+        let lines = text(&now, &now);
+        assert!(lines[2].contains("WAITS for node 00000001, which is down for 42 s: 2 tablets; start it"), "{lines:?}");
+        assert!(lines[3].contains("WAITS for node 00000001, which is down: 2 tablets"), "{lines:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //!   first start, no --join:   found a cluster (and its certificate authority)
 //!   first start with --join:  ask a member, with a token ─▶ certificate, cluster, members ─▶ write them down
-//!   any later start:          what was written down
+//!   any later start:          what was written down; with --join the others are also looked for there
 //! ```
 //!
 //! A token is good for one node, for a time, and at the node that gave it, while that runs. With `--insecure` there are
@@ -32,6 +32,12 @@ const JOIN_PAUSE: Duration = Duration::from_secs(1);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Tokens that are open at a time, so that a loop that asks for them is told.
 const TOKENS_MAX: usize = 1000;
+/// Between two looks for the others, when they are not to be found.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// One who answers who it is does so at once.
+const WHO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Asks a node who it is. Not a version of [`Asked`], which begins with its own.
+const WHO: &[u8] = b"who are you? 1";
 /// Begins refusals that asking again cannot change.
 const FINAL: &str = "not let in: ";
 
@@ -42,7 +48,8 @@ pub struct Membership {
     identity: Option<Arc<NodeIdentity>>,
     address: SocketAddr,
     tokens: Arc<Tokens>,
-    requests: Arc<OnceLock<RequestHandler>>,
+    /// The first shard, when it has started.
+    first: Arc<OnceLock<ShardHandle>>,
 }
 
 #[derive(Default)]
@@ -103,7 +110,8 @@ pub async fn prepare(
     };
     match &identity.cluster {
         Some(_) if !settings.join.is_empty() => {
-            tracing::info!("{} is ignored: {shown} belongs to a member of a cluster already", flag("join"));
+            let way = "it joins no other; if the others have moved they are looked for there";
+            tracing::info!("{shown} belongs to a member of a cluster already: {} {way}", flag("join"));
         }
         Some(_) => {}
         None if settings.join.is_empty() => {
@@ -240,28 +248,64 @@ impl Membership {
                 Security::Tls(Arc::new(OnceLock::from(tls)))
             }
         };
-        let requests: Arc<OnceLock<RequestHandler>> = Arc::default();
+        let (identity_of, own) = ((cluster.get().copied().unwrap_or(0), identity.node), own.map(Arc::new));
+        let (tokens, first) = (Arc::<Tokens>::default(), Arc::<OnceLock<ShardHandle>>::default());
+        let requests = handler(identity_of, own.clone(), tokens.clone(), first.clone());
         let peers = Peers::new(PeersOptions {
             node: identity.node,
             cluster: Arc::new(cluster),
             address,
             source: Some(door),
-            requests: requests.clone(),
+            requests: Arc::new(OnceLock::from(requests)),
             report: Arc::new(|line| tracing::warn!("peers: {line}")),
             security,
             timeouts: PeerTimeouts::default(),
         });
-        Ok(Membership { peers, identity: own.map(Arc::new), address, tokens: Arc::default(), requests })
+        Ok(Membership { peers, identity: own, address, tokens, first })
     }
 
     /// From now on others may join by way of this node.
     pub fn let_others_in(&self, shard: ShardHandle) {
-        let (identity, tokens) = (self.identity.clone(), self.tokens.clone());
-        let handler: RequestHandler = Arc::new(move |bytes| {
-            let (identity, tokens, shard) = (identity.clone(), tokens.clone(), shard.clone());
-            Box::pin(async move { answer(bytes, identity, &tokens, shard).await })
-        });
-        let _ = self.requests.set(handler); // set once: a node starts once
+        let _ = self.first.set(shard); // set once: a node starts once
+    }
+
+    /// A member whose address is another one than the cluster knows tells the others, where it knows them; if they have moved, too,
+    /// somebody has to say where one of them is. Asks there until the cluster knows this node as it is.
+    pub async fn look_for_others(&self, members: Vec<String>, cluster: u128, shard: ShardHandle) {
+        let trust = match &self.identity {
+            Some(identity) => Trust::Authority(identity.authority().fingerprint()),
+            None => Trust::Anyone,
+        };
+        let mut pause = JOIN_PAUSE;
+        loop {
+            for member in &members {
+                for address in member.to_socket_addrs().into_iter().flatten().filter(|at| *at != self.address) {
+                    let reply = ask(address, trust, Bytes::from_static(WHO), WHO_TIMEOUT).await;
+                    match reply.map(|reply| decode_who(reply, cluster)) {
+                        Ok(Ok(node)) => {
+                            let told = move |_| -> LocalFuture<()> {
+                                Box::pin(async move {
+                                    crate::node::metadata().map(|metadata| metadata.meet(node, address));
+                                })
+                            };
+                            if shard.run(Class::Foreground, told).await.is_err() {
+                                return; // the node stops
+                            }
+                        }
+                        Ok(Err(wrong)) => tracing::warn!("{} {member}: {wrong}", flag("join")),
+                        Err(error) => tracing::debug!("{} {member}: {error}", flag("join")),
+                    }
+                }
+            }
+            let known = |_| -> LocalFuture<bool> {
+                Box::pin(async { crate::node::metadata().is_some_and(|metadata| metadata.is_known_as_it_is()) })
+            };
+            if shard.run(Class::Foreground, known).await.unwrap_or(true) {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_PAUSE_MAX);
+        }
     }
 
     /// The command that makes another machine a member.
@@ -278,6 +322,39 @@ impl Membership {
         self.tokens.add(random, token.secret_digest(), ttl)?;
         let valid = format!("# for one node, within {} minutes, while this node runs", ttl.as_secs().div_ceil(60));
         Ok(format!("holon start --join {} --token {}\n{valid}", self.address, token.encode()))
+    }
+}
+
+/// Answers requests of the door for peers: who this node is at once, who wants in when it has started.
+fn handler(
+    (cluster, node): (u128, NodeId),
+    identity: Option<Arc<NodeIdentity>>,
+    tokens: Arc<Tokens>,
+    first: Arc<OnceLock<ShardHandle>>,
+) -> RequestHandler {
+    Arc::new(move |bytes| {
+        let (identity, tokens, first) = (identity.clone(), tokens.clone(), first.get().cloned());
+        Box::pin(async move {
+            if bytes == WHO {
+                let mut who = ByteWriter::new();
+                who.put_u128(cluster);
+                who.put_u128(node.0);
+                return Ok(who.freeze());
+            }
+            let first = first.ok_or("it is starting and lets nobody in yet")?;
+            answer(bytes, identity, &tokens, first).await
+        })
+    })
+}
+
+/// Who answered: a member of this cluster.
+fn decode_who(reply: Bytes, cluster: u128) -> Result<NodeId, String> {
+    let mut input = ByteReader::new(reply);
+    let mut read = || Ok::<_, holon_base::ShortInput>((input.u128()?, NodeId(input.u128()?)));
+    match read() {
+        Ok((theirs, node)) if theirs == cluster => Ok(node),
+        Ok(_) => Err("that node belongs to another cluster".to_string()),
+        Err(short) => Err(format!("its answer cannot be read ({short}): it is of another version")),
     }
 }
 

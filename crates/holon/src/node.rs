@@ -137,6 +137,7 @@ async fn run(mut settings: Settings, clock: Clock, stop: Arc<tokio::sync::Notify
     // Before the shards start: to take part they need the others.
     let peers_door = peers_door.open_for_peers(handles.clone(), door_limits(&settings));
     view.doors.borrow_mut().push(peers_door.map_err(|error| error.to_string())?);
+    look_for_others(&view, &settings, &identity);
     tokio::select! {
         started = start_shards(&view, &settings, &identity, &stop) => started?,
         () = signals.any() => return Ok(ExitCode::SUCCESS), // a start that is broken off is a crash, which is fine
@@ -180,6 +181,15 @@ fn start_threads(
         stopped: Arc::new(shard_stopped),
     });
     started.map_err(|error| format!("the shards cannot start: {error}; try fewer with --shards"))
+}
+
+/// A member that was started with `--join` again: while it starts, for to take part it needs the others.
+fn look_for_others(view: &Rc<NodeView>, settings: &Settings, identity: &Identity) {
+    let (Some(cluster), Some(first)) = (&identity.cluster, view.shards.first().cloned()) else { return };
+    if !settings.join.is_empty() {
+        let (view, members, cluster) = (view.clone(), settings.join.clone(), cluster.id);
+        tokio::task::spawn_local(async move { view.membership.look_for_others(members, cluster, first).await });
+    }
 }
 
 /// Acknowledged is what is on the disk; what is not must not be acknowledged any more. So nothing is tidied up.

@@ -1,6 +1,7 @@
 //! Every setting of a node, once: its key in the configuration file, its flag, its variable, its default and its reading.
 
 use crate::size::{parse_bytes, show_bytes};
+use holon_tables::service::STREAM_BYTES_PER_SECOND;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "join",
         value_name: "HOST:PORT,…",
         default: "",
-        help: "at the first start: join the cluster of these nodes, through their peer addresses",
+        help: "at the first start: join the cluster of these nodes, through their peer addresses; later: look for the others there, should all have moved",
     },
     Setting { key: "token", value_name: "TOKEN", default: "", help: "lets this node join, from `holon token`" },
     Setting {
@@ -108,8 +109,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "stream_throughput",
         value_name: "SIZE",
-        default: "64MiB",
-        help: "what this node copies a second of tablets that move to it, e.g. 16MiB; off: as fast as it can",
+        default: "auto",
+        help: "what this node copies a second of tablets that move to it, e.g. 16MiB; auto: 8 MiB a shard; off: as fast as it can",
     },
     Setting {
         key: "clock_skew_max_ms",
@@ -262,7 +263,10 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         data_center: name("data_center")?,
         rack: name("rack")?,
         repair_interval: time(value("repair_interval")).map_err(|wrong| ("repair_interval", wrong))?,
-        stream_throughput: throughput(value("stream_throughput")).map_err(|wrong| ("stream_throughput", wrong))?,
+        stream_throughput: match value("stream_throughput") {
+            "auto" => STREAM_BYTES_PER_SECOND * shards as u64,
+            text => throughput(text).map_err(|wrong| ("stream_throughput", wrong))?,
+        },
         clock_skew_max: Duration::from_millis(
             number("clock_skew_max_ms", *CLOCK_SKEW_MS.start(), *CLOCK_SKEW_MS.end())? as u64,
         ),
@@ -309,7 +313,7 @@ fn time(text: &str) -> Result<Duration, String> {
 /// `off` is zero.
 fn throughput(text: &str) -> Result<u64, String> {
     let bytes = if text == "off" { Some(0) } else { parse_bytes(text).filter(|bytes| *bytes > 0) };
-    bytes.ok_or_else(|| format!("{text:?} is not a size such as 64MiB, and not off"))
+    bytes.ok_or_else(|| format!("{text:?} is not a size such as 64MiB, and not auto or off"))
 }
 
 fn memory(text: &str, machine: Machine) -> Result<u64, (&'static str, String)> {

@@ -1,15 +1,15 @@
 //! A seed of backups: nodes of one cluster, clients that write, and backups that are taken while nodes and disks fail and the
 //! network is cut. Each that is finished is read and held against the workload's model. At the end one is brought back.
 
+use crate::clients::{self, Clients};
 use crate::faults::{DiskFaults, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
 use crate::world::{NodeEvent, World};
-use bytes::BytesMut;
-use holon_base::{Instant, Random, Wall};
-use holon_kernel::{Class, Flow, Outbox, Scope, Service, Session, SessionContext};
+use holon_base::{Instant, Random};
+use holon_kernel::{Class, Scope, Service};
 use holon_metadata::Metadata;
-use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
+use holon_tables::service::{TablesConfig, TablesService};
 use holon_tables::workload::{BackupWorkload, Shown, Workload};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,13 +20,6 @@ const QUIET: Duration = Duration::from_secs(40);
 
 /// For emptying, bringing back and reading.
 const ENDING: Duration = Duration::from_secs(200);
-
-struct Client {
-    session: Box<dyn Session>,
-    outbox: Rc<Outbox>,
-    input: BytesMut,
-    node: usize,
-}
 
 type Words = Result<Vec<(String, holon_store::Mutation)>, String>;
 
@@ -40,8 +33,7 @@ struct Job {
 
 struct Run {
     random: Random,
-    workload: BackupWorkload,
-    clients: Vec<Option<Client>>,
+    clients: Clients<BackupWorkload>,
     /// By shard of the node, its service.
     services: Rc<RefCell<Vec<Rc<TablesService>>>>,
     nodes: usize,
@@ -51,8 +43,6 @@ struct Run {
     backups: u64,
     /// What the network does to messages while it is well: if some are late, nodes get to know of a cut at very different times.
     usual: NetworkFaults,
-    next_session: u64,
-    sent: u64,
     heals: Option<Instant>,
     errors: Vec<String>,
 }
@@ -89,16 +79,13 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let connections = nodes * 3;
     let mut run = Run {
         random: random.fork(),
-        workload: BackupWorkload::new(connections, few),
-        clients: (0..connections).map(|_| None).collect(),
+        clients: Clients::new(BackupWorkload::new(connections, few), (1, 6)),
         services,
         nodes,
         job: None,
         kept: None,
         backups: 0,
         usual,
-        next_session: 1,
-        sent: 0,
         heals: None,
         errors: Vec::new(),
     };
@@ -115,16 +102,16 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
-    for (what, count) in run.workload.figures() {
+    for (what, count) in run.clients.workload.figures() {
         faults.sometimes(what, count > 0);
     }
     run.services.borrow_mut().clear();
-    let figures = run.workload.figures();
+    let figures = run.clients.workload.figures();
     Outcome {
         seed,
         expanded: format!("{expanded}; {figures:?}"),
         simulated: world.now.since(Instant(0)),
-        operations: run.sent,
+        operations: run.clients.sent,
         trace: world.trace(),
         faults,
         errors: run.errors,
@@ -139,7 +126,7 @@ impl Run {
         world.run_until(next, |_| ());
         for event in std::mem::take(&mut world.events) {
             match event {
-                NodeEvent::Up(_) => self.workload.restarted(),
+                NodeEvent::Up(_) => self.clients.workload.restarted(),
                 NodeEvent::StoppedCleanly(node) => self.node_gone(node),
                 NodeEvent::Failed(node, reason) => {
                     self.node_gone(node);
@@ -150,7 +137,8 @@ impl Run {
                 }
             }
         }
-        self.receive(world);
+        let wall = clients::wall(world);
+        self.clients.receive(wall, &mut self.errors);
         self.look_at_job();
         if self.heals.is_some_and(|at| world.now >= at) {
             world.network.heal();
@@ -167,20 +155,16 @@ impl Run {
                 }
             }
         }
-        self.send(world);
+        let nodes = self.nodes;
+        self.clients.send(world, &mut self.random, wall, |number| Some(number % nodes), &mut self.errors);
     }
 
     fn node_gone(&mut self, node: usize) {
         if self.job.as_ref().is_some_and(|job| job.node == node) {
             self.job = None;
-            self.workload.count("backups cut off");
+            self.clients.workload.count("backups cut off");
         }
-        for number in 0..self.clients.len() {
-            if self.clients[number].as_ref().is_some_and(|client| client.node == node) {
-                self.clients[number] = None;
-                self.workload.disconnected(number);
-            }
-        }
+        self.clients.node_gone(node);
     }
 
     fn fault(&mut self, world: &mut World) {
@@ -207,7 +191,7 @@ impl Run {
                 };
             }
             212..300 => world.network.options = self.usual,
-            300..800 if self.job.is_none() && self.workload.is_set_up() => {
+            300..800 if self.job.is_none() && self.clients.workload.is_set_up() => {
                 self.backups += 1;
                 let name = format!("b{}", self.backups);
                 self.begin(world, node, "create", name);
@@ -236,24 +220,24 @@ impl Run {
             };
             *place.borrow_mut() = Some(contents);
         });
-        self.job = Some(Job { node, name, called_micros: Self::wall(world).micros(), outcome });
+        self.job = Some(Job { node, name, called_micros: clients::wall(world).micros(), outcome });
     }
 
     fn look_at_job(&mut self) {
         let Some(outcome) = self.job.as_ref().and_then(|job| job.outcome.borrow_mut().take()) else { return };
         let Some(job) = self.job.take() else { return };
         match outcome {
-            _ if self.workload.is_empty() => match (outcome, self.kept.take()) {
-                (Ok(_), Some((_, _, shown))) => self.workload.restored(shown),
+            _ if self.clients.workload.is_empty() => match (outcome, self.kept.take()) {
+                (Ok(_), Some((_, _, shown))) => self.clients.workload.restored(shown),
                 (Err(error), kept) => {
-                    self.workload.last_refusal = error;
+                    self.clients.workload.last_refusal = error;
                     self.kept = kept; // again
                 }
                 _ => {}
             },
             Ok(contents) => {
                 let checked = Shown::of(&contents).and_then(|shown| {
-                    self.workload.check(&shown, job.called_micros)?;
+                    self.clients.workload.check(&shown, job.called_micros)?;
                     Ok(shown)
                 });
                 match checked {
@@ -266,58 +250,7 @@ impl Run {
                 if !known.iter().any(|words| error.contains(words)) {
                     self.errors.push(format!("backup {} on node {}: {error}", job.name, job.node));
                 }
-                self.workload.count("backups refused");
-            }
-        }
-    }
-
-    fn wall(world: &World) -> Wall {
-        Wall(1_700_000_000_000_000 + (world.now.0 / 1000) as i64)
-    }
-
-    fn connect(&mut self, world: &World, number: usize) {
-        let node = number % self.nodes;
-        let Some(live) = world.up(node) else { return };
-        self.next_session += 1;
-        let (id, shard) = (self.next_session, self.random.below(live.len() as u64) as usize);
-        let Some(service) = live[shard].shard.service(TABLES_SERVICE) else { return };
-        let outbox = Rc::new(Outbox::new());
-        let session =
-            service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
-        let hello = self.workload.connected(number);
-        self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), node });
-    }
-
-    fn send(&mut self, world: &World) {
-        let wall = Self::wall(world);
-        for number in 0..self.clients.len() {
-            if self.clients[number].is_none() {
-                self.connect(world, number);
-            }
-            if self.clients[number].is_none() {
-                continue;
-            }
-            let next = if self.random.chance(1, 6) { self.workload.next(number, &mut self.random, wall) } else { None };
-            let Some(client) = &mut self.clients[number] else { continue };
-            if let Some(bytes) = next {
-                client.input.extend_from_slice(&bytes);
-                self.sent += 1;
-            }
-            if !client.input.is_empty() && client.session.handle(&mut client.input) == Flow::Close {
-                self.errors.push(format!("connection {number} was closed by the node"));
-            }
-        }
-    }
-
-    fn receive(&mut self, world: &World) {
-        let wall = Self::wall(world);
-        for (number, client) in self.clients.iter_mut().enumerate() {
-            let Some(client) = client else { continue };
-            let bytes = client.outbox.take();
-            if !bytes.is_empty()
-                && let Err(violation) = self.workload.received(number, &bytes, wall)
-            {
-                self.errors.push(violation.to_string());
+                self.clients.workload.count("backups refused");
             }
         }
     }
@@ -330,7 +263,7 @@ impl Run {
         world.network.heal();
         world.network.options = NetworkFaults::default();
         self.heals = None;
-        self.workload.pause();
+        self.clients.workload.pause();
         let quiet = world.now + QUIET;
         while (world.now < quiet || self.job.is_some()) && self.errors.is_empty() {
             self.turn(world, false);
@@ -338,16 +271,16 @@ impl Run {
         if self.kept.is_none() || !self.errors.is_empty() {
             return; // none was finished in all that
         }
-        self.workload.finish();
+        self.clients.workload.finish();
         let deadline = world.now + ENDING;
-        while self.errors.is_empty() && !self.workload.is_finished() {
+        while self.errors.is_empty() && !self.clients.workload.is_finished() {
             if world.now > deadline {
-                let last = &self.workload.last_refusal;
+                let last = &self.clients.workload.last_refusal;
                 self.errors
                     .push(format!("no backup could be brought back and read in {ENDING:?}; refused last: {last}"));
                 return;
             }
-            if self.workload.is_empty()
+            if self.clients.workload.is_empty()
                 && self.job.is_none()
                 && let Some((node, name, _)) = self.kept.clone()
             {

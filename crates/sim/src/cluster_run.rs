@@ -2,19 +2,18 @@
 //! work, further nodes join, one may be drained, replaced or forgotten, and changes are cancelled; the network, the disks and
 //! the nodes fail; what comes back is held against the workload's model. Then all faults end, and the cluster must converge.
 
+use crate::clients::{self, Clients};
 use crate::clock_faults::WrongClocks;
 use crate::disk_trouble::DiskTrouble;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
-use crate::points::COUNTED;
+use crate::points::{self, COUNTED};
 use crate::report::{Outcome, Rot, RunOptions};
 use crate::upgrades;
 use crate::world::{NodeEvent, World};
-use bytes::BytesMut;
-use holon_base::{Instant, Random, Wall};
-use holon_kernel::metric::{Metric, MetricValue};
-use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
-use holon_metadata::Metadata;
+use holon_base::{Instant, Random};
+use holon_kernel::{Class, Scope};
+use holon_metadata::{LEVEL, Metadata};
 use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
 use holon_tables::workload::{ClusterWorkload, Workload};
 use std::collections::BTreeSet;
@@ -33,21 +32,11 @@ const QUIET: Duration = Duration::from_secs(30);
 /// For reading everything back.
 const READING_BACK: Duration = Duration::from_secs(200);
 
-struct Client {
-    session: Box<dyn Session>,
-    outbox: Rc<Outbox>,
-    input: BytesMut,
-    id: u64,
-    node: usize,
-    shard: usize,
-}
-
 struct Run {
     random: Random,
     rot: Rot,
-    workload: ClusterWorkload,
     /// One or more for each node, in turn.
-    clients: Vec<Option<Client>>,
+    clients: Clients<ClusterWorkload>,
     nodes: usize,
     /// A node that an administrator asked to leave. It may have been refused.
     drained: Option<usize>,
@@ -64,8 +53,6 @@ struct Run {
     left: BTreeSet<usize>,
     /// Those whose doors are open.
     is_up: BTreeSet<usize>,
-    next_session: u64,
-    sent: u64,
     /// When the network heals.
     heals: Option<Instant>,
     clocks: WrongClocks,
@@ -110,8 +97,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let mut run = Run {
         random: random.fork(),
         rot: options.rot,
-        workload: ClusterWorkload::new(connections, if alone { 1 } else { FACTOR }),
-        clients: (0..connections).map(|_| None).collect(),
+        clients: Clients::new(ClusterWorkload::new(connections, if alone { 1 } else { FACTOR }), (3, 4)),
         nodes,
         drained: None,
         broken: None,
@@ -122,8 +108,6 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         epoch: 0,
         left: BTreeSet::new(),
         is_up: BTreeSet::new(),
-        next_session: 1,
-        sent: 0,
         heals: None,
         clocks: WrongClocks::default(),
         disks: DiskTrouble::default(),
@@ -140,16 +124,16 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     }
     run.finish(&mut world);
     for (what, name) in COUNTED {
-        faults.sometimes(what, Run::total(&world, name) > 0);
+        faults.sometimes(what, points::total(&world, name) > 0);
     }
-    for (what, count) in run.workload.figures() {
+    for (what, count) in run.clients.workload.figures() {
         faults.sometimes(what, count > 0);
     }
     Outcome {
         seed,
         expanded,
         simulated: world.now.since(Instant(0)),
-        operations: run.sent,
+        operations: run.clients.sent,
         trace: world.trace(),
         faults,
         errors: run.errors,
@@ -165,27 +149,27 @@ impl Run {
             match event {
                 NodeEvent::Up(node) => {
                     self.is_up.insert(node);
-                    self.workload.restarted();
+                    self.clients.workload.restarted();
                 }
                 NodeEvent::StoppedCleanly(node) => self.node_gone(node),
                 NodeEvent::Failed(node, reason) => {
                     let was_up = self.is_up.contains(&node);
                     self.node_gone(node);
                     let of_disk = ["error", "space", "poisoned"].iter().any(|word| reason.contains(word));
-                    // The cluster did not wait for the upgrade of one that it had removed.
-                    let why = ["taken out of the cluster", "start a newer holon"];
-                    let removed = self.left.contains(&node) && why.iter().any(|why| reason.contains(why));
+                    // The cluster did not wait for the upgrade of one that it had removed, or that had not come in yet.
+                    let removed = self.left.contains(&node) && reason.contains("taken out of the cluster");
+                    let is_old = world.nodes[node].level < LEVEL && reason.contains("start a newer holon");
                     // A start needs room, and says so; what runs goes on without.
                     if was_up && reason.contains("no space") {
                         self.errors.push(format!("node {node} stopped because its disk is full: {reason}"));
                     }
-                    if !of_disk && !removed || reason.contains("damaged") {
+                    if !of_disk && !removed && !is_old || reason.contains("damaged") {
                         self.errors.push(format!("node {node} stopped without a disk's fault: {reason}"));
                     }
                 }
             }
         }
-        self.receive(world);
+        self.clients.receive(clients::wall(world), &mut self.errors);
         self.insist_on_forgetting(world);
         self.clocks.look(world, self.nodes, &mut self.random);
         self.disks.look(world);
@@ -205,14 +189,19 @@ impl Run {
         self.send(world);
     }
 
+    fn send(&mut self, world: &World) {
+        let open: Vec<bool> = (0..self.nodes).map(|node| self.may_start(node) || world.up(node).is_some()).collect();
+        let node_of = |number: usize| {
+            let mut nodes = (number..number + open.len()).map(|number| number % open.len());
+            nodes.find(|node| open[*node])
+        };
+        let wall = clients::wall(world);
+        self.clients.send(world, &mut self.random, wall, node_of, &mut self.errors);
+    }
+
     fn node_gone(&mut self, node: usize) {
         self.is_up.remove(&node);
-        for number in 0..self.clients.len() {
-            if self.clients[number].as_ref().is_some_and(|client| client.node == node) {
-                self.clients[number] = None;
-                self.workload.disconnected(number);
-            }
-        }
+        self.clients.node_gone(node);
     }
 
     fn fault(&mut self, world: &mut World) {
@@ -237,8 +226,8 @@ impl Run {
                 world.start(node);
             }
             60..64 => {
-                let number = self.random.below(self.clients.len() as u64) as usize;
-                self.lose(world, number);
+                let number = self.random.below(self.clients.count() as u64) as usize;
+                self.clients.lose(world, number);
             }
             64..68 if self.heals.is_none() => self.cut(world, node),
             68..71 => {
@@ -305,7 +294,7 @@ impl Run {
         if let (Some(dead), true) = (down, may_break) {
             world.nodes[new].replaces = Some(dead);
             self.broken = Some(dead);
-            self.workload.node_lost();
+            self.clients.workload.node_lost();
             world.faults.fired(Fault::NodeReplaced);
         }
     }
@@ -326,7 +315,7 @@ impl Run {
         let may_go = self.members.contains(&node) && Self::can_be_lost(world, node);
         if may_go && self.ask(world, node, self.least_to_leave()).is_some() {
             self.broken = Some(node);
-            self.workload.node_lost();
+            self.clients.workload.node_lost();
             self.forget_at = Some(world.now);
         }
     }
@@ -380,22 +369,6 @@ impl Run {
                 let _ = service.command(words, Rc::new(|_| ())).await; // the table may not be there yet, or a disk fails
             });
         }
-    }
-
-    /// What all shards count together.
-    fn total(world: &World, name: &str) -> u64 {
-        let shards = (0..world.nodes.len()).filter_map(|node| world.up(node)).flatten();
-        let metrics = shards.flat_map(|live| {
-            let mut metrics = Vec::new();
-            live.shard.services().iter().for_each(|service| service.metrics(&mut metrics));
-            metrics
-        });
-        let count = |metric: Metric| match metric.value {
-            MetricValue::Counter(count) if metric.name == name => count,
-            MetricValue::Gauge(count) if metric.name == name => count as u64,
-            _ => 0,
-        };
-        metrics.map(count).sum()
     }
 
     /// A node other than this one that an administrator may ask, if the ring is known to have so many nodes.
@@ -460,72 +433,6 @@ impl Run {
         self.heals = Some(world.now + Duration::from_millis(self.random.range(100, 20_000)));
     }
 
-    fn lose(&mut self, world: &World, number: usize) {
-        let Some(client) = self.clients[number].take() else { return };
-        if let Some(live) = world.up(client.node) {
-            live[client.shard].shard.cancel(Scope::Session(client.id));
-        }
-        drop(client.session);
-        self.workload.disconnected(number);
-        world.faults.fired(Fault::SessionLost);
-    }
-
-    /// The workload's own clock: its timestamps are in the order in which it sends.
-    fn wall(world: &World) -> Wall {
-        Wall(1_700_000_000_000_000 + (world.now.0 / 1000) as i64)
-    }
-
-    fn connect(&mut self, world: &World, number: usize) {
-        let node = (number..)
-            .map(|number| number % self.nodes)
-            .find(|node| self.may_start(*node) || world.up(*node).is_some());
-        let Some(node) = node else { return };
-        let Some(live) = world.up(node) else { return };
-        self.next_session += 1;
-        let (id, shard) = (self.next_session, self.random.below(live.len() as u64) as usize);
-        let Some(service) = live[shard].shard.service(TABLES_SERVICE) else { return };
-        let outbox = Rc::new(Outbox::new());
-        let session =
-            service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
-        self.workload.placed(number, node);
-        let hello = self.workload.connected(number);
-        self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), id, node, shard });
-    }
-
-    fn send(&mut self, world: &World) {
-        let wall = Self::wall(world);
-        for number in 0..self.clients.len() {
-            if self.clients[number].is_none() {
-                self.connect(world, number);
-            }
-            if self.clients[number].is_none() {
-                continue;
-            }
-            let next = if self.random.chance(3, 4) { self.workload.next(number, &mut self.random, wall) } else { None };
-            let Some(client) = &mut self.clients[number] else { continue };
-            if let Some(bytes) = next {
-                client.input.extend_from_slice(&bytes);
-                self.sent += 1;
-            }
-            if !client.input.is_empty() && client.session.handle(&mut client.input) == Flow::Close {
-                self.errors.push(format!("connection {number} was closed by the node"));
-            }
-        }
-    }
-
-    fn receive(&mut self, world: &World) {
-        let wall = Self::wall(world);
-        for (number, client) in self.clients.iter_mut().enumerate() {
-            let Some(client) = client else { continue };
-            let bytes = client.outbox.take();
-            if !bytes.is_empty()
-                && let Err(violation) = self.workload.received(number, &bytes, wall)
-            {
-                self.errors.push(violation.to_string());
-            }
-        }
-    }
-
     /// How the nodes see the cluster.
     fn describe(&self, world: &World) -> String {
         let of_node = |node: usize| {
@@ -554,22 +461,22 @@ impl Run {
         while world.now < healed && self.errors.is_empty() {
             self.turn(world, false);
         }
-        self.workload.pause();
+        self.clients.workload.pause();
         // What is damaged and was not read is found like this, or with time.
         (0..self.nodes).for_each(|node| Self::tell_tables(world, node, &["verify", "holon_cluster"]));
         let (mut quiet, patience) = (world.now + QUIET, world.now + READING_BACK);
         while world.now < quiet && self.errors.is_empty() {
             self.turn(world, false);
-            if world.now < patience && Self::total(world, "holon_store_damaged_tablets") > 0 {
+            if world.now < patience && points::total(world, "holon_store_damaged_tablets") > 0 {
                 // Replicas are not compared until it is made good.
                 quiet = quiet.max(world.now + QUIET / 2);
             }
         }
-        self.workload.finish();
+        self.clients.workload.finish();
         let deadline = world.now + READING_BACK;
-        while self.errors.is_empty() && !self.workload.is_finished() {
+        while self.errors.is_empty() && !self.clients.workload.is_finished() {
             if world.now > deadline {
-                let last = &self.workload.last_refusal;
+                let last = &self.clients.workload.last_refusal;
                 let what = "after all faults ended not everything could be read in";
                 self.errors.push(format!("{what} {READING_BACK:?}; refused last: {last}; {}", self.describe(world)));
                 return;
@@ -579,7 +486,7 @@ impl Run {
         if self.rot == Rot::Kept {
             return;
         }
-        let damaged = |world: &World| Self::total(world, "holon_store_damaged_tablets");
+        let damaged = |world: &World| points::total(world, "holon_store_damaged_tablets");
         while self.errors.is_empty() && damaged(world) > 0 {
             if world.now > deadline {
                 let what = "after all faults ended tablets stayed damaged for";
@@ -589,7 +496,7 @@ impl Run {
             self.turn(world, false);
         }
         if self.errors.is_empty()
-            && let Err(violation) = self.workload.check_transactions()
+            && let Err(violation) = self.clients.workload.check_transactions()
         {
             self.errors.push(violation);
         }

@@ -8,6 +8,7 @@
 //! It outlives its node: the world keeps it and hands it to the next incarnation.
 
 use crate::cost_disk::Medium;
+use crate::disk_names::{NameChange, Names, change_names};
 use crate::disk_trouble::may_be_misdirected;
 use crate::faults::{DiskFaults, Fault, Faults};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use std::time::Duration;
 /// What a medium writes or loses as a whole, bytes.
 const SECTOR_BYTES: usize = 512;
 
-type InodeId = u64;
+pub(crate) type InodeId = u64;
 
 /// A change of content that is visible but not synced.
 #[derive(Clone, Debug)]
@@ -39,22 +40,6 @@ struct Inode {
     visible: Vec<u8>,
     unsynced: Vec<Unsynced>,
     poisoned: bool,
-}
-
-/// A change of names that is visible but not synced.
-#[derive(Clone, Debug)]
-enum NameChange {
-    Put { path: String, inode: InodeId },
-    Rename { from: String, to: String },
-    Remove { path: String },
-    MakeDir { path: String },
-    RemoveDir { path: String },
-}
-
-#[derive(Clone, Debug, Default)]
-struct Names {
-    files: BTreeMap<String, InodeId>,
-    directories: BTreeSet<String>,
 }
 
 struct Submitted {
@@ -580,32 +565,6 @@ fn apply_torn(content: &mut Vec<u8>, change: &Unsynced, random: &mut Random) {
                     apply(content, &piece);
                 }
                 at = end;
-            }
-        }
-    }
-}
-
-/// Applies a change if it still makes sense: with changes lost before it, it may not.
-fn change_names(names: &mut Names, change: &NameChange) {
-    match change {
-        NameChange::Put { path, inode } => {
-            names.files.insert(path.clone(), *inode);
-        }
-        NameChange::Rename { from, to } => {
-            if let Some(inode) = names.files.remove(from) {
-                names.files.insert(to.clone(), inode);
-            }
-        }
-        NameChange::Remove { path } => {
-            names.files.remove(path);
-        }
-        NameChange::MakeDir { path } => {
-            names.directories.insert(path.clone());
-        }
-        NameChange::RemoveDir { path } => {
-            let prefix = format!("{path}/");
-            if !names.files.keys().any(|name| name.starts_with(&prefix)) {
-                names.directories.remove(path);
             }
         }
     }

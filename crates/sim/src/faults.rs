@@ -49,6 +49,7 @@ faults! {
     NodeReplaced "dead node replaced under load",
     NodeForgotten "dead node forgotten under load",
     RemovedNodeReturns "removed node returns",
+    ReplicationChange "another number of replicas under load",
     ChangeCancelled "change of topology cancelled",
     Upgrade "node upgraded to another format version",
 }

@@ -4,6 +4,7 @@
 
 pub mod backup_run;
 pub mod check_history;
+pub mod clients;
 pub mod clock_faults;
 pub mod cluster_run;
 pub mod cost_disk;
@@ -11,8 +12,10 @@ pub mod cost_run;
 pub mod costs;
 pub mod determinism;
 pub mod disk;
+mod disk_names;
 pub mod disk_trouble;
 pub mod faults;
+pub mod moves_run;
 pub mod network;
 pub mod plants;
 pub mod points;

@@ -155,6 +155,39 @@ const WORLDS: &[WorldKind] = &[
         ],
     },
     WorldKind {
+        name: "moves",
+        about: "4 to 6 nodes, a few tablets that move all the time, and nodes that go by an old map of them",
+        run: holon_sim::moves_run::run,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::SyncError,
+            Fault::SlowDisk,
+            Fault::SessionLost,
+            Fault::MessageLost,
+            Fault::MessageDoubled,
+            Fault::MessageDelayed,
+            Fault::Partition,
+            Fault::OldMap,
+            Fault::NodeJoins,
+            Fault::NodeDrained,
+            Fault::ReplicationChange,
+        ],
+        points: &[
+            "factors changed",
+            "requests routed anew",
+            "writes acknowledged",
+            "rows deleted",
+            "strong reads checked",
+            "weak reads checked",
+            "unavailable",
+            "write timeouts",
+            "read timeouts",
+            "restarts",
+        ],
+    },
+    WorldKind {
         name: "backup",
         about: "backups of 3 to 5 nodes while they are written to and fail: what they have, and that it comes back",
         run: holon_sim::backup_run::run,
@@ -236,6 +269,8 @@ const PLANTED: &[(&str, &str)] = &[
     ("trust_own_clock", "cluster"),
     ("trust_own_clock", "clock"),
     ("skip_gates", "cluster"),
+    ("unthrottled_copy", "cost"),
+    ("accept_old_maps", "moves"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;
 

@@ -1,12 +1,11 @@
 //! A seed of the tables service, whole: bytes of the CQL protocol into sessions on every shard, through planner, tablets and
 //! engine to a disk that fails; what comes back is held against the workload's own model.
 
+use crate::clients::Clients;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::report::{Outcome, RunOptions};
 use crate::world::{NodeEvent, World};
-use bytes::BytesMut;
 use holon_base::{Instant, Random, Wall};
-use holon_kernel::{Flow, Outbox, Scope, Session, SessionContext};
 use holon_metadata::Metadata;
 use holon_tables::service::{TablesConfig, TablesService};
 use holon_tables::workload::{TablesWorkload, TablesWorkloadOptions, Workload};
@@ -14,23 +13,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 const NODE: usize = 0;
-/// The service's number, as `holon/src/services.rs` gives it.
-const TABLES: holon_base::ServiceId = holon_base::ServiceId(1);
-
-struct Client {
-    session: Box<dyn Session>,
-    outbox: Rc<Outbox>,
-    input: BytesMut,
-    id: u64,
-    shard: usize,
-}
-
 struct Run {
     random: Random,
-    workload: TablesWorkload,
-    clients: Vec<Option<Client>>,
-    next_session: u64,
-    sent: u64,
+    clients: Clients<TablesWorkload>,
     restarted: bool,
     errors: Vec<String>,
 }
@@ -54,23 +39,15 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     });
     let mut world = World::new(seed, 1, shards, disk, faults.clone(), install);
     let workload = TablesWorkload::new(TablesWorkloadOptions::default());
-    let clients = (0..workload.connections()).map(|_| None).collect();
-    let mut run = Run {
-        random: random.fork(),
-        workload,
-        clients,
-        next_session: 1,
-        sent: 0,
-        restarted: false,
-        errors: Vec::new(),
-    };
+    let clients = Clients::new(workload, (3, 4));
+    let mut run = Run { random: random.fork(), clients, restarted: false, errors: Vec::new() };
     world.start(NODE);
     let end = Instant(0) + options.simulated;
     while world.now < end && run.errors.is_empty() {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
-    for (what, count) in run.workload.figures() {
+    for (what, count) in run.clients.workload.figures() {
         faults.sometimes(what, count > 0);
     }
     let (now, errors) = (world.now, run.errors);
@@ -78,7 +55,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         seed,
         expanded,
         simulated: now.since(Instant(0)),
-        operations: run.sent,
+        operations: run.clients.sent,
         trace: world.trace(),
         faults,
         errors,
@@ -91,7 +68,7 @@ impl Run {
         world.run_until(next, |_| ());
         for event in std::mem::take(&mut world.events) {
             match event {
-                NodeEvent::Up(_) if self.restarted => self.workload.restarted(),
+                NodeEvent::Up(_) if self.restarted => self.clients.workload.restarted(),
                 NodeEvent::Up(_) => {}
                 NodeEvent::StoppedCleanly(_) => self.node_gone(),
                 NodeEvent::Failed(_, reason) => {
@@ -104,21 +81,20 @@ impl Run {
                 }
             }
         }
-        self.receive(world);
+        self.clients.receive(Self::wall(world), &mut self.errors);
         if faults {
             self.fault(world);
         } else if world.is_down(NODE) {
             world.start(NODE);
         }
-        self.send(world);
+        if world.up(NODE).is_some() {
+            let wall = Self::wall(world);
+            self.clients.send(world, &mut self.random, wall, |_| Some(NODE), &mut self.errors);
+        }
     }
 
     fn node_gone(&mut self) {
-        for number in 0..self.clients.len() {
-            if self.clients[number].take().is_some() {
-                self.workload.disconnected(number);
-            }
-        }
+        self.clients.node_gone(NODE);
         self.restarted = true;
     }
 
@@ -136,71 +112,15 @@ impl Run {
             4..6 if world.up(NODE).is_some() => world.stop(NODE),
             6..300 if world.is_down(NODE) => world.start(NODE),
             300..303 => {
-                let number = self.random.below(self.clients.len() as u64) as usize;
-                self.lose(world, number);
+                let number = self.random.below(self.clients.count() as u64) as usize;
+                self.clients.lose(world, number);
             }
             _ => {}
         }
     }
 
-    fn lose(&mut self, world: &World, number: usize) {
-        let Some(client) = self.clients[number].take() else { return };
-        if let Some(live) = world.up(NODE) {
-            live[client.shard].shard.cancel(Scope::Session(client.id));
-        }
-        drop(client.session);
-        self.workload.disconnected(number);
-        world.faults.fired(Fault::SessionLost);
-    }
-
     fn wall(world: &World) -> Wall {
         world.up(NODE).map_or(Wall(0), |live| live[0].shard.wall())
-    }
-
-    fn connect(&mut self, world: &World, number: usize) {
-        let Some(live) = world.up(NODE) else { return };
-        self.next_session += 1;
-        let (id, shard) = (self.next_session, self.random.below(live.len() as u64) as usize);
-        let Some(service) = live[shard].shard.service(TABLES) else { return };
-        let outbox = Rc::new(Outbox::new());
-        let session =
-            service.open_session(SessionContext { session: id, peer: None, local: None, outbox: outbox.clone() });
-        let hello = self.workload.connected(number);
-        self.clients[number] = Some(Client { session, outbox, input: BytesMut::from(&hello[..]), id, shard });
-    }
-
-    fn send(&mut self, world: &World) {
-        if world.up(NODE).is_none() {
-            return;
-        }
-        let wall = Self::wall(world);
-        for number in 0..self.clients.len() {
-            if self.clients[number].is_none() {
-                self.connect(world, number);
-            }
-            let next = if self.random.chance(3, 4) { self.workload.next(number, &mut self.random, wall) } else { None };
-            let Some(client) = &mut self.clients[number] else { continue };
-            if let Some(bytes) = next {
-                client.input.extend_from_slice(&bytes);
-                self.sent += 1;
-            }
-            if !client.input.is_empty() && client.session.handle(&mut client.input) == Flow::Close {
-                self.errors.push(format!("connection {number} was closed by the node"));
-            }
-        }
-    }
-
-    fn receive(&mut self, world: &World) {
-        let wall = Self::wall(world);
-        for (number, client) in self.clients.iter_mut().enumerate() {
-            let Some(client) = client else { continue };
-            let bytes = client.outbox.take();
-            if !bytes.is_empty()
-                && let Err(violation) = self.workload.received(number, &bytes, wall)
-            {
-                self.errors.push(violation.to_string());
-            }
-        }
     }
 
     /// Faults end; the node comes up, and everything is read back.
@@ -209,9 +129,9 @@ impl Run {
             return;
         }
         world.nodes[NODE].disk.borrow_mut().options = DiskFaults::NONE;
-        self.workload.finish();
+        self.clients.workload.finish();
         let deadline = world.now + Duration::from_secs(300);
-        while self.errors.is_empty() && !self.workload.is_finished() {
+        while self.errors.is_empty() && !self.clients.workload.is_finished() {
             if world.now > deadline {
                 self.errors.push("after all faults ended not everything could be read back in 300 s".to_string());
                 return;

@@ -14,7 +14,7 @@ use crate::network::Network;
 use holon_base::{Instant, NodeId, Random, ShardId, Wall};
 use holon_kernel::{Class, Envelope, NodeClock, NodeRecord, Order, Router, Scope, Shard, ShardOptions};
 use holon_metadata::{
-    Cluster, Identity, IdentityError, JoinRequest, LEVEL, LogOptions, Metadata, NodeOptions, PEERS_PORT,
+    AdmitError, Cluster, Identity, IdentityError, JoinRequest, LEVEL, LogOptions, Metadata, NodeOptions, PEERS_PORT,
     load_or_create, save, start_shard, stop_shard,
 };
 use std::cell::{Cell, RefCell};
@@ -64,7 +64,7 @@ enum Phase {
     Joining {
         shard: Rc<Shard>,
         identity: Identity,
-        answer: Rc<RefCell<Option<Cluster>>>,
+        answer: Rc<RefCell<Option<Result<Cluster, AdmitError>>>>,
         until: Instant,
     },
     Starting {
@@ -122,6 +122,8 @@ pub struct World {
     pub steps: u64,
     /// The first node founds a cluster that the others join; if not, each is one of its own.
     pub one_cluster: bool,
+    /// Nodes are spread over so many.
+    pub racks: usize,
     /// When nodes cut their metadata logs.
     pub metadata_log: LogOptions,
     /// Shows what nodes tell people.
@@ -166,6 +168,7 @@ impl World {
             events,
             steps: 0,
             one_cluster: false,
+            racks: 3,
             metadata_log: LogOptions::default(),
             tell: false,
             costs: None,
@@ -269,7 +272,7 @@ impl World {
             let record = options.record(identity.node, self.nodes[node].shards);
             let replaces = self.nodes[node].replaces.map(|dead| Self::node_id(dead).to_string()).unwrap_or_default();
             first.shard.spawn(Scope::Node, Class::Foreground, async move {
-                *place.borrow_mut() = metadata.admit(JoinRequest { record, replaces }).await.ok();
+                *place.borrow_mut() = Some(metadata.admit(JoinRequest { record, replaces }).await);
             });
         }
         self.nodes[node].phase = Phase::Joining { shard, identity, answer, until };
@@ -283,7 +286,7 @@ impl World {
 
     fn node_options(&self, node: usize, boot: u32, cluster: Cluster) -> NodeOptions {
         let address = ([10, 0, 0, node as u8 + 1], PEERS_PORT).into();
-        let rack = format!("rack{}", node % 3 + 1);
+        let rack = format!("rack{}", node % self.racks + 1);
         let (level, log) = (self.nodes[node].level, self.metadata_log.clone());
         NodeOptions { address, rack, level, log, ..NodeOptions::member(boot, cluster) }
     }
@@ -394,7 +397,13 @@ impl World {
             Phase::Joining { shard, identity, answer, until } => {
                 let (shard, identity, answer) = (shard.clone(), identity.clone(), answer.borrow_mut().take());
                 match answer {
-                    Some(cluster) => self.write_cluster(node, shard, identity, cluster),
+                    Some(Ok(cluster)) => self.write_cluster(node, shard, identity, cluster),
+                    // The process ends and says so; of the others it asks again.
+                    Some(Err(refused @ AdmitError::Refused(_))) => self.fail(node, refused.to_string()),
+                    Some(Err(_)) => {
+                        let until = self.now + Duration::from_secs(1);
+                        self.nodes[node].phase = Phase::Joining { shard, identity, answer: Rc::default(), until };
+                    }
                     None if self.now >= *until => self.find_cluster(node, shard, identity),
                     None => {}
                 }
@@ -515,14 +524,6 @@ impl World {
     pub(crate) fn put_local(&mut self, due: Instant, envelope: Envelope) {
         self.sequence += 1;
         self.local.insert((due, self.sequence), envelope);
-    }
-
-    /// When a shard that has nothing ready, or is busy, goes on by itself.
-    fn wakes_at(&self, node: usize) -> impl Iterator<Item = Instant> + '_ {
-        self.shards_of(node).into_iter().filter_map(move |shard| {
-            let free_at = self.free_at(node, shard.id().0);
-            if free_at > self.now { Some(free_at) } else { shard.next_deadline() }
-        })
     }
 
     /// One step, not beyond `until`; false when the time is there.

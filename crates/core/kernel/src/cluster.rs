@@ -89,6 +89,11 @@ pub trait ClusterMap {
     /// All members, by id; this node among them.
     fn nodes(&self) -> Rc<[NodeRecord]>;
 
+    /// Whether a member says that it is reached elsewhere than its record says, which follows.
+    fn is_elsewhere(&self, _node: NodeId) -> bool {
+        false
+    }
+
     /// Slots of the ring: a group with as many tablets is spread as evenly as nodes are; 0 before there is a ring.
     fn slots(&self) -> u32;
 

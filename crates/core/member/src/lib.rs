@@ -15,6 +15,7 @@
 //!
 //! What it gives, with the checkers in `tests/simulation.rs`:
 //! - a crashed member is seen dead by every live one within a bound that grows with the logarithm of the cluster;
+//! - who hears a member itself does not hold it dead, whatever others say (`tests/cut.rs`);
 //! - after faults end, everybody sees everybody alive within a bound, partitions included;
 //! - nobody is declared dead in a run without faults; a machine that slept does not take its sleep for others' silence;
 //! - what is known of a member only ever gets newer (incarnation, then version of its facts);

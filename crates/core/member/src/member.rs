@@ -209,6 +209,19 @@ impl Member {
         }
     }
 
+    /// Whoever starts this node says where a member is. It is asked there, unless it was heard: then that is newer.
+    pub fn meet(&mut self, now: Instant, node: NodeId, address: SocketAddr, out: &mut Output) {
+        self.notice_sleep(now);
+        let unheard = self.list.get(node).filter(|record| node != self.me && record.incarnation == 0);
+        let Some(record) = unheard else { return };
+        if record.address != Some(address) {
+            self.list.put(node, Record { address: Some(address), ..record.clone() });
+            out.events.push(Event::Facts(node));
+        }
+        let number = self.next_number();
+        self.send(node, Body::Ping { number }, out);
+    }
+
     /// One member less. This node itself stays in its own list.
     pub fn remove_member(&mut self, _now: Instant, node: NodeId) {
         if node == self.me {
@@ -245,7 +258,13 @@ impl Member {
         self.notice_sleep(now);
         self.tick_relays(now, out);
         self.tick_probe(now, out);
-        while let Some(node) = self.suspicions.expired(now) {
+        while let Some(node) = self.suspicions.due(now) {
+            // It speaks, though it has not refuted yet.
+            if let Some(silent) = self.silent_at(node).filter(|silent| *silent > now) {
+                self.suspicions.postpone(node, silent);
+                continue;
+            }
+            self.suspicions.end(node);
             if self.options.planted != Some(PlantedBug::SuspicionForgotten) {
                 let incarnation = self.list.get(node).map_or(0, |record| record.incarnation);
                 self.believe_dead(now, node, incarnation, State::Dead, out);
@@ -301,7 +320,6 @@ impl Member {
             // Much may have happened, and others may think this node dead: ask one.
             self.sync = None;
             self.sync_at = now;
-            self.heard.clear();
         }
     }
 
@@ -320,12 +338,12 @@ impl Member {
             self.stats.malformed += 1;
             return;
         };
-        self.heard.insert(from, now);
         self.believe_header(now, from, message.incarnation, message.address, out);
+        self.hear(now, from, message.incarnation, out);
         if matches!(message.body, Body::SyncRecords) {
             message.claims.into_iter().for_each(|claim| self.merge(now, from, claim, out));
         } else {
-            message.claims.into_iter().for_each(|claim| self.believe(now, claim, out));
+            message.claims.into_iter().for_each(|claim| self.believe(now, from, claim, out));
         }
         match message.body {
             Body::Ping { number } => self.send(from, Body::Ack { number }, out),
@@ -459,13 +477,18 @@ impl Member {
         if carries_news && !self.news.is_empty() {
             let limit = self.options.retransmits(self.list.members());
             let mut news = std::mem::take(&mut self.news);
+            // What a member is told of itself is not spread by that, if there is anybody else to tell.
+            let are_others = || self.alive().take(3).count() == 3;
             news.tell(limit, |node| {
-                let Some(claim) = self.claim_of(node) else { return true };
+                if node == to {
+                    return if are_others() { None } else { Some(true) };
+                }
+                let Some(claim) = self.claim_of(node) else { return Some(true) };
                 let fits = writer.len() + claim.bytes() <= most;
-                if fits && node != to {
+                if fits {
                     claim.put(&mut writer);
                 }
-                fits
+                Some(fits)
             });
             self.news = news;
         }

@@ -41,19 +41,18 @@ impl News {
         self.order.len()
     }
 
-    /// Offers names in order; `tell` returns whether there was room. Those told `limit` times are dropped.
-    pub fn tell(&mut self, limit: u32, mut tell: impl FnMut(NodeId) -> bool) {
+    /// Offers names in order; `tell` returns whether there was room, or `None` if it is no news to whom it would tell. Those told
+    /// `limit` times are dropped.
+    pub fn tell(&mut self, limit: u32, mut tell: impl FnMut(NodeId) -> Option<bool>) {
         let mut refused = 0;
         let mut told = Vec::new();
         for (place, node) in &self.order {
-            if tell(*node) {
-                told.push((*place, *node));
-            } else {
-                refused += 1;
+            match tell(*node) {
+                Some(true) => told.push((*place, *node)),
                 // One long record must not keep short ones back; a full message is not searched to the end.
-                if refused == 3 {
-                    break;
-                }
+                Some(false) if refused == 2 => break,
+                Some(false) => refused += 1,
+                None => {}
             }
         }
         for ((times, age), node) in told {
@@ -81,7 +80,7 @@ mod tests {
                 if room >= 0 {
                     said.push(node.0);
                 }
-                room >= 0
+                Some(room >= 0)
             });
         }
         assert_eq!(said, [3, 2, 1, 3, 2, 1]);

@@ -48,6 +48,8 @@ pub enum PlantedBug {
     SuspicionForgotten,
     /// A machine that slept takes the time asleep for silence of the others.
     PauseIgnored,
+    /// What others say of a member's death counts more than that it was heard.
+    HearsayBelieved,
 }
 
 impl Default for Options {
@@ -85,8 +87,7 @@ impl Options {
     /// How long a suspicion lasts before death is declared, after `confirmations` by others than the first suspect
     /// (Lifeguard §IV-B). With too few members to confirm, the shortest.
     pub fn suspicion(&self, members: usize, confirmations: usize) -> Duration {
-        let shortest =
-            self.probe_interval.as_secs_f64() * f64::from(self.suspicion_multiplier) * log10_at_least_1(members);
+        let shortest = self.suspicion_shortest(members).as_secs_f64();
         let wanted = self.suspicion_confirmations as usize;
         if wanted == 0 || members < wanted + 3 {
             return Duration::from_secs_f64(shortest);
@@ -94,6 +95,12 @@ impl Options {
         let longest = shortest * f64::from(self.suspicion_max_multiplier.max(1));
         let share = ((confirmations + 1) as f64).ln() / ((wanted + 1) as f64).ln();
         Duration::from_secs_f64((longest - (longest - shortest) * share).max(shortest))
+    }
+
+    /// However many confirm it.
+    pub fn suspicion_shortest(&self, members: usize) -> Duration {
+        let intervals = f64::from(self.suspicion_multiplier) * log10_at_least_1(members);
+        Duration::from_secs_f64(self.probe_interval.as_secs_f64() * intervals)
     }
 
     /// The length messages keep to.

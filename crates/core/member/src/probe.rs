@@ -79,11 +79,12 @@ impl Member {
     }
 
     fn start_probe(&mut self, now: Instant, out: &mut Output) {
-        let patience = self.local_health + 1;
+        let patience = if self.is_isolated() { 1 } else { self.local_health + 1 };
         self.probe_at = now + self.options.probe_interval * patience;
         if self.heard.len() > HEARD_SWEEP_AT {
             let recent = self.options.probe_interval * (2 * patience);
-            self.heard.retain(|_, at| now.since(*at) < recent);
+            let suspicions = &self.suspicions;
+            self.heard.retain(|node, at| now.since(*at) < recent || suspicions.last_by(*node).is_some());
         }
         let Some(target) = self.next_target() else { return };
         let number = self.next_number();

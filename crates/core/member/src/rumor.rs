@@ -8,6 +8,11 @@
 //! ```
 //!
 //! Only a member itself raises its incarnation: at a restart, and to refute a claim that it is suspect, dead or gone.
+//!
+//! What a node hears itself counts more than what it is told. Whoever was heard within the shortest time that a suspicion takes
+//! cannot have been silent that long: a claim that it is dead is taken for a suspicion, it is asked, and refutes. And one that
+//! is held dead and speaks is suspect again, until it has refuted. So two members that hear each other do not hold each other
+//! dead, whatever a third one says that was cut off and hears nobody yet.
 
 use crate::limits::DOUBTS_MAX;
 use crate::list::Record;
@@ -23,8 +28,8 @@ use std::time::Duration;
 const NEWS_FOR_SYNC_MAX: usize = 32;
 
 impl Member {
-    /// A claim that came by gossip.
-    pub(crate) fn believe(&mut self, now: Instant, claim: Claim, out: &mut Output) {
+    /// A claim that came by gossip of `from`.
+    pub(crate) fn believe(&mut self, now: Instant, from: NodeId, claim: Claim, out: &mut Output) {
         match claim {
             Claim::Alive { node, incarnation, version, address, facts } => {
                 if self.believe_alive(now, node, (incarnation, version), address, facts, out) {
@@ -32,6 +37,9 @@ impl Member {
                 }
             }
             Claim::Suspect { node, incarnation, by } => self.believe_suspect(now, node, incarnation, by, out),
+            Claim::Dead { node, incarnation } if self.silent_at(node).is_some_and(|silent| now < silent) => {
+                self.doubt(now, node, incarnation, from, out);
+            }
             Claim::Dead { node, incarnation } => self.believe_dead(now, node, incarnation, State::Dead, out),
             Claim::Left { node, incarnation } => self.believe_dead(now, node, incarnation, State::Left, out),
         }
@@ -56,13 +64,43 @@ impl Member {
                 } else if record.incarnation == 0 {
                     self.believe_dead(now, node, incarnation, State::Dead, out);
                 } else if doubtful && self.suspicions.len() < DOUBTS_MAX {
-                    self.believe_suspect(now, node, incarnation, from, out);
-                    let number = self.next_number();
-                    self.send(node, Body::Ping { number }, out);
+                    self.doubt(now, node, incarnation, from, out);
                 }
             }
-            other => self.believe(now, other, out),
+            other => self.believe(now, from, other, out),
         }
+    }
+
+    /// Whether it is dead as `from` says, it is asked itself; the question tells it what it is to refute.
+    fn doubt(&mut self, now: Instant, node: NodeId, incarnation: u64, from: NodeId, out: &mut Output) {
+        self.believe_suspect(now, node, incarnation, from, out);
+        let number = self.next_number();
+        self.send(node, Body::Ping { number }, out);
+    }
+
+    /// When the silence of a member will have lasted for the shortest time that a suspicion takes; `None`: it was not heard lately.
+    pub(crate) fn silent_at(&self, node: NodeId) -> Option<Instant> {
+        if self.options.planted == Some(PlantedBug::HearsayBelieved) {
+            return None;
+        }
+        let heard = *self.heard.get(&node)?;
+        Some(heard + self.options.suspicion_shortest(self.list.members()))
+    }
+
+    /// A message came from a member itself, of this incarnation.
+    pub(crate) fn hear(&mut self, now: Instant, from: NodeId, incarnation: u64, out: &mut Output) {
+        self.heard.insert(from, now);
+        let held =
+            self.list.get(from).filter(|record| record.state == State::Dead && record.incarnation == incarnation);
+        let Some(record) = held.filter(|_| self.options.planted != Some(PlantedBug::HearsayBelieved)) else { return };
+        // Not alive: should this message be the last of one that died meanwhile, nobody is asked to prove it.
+        let (record, members) = (Record { state: State::Suspect, ..record.clone() }, self.list.members());
+        self.list.put(from, record);
+        self.dead.remove(&from);
+        self.suspicions.start(now, from, self.me, members, &self.options);
+        out.events.push(Event::Alive(from));
+        let number = self.next_number();
+        self.send(from, Body::Ping { number }, out);
     }
 
     /// What a message's sender says of itself in its header.
@@ -140,6 +178,7 @@ impl Member {
             self.dead.remove(&node);
             self.suspicions.start(now, node, by, members, &self.options);
             self.news.push(node);
+            self.notice_isolation(now);
             out.events.push(Event::Suspect(node));
         } else if held == State::Suspect
             && incarnation == record.incarnation
@@ -182,6 +221,7 @@ impl Member {
         } else {
             self.dead.remove(&node);
         }
+        self.notice_isolation(now);
         if told {
             out.events.push(if state == State::Dead { Event::Dead(node) } else { Event::Left(node) });
         }
@@ -200,12 +240,31 @@ impl Member {
         self.gossip_at = self.gossip_at.min(now);
     }
 
-    /// A member that seems dead is asked by the whole cluster about once a probe interval, however large that is.
+    /// A member that seems dead is asked by the whole cluster about once a probe interval, however large that is. Who finds
+    /// nobody alive was probably cut off itself, and asks one of them each probe interval.
     pub(crate) fn plan_dead_sync(&mut self, now: Instant) {
         let alive = self.list.members().saturating_sub(self.dead.len());
         let each = self.options.probe_interval * u32::try_from(alive / self.dead.len().max(1)).unwrap_or(u32::MAX);
-        let interval = self.options.dead_probe_interval.max(each);
+        let interval =
+            if self.is_isolated() { self.options.probe_interval } else { self.options.dead_probe_interval.max(each) };
         let half = u64::try_from(interval.as_nanos() / 2).unwrap_or(u64::MAX);
         self.dead_at = now + interval / 2 + Duration::from_nanos(self.random.below(half.saturating_mul(2)));
+    }
+
+    /// Nobody else seems well: it was probably this node that was cut off.
+    pub(crate) fn is_isolated(&self) -> bool {
+        let everyone = self.list.range(crate::wire::Range::ALL);
+        everyone.filter(|(node, _)| *node != self.me).all(|(_, record)| record.state != State::Alive)
+    }
+
+    /// Who is cut off has to notice soon that it no longer is: patience with others would only delay that.
+    fn notice_isolation(&mut self, now: Instant) {
+        if self.is_isolated() {
+            self.probe = None;
+            self.probe_at = self.probe_at.min(now + self.options.probe_interval);
+            if !self.dead.is_empty() {
+                self.plan_dead_sync(now);
+            }
+        }
     }
 }

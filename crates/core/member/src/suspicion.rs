@@ -61,13 +61,18 @@ impl Suspicions {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// One whose time has run out.
-    pub fn expired(&mut self, now: Instant) -> Option<NodeId> {
+    /// One whose time has run out; it stays here.
+    pub fn due(&self, now: Instant) -> Option<NodeId> {
         let (deadline, node) = *self.deadlines.first()?;
-        (deadline <= now).then(|| {
-            self.end(node);
-            node
-        })
+        (deadline <= now).then_some(node)
+    }
+
+    /// Gives one that was heard more time.
+    pub fn postpone(&mut self, node: NodeId, until: Instant) {
+        let Some(suspicion) = self.of.get_mut(&node) else { return };
+        self.deadlines.remove(&(suspicion.deadline, node));
+        suspicion.deadline = until;
+        self.deadlines.insert((until, node));
     }
 
     /// This machine slept: nobody could answer it meanwhile. Each gets that time, and at least `grace` from now.

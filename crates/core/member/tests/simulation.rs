@@ -245,6 +245,7 @@ fn planted_bugs_are_found() {
     found("old claims taken", 20, planted(PlantedBug::OldClaimsTaken), &[storm]);
     found("dead never probed", 40, planted(PlantedBug::DeadNeverProbed), &[storm]);
     found("suspicion forgotten", 20, planted(PlantedBug::SuspicionForgotten), &[crash]);
+    found("hearsay believed", 20, planted(PlantedBug::HearsayBelieved), &[storm]);
     found("pause ignored", 40, planted(PlantedBug::PauseIgnored), &[pause]);
     found("no suspicion time", 20, Options { suspicion_multiplier: 0, ..fast() }, &[crash]);
 }

@@ -5,11 +5,9 @@ use crate::cluster_command::ClusterCommand;
 use crate::command::Command;
 use crate::service::{APPLY, METADATA_SERVICE, Metadata};
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, NodeId, ShardId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, ShardId, ShortInput, TabletId};
 use holon_kernel::{Address, Class, Scope, TabletDescriptor, Target, Verb};
 use holon_raft::{Entry, Payload};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Between two tries to open or remove a tablet (a full disk, say).
@@ -229,29 +227,6 @@ impl Metadata {
     async fn retry(&self, what: &str, tablet: TabletId, error: String) {
         self.tell(format!("cannot {what} tablet {tablet} ({error}); trying again"));
         self.shard.sleep(RETRY_PAUSE).await;
-    }
-
-    /// On every shard, when an entry said something of nodes.
-    fn nodes_changed(&self) {
-        let cluster = self.cluster.borrow();
-        let records = cluster.records();
-        let members = records.iter().map(|record| (record.node, record.address));
-        // Who was removed may come back, ask for the log, and has to be answered: so it learns of it.
-        let reached: BTreeMap<NodeId, SocketAddr> = cluster.removed().chain(members).collect();
-        drop(cluster);
-        if !records.is_empty() {
-            let before = self.known_nodes.replace(reached.clone());
-            for (node, address) in reached.iter().filter(|(node, address)| before.get(node) != Some(address)) {
-                self.shard.know_node(*node, Some(*address));
-            }
-            for gone in before.keys().filter(|node| !reached.contains_key(node)) {
-                self.shard.know_node(*gone, None);
-            }
-        }
-        if self.shard.id() == ShardId(0) {
-            self.members_changed();
-            self.see_whether_removed();
-        }
     }
 }
 

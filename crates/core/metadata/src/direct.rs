@@ -140,17 +140,18 @@ impl Metadata {
         committed.answer.map(|_| ()).map_err(|why| ChangeError::Refused(String::from_utf8_lossy(&why).into_owned()))
     }
 
-    /// `drain NODE`, `forget NODE`, `cancel`, `clock begin-anew`: nodes by the beginning of their id, or their address.
+    /// `drain NODE [--force]`, `forget NODE`, `cancel`, `clock begin-anew`: nodes by the beginning of their id, or their address.
     pub(crate) async fn cluster_command(&self, words: &[String]) -> Result<String, String> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (done, text) = match words.as_slice() {
-            ["drain", node] => (self.drain(self.named(node)?).await, "its tablets move to the others"),
+            ["drain", node] => (self.drain_unless_unwise(self.named(node)?).await, "its tablets move to the others"),
+            ["drain", node, "--force"] => (self.drain(self.named(node)?).await, "its tablets move to the others"),
             ["forget", node] => {
                 (self.forget(self.named(node)?).await, "nobody waits for it any more, its tablets are copied")
             }
             ["cancel"] => (self.cancel_change().await, "the change is being undone"),
             ["clock", "begin-anew"] => return self.begin_clock_anew().await,
-            _ => return Err("drain NODE | forget NODE | cancel | clock begin-anew".to_string()),
+            _ => return Err("drain NODE [--force] | forget NODE | cancel | clock begin-anew".to_string()),
         };
         done.map(|()| format!("{text}; see `holon status`")).map_err(|error| error.to_string())
     }

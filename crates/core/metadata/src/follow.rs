@@ -106,6 +106,7 @@ impl Metadata {
         let own_term = self.consensus()?.committed_term(index - 1);
         let mut payload = ByteWriter::new();
         payload.put_u64(index);
+        payload.put_prefixed(self.options.address.to_string().as_bytes()); // see `asked_from`
         let (to, target) = (Address { node: from, shard: ShardId(0) }, Target::Service(METADATA_SERVICE));
         let deadline = self.shard.now() + PULL_TIMEOUT;
         let reply = self.shard.call_dead_or_alive(to, target, FETCH_NEWS, payload.freeze(), deadline).await.ok()?;

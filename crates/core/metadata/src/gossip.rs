@@ -58,13 +58,14 @@ impl Gossip {
     fn step(&self, input: impl FnOnce(&mut Member, Instant, &mut Output)) {
         let mut out = Output::default();
         input(&mut self.member.borrow_mut(), self.shard.now(), &mut out);
+        // Before anything is sent there, or clients are told that it is up: where it is.
+        let (facts, others) = out.events.into_iter().partition::<Vec<_>, _>(|event| matches!(event, Event::Facts(_)));
+        facts.into_iter().for_each(|event| self.tell(event));
         for (to, _, bytes) in out.messages {
             let to = Address { node: to, shard: ShardId(0) };
             self.shard.send(to, Target::Service(METADATA_SERVICE), GOSSIP, bytes);
         }
-        for event in out.events {
-            self.tell(event);
-        }
+        others.into_iter().for_each(|event| self.tell(event));
         let deadline = self.member.borrow().next_deadline();
         if self.armed.get().is_some_and(|armed| deadline < armed) {
             drop(self.alarm.borrow_mut().take());
@@ -78,6 +79,16 @@ impl Gossip {
     /// Who is a member, from the metadata log.
     pub(crate) fn set_members(&self, members: &BTreeMap<NodeId, Option<SocketAddr>>) {
         self.step(|member, now, out| member.set_members(now, members, out));
+        let Some(metadata) = self.metadata.upgrade() else { return };
+        for node in members.keys() {
+            let address = self.member.borrow().address(*node);
+            metadata.moved(*node, address);
+        }
+    }
+
+    /// A member is at this address, if it was not heard yet.
+    pub(crate) fn meet(&self, node: NodeId, address: SocketAddr) {
+        self.step(|member, now, out| member.meet(now, node, address, out));
     }
 
     pub(crate) fn leave(&self) {
@@ -154,13 +165,6 @@ impl Metadata {
         self.members_ticket.take().into_iter().for_each(|completer| completer.complete(()));
     }
 
-    /// A node that has started at another address says so by gossip before the log does.
-    pub(crate) fn moved(&self, node: NodeId, address: Option<SocketAddr>) {
-        if let Some(address) = address.filter(|_| self.is_member(node) && node != self.shard.node()) {
-            self.shard.know_node(node, Some(address));
-        }
-    }
-
     pub(crate) fn leave(&self) {
         if let Some(gossip) = self.gossip.borrow().clone() {
             gossip.leave();
@@ -206,6 +210,10 @@ impl Metadata {
                 "change".to_string(),
                 format!("{name}: {} tablets move, {} wait{back}", active.len(), planned.len()),
             ));
+        }
+        for wait in self.waits() {
+            let since = wait.down_for.map(|down| format!(", down for {} s", down.as_secs())).unwrap_or_default();
+            rows.push(("waits for".to_string(), format!("{}{since}: {} tablets", short(wait.node), wait.tablets)));
         }
         rows
     }

@@ -12,6 +12,7 @@
 //! nothing.
 //! What was applied long ago is in a snapshot; new kinds of entries wait behind gates until every node can read them.
 
+mod addresses;
 mod admit;
 mod apply;
 mod clock;
@@ -27,6 +28,7 @@ mod follow;
 mod gate;
 mod gossip;
 mod identity;
+mod leave;
 mod limits;
 mod log_file;
 mod map;
@@ -44,6 +46,7 @@ pub use cluster::Group;
 pub use direct::ChangeError;
 pub use gate::{Gate, LEVEL};
 pub use identity::{Cluster, FORMAT_VERSION, Identity, IdentityError, load_or_create, save};
+pub use leave::WaitView;
 pub use limits::VIEW_TABLETS_MAX;
 pub use log_file::{ENTRY_BYTES_MAX, LogError};
 pub use options::{LogOptions, NodeOptions, PEERS_PORT};

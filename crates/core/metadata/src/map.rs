@@ -38,6 +38,10 @@ impl ClusterMap for Metadata {
         self.cluster.borrow().records()
     }
 
+    fn is_elsewhere(&self, node: NodeId) -> bool {
+        self.says_it_is_elsewhere(node)
+    }
+
     fn slots(&self) -> u32 {
         self.cluster.borrow().topology().map_or(0, |topology| topology.ring().slots())
     }
@@ -59,7 +63,7 @@ impl Metadata {
     }
 
     /// Whether the log says of this node what it wants to be said.
-    pub(crate) fn is_known_as_it_is(&self) -> bool {
+    pub fn is_known_as_it_is(&self) -> bool {
         let cluster = self.cluster.borrow();
         let own = self.own_record();
         cluster.record(own.node).is_some_and(|known| NodeRecord { tokens: own.tokens.clone(), ..known.clone() } == own)

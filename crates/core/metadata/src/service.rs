@@ -1,5 +1,6 @@
 //! The metadata service of a shard: proposes through shard 0, applies what is committed, answers other shards and nodes.
 
+use crate::addresses::{Addresses, MOVED};
 use crate::apply::{decode_entries, encode_entries};
 use crate::clock::Keeper;
 use crate::cluster::{ClusterState, Group};
@@ -23,7 +24,6 @@ use holon_kernel::{
 use holon_raft::{Entry, Snapshot};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 use thiserror::Error;
@@ -41,7 +41,7 @@ const FETCH_BYTES: usize = 1 << 20;
 /// A node that pulls the log and has all of it is told of nothing new after this.
 const FETCH_PATIENCE: Duration = Duration::from_secs(2);
 
-const fn verb(number: u8) -> Verb {
+pub(crate) const fn verb(number: u8) -> Verb {
     Verb(Verb::SERVICE_FIRST + number)
 }
 // Within a node, to shard 0.
@@ -117,8 +117,7 @@ pub struct Metadata {
     /// Tablets are opened as entries create them; before, at start, all at once.
     pub(crate) running: Cell<bool>,
     pub(crate) waiting: RefCell<BTreeMap<u64, Vec<Completer<()>>>>,
-    /// What the router has been told.
-    pub(crate) known_nodes: RefCell<BTreeMap<NodeId, SocketAddr>>,
+    pub(crate) addresses: Addresses,
     pub(crate) copies: RefCell<Copies>,
     /// Tablets that are being removed from this shard, and who waits until they are.
     pub(crate) leaving: RefCell<BTreeMap<TabletId, Vec<Completer<()>>>>,
@@ -162,7 +161,7 @@ impl Metadata {
             pumping: Cell::new(false),
             running: Cell::new(false),
             waiting: RefCell::default(),
-            known_nodes: RefCell::default(),
+            addresses: Addresses::default(),
             copies: RefCell::default(),
             leaving: RefCell::default(),
             news_expected: RefCell::default(),
@@ -480,7 +479,12 @@ impl Metadata {
                 Ok(Bytes::new())
             }
             FETCH => Ok(self.fetch(input.u64().map_err(bad)?).await),
-            FETCH_NEWS => self.fetch_news(input.u64().map_err(bad)?).await,
+            FETCH_NEWS => {
+                let index = input.u64().map_err(bad)?;
+                self.asked_from(from.node, &mut input);
+                self.fetch_news(index).await
+            }
+            MOVED => self.take_moved(input.rest()).map(|()| Bytes::new()).map_err(bad),
             CATCH_UP => {
                 let (index, node) = (input.u64().map_err(bad)?, NodeId(input.u128().map_err(bad)?));
                 self.catch_up_with(index, node).await.map(|()| Bytes::new())

@@ -53,10 +53,7 @@ pub async fn start_shard(metadata: Rc<Metadata>, progress: Rc<dyn Fn(String)>) -
     metadata.set_report(progress.clone());
     let shard = metadata.shard.clone();
     shard.take_tablet_requests(false);
-    for (node, address) in &metadata.options.cluster.seeds {
-        metadata.known_nodes.borrow_mut().insert(*node, *address);
-        shard.know_node(*node, Some(*address));
-    }
+    metadata.know_seeds();
     if shard.id() == ShardId(0) {
         load(&metadata).await?;
         if metadata.is_removed() {

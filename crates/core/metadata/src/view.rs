@@ -5,6 +5,7 @@
 
 use crate::figures::{Figures, TabletFigures};
 use crate::gate::LEVEL_FACT;
+use crate::leave::WaitView;
 use crate::limits::{FIGURES_TABLETS_MAX, VIEW_NODES_MAX, VIEW_SLOTS_MAX, VIEW_TABLETS_MAX};
 use crate::service::Metadata;
 use holon_base::{GroupId, Instant, NodeId, TabletId};
@@ -93,6 +94,8 @@ pub struct ChangeView {
     pub done: usize,
     pub moving: usize,
     pub waiting: usize,
+    /// Nodes that are not there, and without which it does not go on.
+    pub waits: Vec<WaitView>,
     /// By all nodes that told. A node that started anew has forgotten what it copied before.
     pub copied: Amount,
 }
@@ -286,6 +289,7 @@ impl Metadata {
                 done: all - left,
                 moving: active.len(),
                 waiting: planned.len(),
+                waits: self.waits(),
                 copied,
             }
         });

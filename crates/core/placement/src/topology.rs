@@ -24,7 +24,7 @@
 use crate::change::{Change, ChangeKind, Effects, Entry, GroupPlacement, Move, NodeState, Phase, Refused, Work};
 use crate::limits::TABLETS_MAX;
 use crate::node::{NodeInfo, Replication};
-use crate::quorum::{TabletReplicas, quorum, stayers_are_filled};
+use crate::quorum::{TabletReplicas, fence, quorum, stayers_are_filled};
 use crate::ring::{Ring, RingError};
 use holon_base::{GroupId, NodeId, TabletId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,6 +185,45 @@ impl Topology {
 
     fn goes_to_the_dead(&self, moving: &Move) -> bool {
         moving.to.iter().any(|node| self.is_dead(*node))
+    }
+
+    /// Of the nodes that seem not to be there, those without which the move of a tablet does not go on: who has to report, and who has
+    /// the data. Empty: it goes on, or does not move now.
+    pub fn waits_for(&self, tablet: TabletId, is_there: impl Fn(NodeId) -> bool) -> BTreeSet<NodeId> {
+        let Some(moving) = self.active.get(&tablet) else { return BTreeSet::new() };
+        let missing = |node: &NodeId| !self.is_dead(*node) && !is_there(*node);
+        let silent = |node: &NodeId| missing(node) && !moving.reported.contains(node);
+        match moving.phase {
+            Phase::Planned => BTreeSet::new(),
+            Phase::Streaming => {
+                let left = self.filled(moving).filter(|node| !moving.reported.contains(node));
+                let mut waits = BTreeSet::new();
+                for node in left {
+                    if missing(&node) {
+                        waits.insert(node);
+                    }
+                    let Work::Stream { sources, enough, instead_of, .. } = self.stream(tablet, moving, node) else {
+                        continue;
+                    };
+                    match instead_of {
+                        Some(only) => waits.extend(Some(only).filter(missing)),
+                        None if sources.iter().filter(|source| !missing(source)).count() < enough => {
+                            waits.extend(sources.into_iter().filter(missing));
+                        }
+                        None => {}
+                    }
+                }
+                waits
+            }
+            Phase::ReadNew => {
+                let can = moving.from.iter().filter(|node| !self.is_dead(**node) && !silent(node)).count();
+                let living = moving.from.iter().filter(|node| !self.is_dead(**node)).count();
+                let stuck = can < fence(moving.from.len()).min(living);
+                moving.from.iter().copied().filter(|node| stuck && silent(node)).collect()
+            }
+            Phase::Clean => moving.leaving().filter(silent).collect(),
+            Phase::Undo => moving.coming().filter(silent).collect(),
+        }
     }
 
     fn stream(&self, tablet: TabletId, moving: &Move, node: NodeId) -> Work {

@@ -373,6 +373,22 @@ fn a_write_refused_by_a_newer_map_is_routed_anew_though_another_is_silent() {
 }
 
 #[test]
+fn what_some_replica_may_have_is_not_refused_as_if_nothing_were_done() {
+    let world = World::new();
+    [B, C].into_iter().for_each(|node| world.test.shard.set_alive(node, false));
+    let (outcome, _) = world.write(7, Level::Quorum);
+    assert_eq!(outcome, Err(ReplicaError::Unavailable { required: 2, alive: 1 }));
+    let coordinator = world.coordinator.clone();
+    let deadline = world.test.shard.now() + DEADLINE;
+    let outcome = world.test.block_on(async move {
+        let demand = Demand { tablet: tablet(), level: Level::Quorum, replication: None, deadline };
+        let mutation = Mutation::row(KEY, &row(7)).expect("small").bytes().clone();
+        coordinator.write_again(&demand, mutation, false, &|_, _| ()).await
+    });
+    assert_eq!(outcome, Err(ReplicaError::Timeout { received: 0, required: 2, data: false }));
+}
+
+#[test]
 fn a_refused_write_waits_for_others_as_long_as_the_map_stays() {
     let world = World::new();
     world.node(A).all(Does::Refuse(0));

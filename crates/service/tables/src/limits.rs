@@ -101,6 +101,14 @@ pub const JSON_NESTING_MAX: u32 = 33;
 /// Shards, of all nodes, that are asked when somebody reads traces: of a larger cluster a trace is to be read where it was made.
 pub const TRACE_SHARDS_MAX: usize = 256;
 
+/// Shards of other nodes that are asked for the version of their schema when somebody reads of peers; of the rest of a larger cluster
+/// it is taken for granted that they have this one.
+pub const SCHEMA_VERSION_SHARDS_MAX: usize = 1024;
+
+/// A node that does not answer within this is not known to have the schema of this one: shorter than a driver waits between two looks
+/// at whether all agree (0.2 s) would do, and a paused process or a full queue is no reason to keep it waiting for much longer.
+pub const SCHEMA_VERSION_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Traces that a shard keeps, the oldest going first: enough for a person or a test, not for statistics.
 pub const TRACES_MAX: usize = 1_000;
 

@@ -21,9 +21,10 @@ mod schema_change;
 mod storage;
 mod system_state;
 mod truncate;
+mod versions;
 mod virtual_rows;
 
-pub use config::{Authentication, TablesConfig};
+pub use config::{Authentication, STREAM_BYTES_PER_SECOND, TablesConfig};
 
 use crate::error::CqlError;
 use crate::front::CqlSession;
@@ -78,6 +79,8 @@ pub struct TablesService {
     backups: backup::AtWork,
     /// What clients were told of other nodes.
     neighbours: RefCell<neighbours::Neighbours>,
+    /// What other nodes said last of their schema.
+    schema_versions: RefCell<versions::Versions>,
     /// Made anew when the schema changes.
     context: RefCell<Rc<Context>>,
     connections: RefCell<BTreeMap<u64, Weak<Connection>>>,
@@ -138,6 +141,7 @@ impl TablesService {
                 cuts,
                 backups: backup::AtWork::default(),
                 neighbours: RefCell::default(),
+                schema_versions: RefCell::default(),
                 context: RefCell::new(Rc::new(context)),
                 connections: RefCell::default(),
                 requests,
@@ -348,6 +352,7 @@ impl Service for TablesService {
                 truncate::FORGET_HINTS => self.forget_hints(payload).await,
                 verb if Cuts::takes(verb) => self.cuts.clone().answer(from.node, verb, payload).await,
                 truncate::TRUNCATE => self.truncate_here(payload).await,
+                versions::SCHEMA_VERSION => Ok(self.answer_schema_version()),
                 virtual_rows::VIRTUAL_ROWS => self.answer_virtual_rows(payload),
                 _ => self.prepared_message(verb, payload),
             }

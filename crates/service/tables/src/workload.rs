@@ -25,6 +25,7 @@ mod effect;
 mod history;
 mod last_write;
 pub mod linearizability;
+mod moves_workload;
 mod open_load;
 mod operation;
 pub mod recorded;
@@ -40,6 +41,7 @@ use std::fmt;
 
 pub use backup_workload::{BackupWorkload, Shown};
 pub use cluster_workload::ClusterWorkload;
+pub use moves_workload::MovesWorkload;
 pub use open_load::OpenLoad;
 pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 
@@ -47,6 +49,9 @@ pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 pub trait Workload {
     /// Connections it wants, numbered from 0.
     fn connections(&self) -> usize;
+
+    /// A connection is about to lead to a node (the simulator's number of it).
+    fn placed(&mut self, _connection: usize, _node: usize) {}
 
     /// A connection is open (again): the bytes to begin with.
     fn connected(&mut self, connection: usize) -> Bytes;

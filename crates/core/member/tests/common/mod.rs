@@ -1,6 +1,8 @@
 //! A seeded world for machines of gossip: a network that loses, delays, doubles, reorders and cuts, nodes that crash,
 //! restart and sleep, and the checkers that look at every step.
 
+#![allow(dead_code)] // each test needs another part
+
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, Random};
 use holon_member::{Event, Facts, Member, Options, Output, State};
@@ -32,6 +34,8 @@ pub struct Node {
     planned: Instant,
     /// The highest incarnation it saw of each member, to check that it only rises.
     seen: BTreeMap<NodeId, u64>,
+    /// When it last took in a message of each other one.
+    heard: BTreeMap<NodeId, Instant>,
 }
 
 pub struct World {
@@ -98,6 +102,7 @@ impl World {
                 socket: Vec::new(),
                 planned: Instant::FAR_FUTURE,
                 seen: BTreeMap::new(),
+                heard: BTreeMap::new(),
             });
         }
         (0..nodes).for_each(|node| world.boot(node));
@@ -142,6 +147,7 @@ impl World {
         self.nodes[node].planned = Instant::FAR_FUTURE;
         self.nodes[node].socket.clear();
         self.nodes[node].seen.clear();
+        self.nodes[node].heard.clear();
         self.boot(node);
     }
 
@@ -168,6 +174,7 @@ impl World {
     /// Sends what a machine wants sent, plans its next tick, checks what it says.
     fn after(&mut self, node: usize, out: Output) {
         for event in out.events {
+            self.the_heard_are_not_dead(node, event);
             self.events.push((self.now, node, event));
         }
         for (_, to, bytes) in out.messages {
@@ -191,6 +198,16 @@ impl World {
             self.schedule(next.max(self.now), Happening::Wake { node, life });
         }
         self.incarnations_rise(node);
+    }
+
+    /// Nobody takes for dead whom it heard itself less than the shortest suspicion ago.
+    fn the_heard_are_not_dead(&mut self, node: usize, event: Event) {
+        let Event::Dead(dead) = event else { return };
+        let heard = self.nodes[node].heard.get(&dead);
+        let Some(silence) = heard.map(|at| self.now.since(*at)) else { return };
+        if silence < self.options.suspicion_shortest(self.nodes.len()) {
+            self.errors.push(format!("node {node} took {dead} for dead, heard {silence:?} before"));
+        }
     }
 
     fn incarnations_rise(&mut self, node: usize) {
@@ -228,8 +245,13 @@ impl World {
             }
             return;
         }
+        self.receive(to, from, bytes);
+    }
+
+    fn receive(&mut self, to: usize, from: usize, bytes: Bytes) {
         let mut out = Output::default();
         let now = self.now;
+        self.nodes[to].heard.insert(id(from), now);
         self.nodes[to].member.receive(now, id(from), bytes, &mut out);
         self.after(to, out);
     }
@@ -247,9 +269,7 @@ impl World {
             self.tick(node);
         }
         for (from, bytes) in waiting {
-            let mut out = Output::default();
-            self.nodes[node].member.receive(now, id(from), bytes, &mut out);
-            self.after(node, out);
+            self.receive(node, from, bytes);
         }
         self.tick(node);
     }

@@ -136,10 +136,34 @@ impl Coordinator {
         noted: bool,
         notes: &dyn Fn(NodeId, Bytes),
     ) -> Result<(), ReplicaError> {
+        self.write_after(demand, mutation, noted, notes, false).await
+    }
+
+    /// As [`Coordinator::write`], of a mutation that some replica may have already: no error says that nothing was done.
+    ///
+    /// # Errors
+    /// Too few replicas; [`ReplicaError::NoTablet`].
+    pub async fn write_again(
+        &self,
+        demand: &Demand<'_>,
+        mutation: Bytes,
+        noted: bool,
+        notes: &dyn Fn(NodeId, Bytes),
+    ) -> Result<(), ReplicaError> {
+        self.write_after(demand, mutation, noted, notes, true).await
+    }
+
+    /// `earlier`: an attempt before, by an older map, may have been written somewhere.
+    async fn write_after(
+        &self,
+        demand: &Demand<'_>,
+        mutation: Bytes,
+        noted: bool,
+        notes: &dyn Fn(NodeId, Bytes),
+        mut earlier: bool,
+    ) -> Result<(), ReplicaError> {
         let payload = WriteRequest { mutation: mutation.clone(), noted }.encode();
         let began = self.shard.now();
-        // An earlier attempt, by an older map, may have been written somewhere.
-        let mut earlier = false;
         loop {
             let epoch = self.map_epoch();
             let replicas = self.shard.replicas(demand.tablet);

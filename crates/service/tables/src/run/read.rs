@@ -457,24 +457,24 @@ impl Read<'_> {
             return self.ask_replicas(segment.tablet, request, deadline).await;
         }
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
-        let answer = match self.context.tablets.get(segment.tablet) {
-            Some(tablet) => {
-                let reading = tablet.rows(request, tracing);
-                shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout))
+        if let Some(tablet) = self.context.tablets.get(segment.tablet) {
+            let reading = tablet.rows(request, tracing);
+            let answer = shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout));
+            return answer.map_err(|error| self.failure(error));
+        }
+        let to = segment.tablet.shard(shard.shards()).0;
+        tracing.note(|| format!("Sending a read of tablet {} to shard {to}", segment.tablet));
+        match shard.call_tablet(segment.tablet, Verb::READ, request.encode(), deadline).await {
+            Ok(bytes) => {
+                let (answer, notes) = ReadAnswer::decode(bytes).map_err(unreadable)?;
+                tracing.take_in(request::decode_events(notes));
+                tracing.note(|| format!("Shard {to} has answered with {}", several(answer.rows.len(), "row")));
+                Ok(answer)
             }
-            None => {
-                let to = segment.tablet.shard(shard.shards()).0;
-                tracing.note(|| format!("Sending a read of tablet {} to shard {to}", segment.tablet));
-                let answer = shard.call_tablet(segment.tablet, Verb::READ, request.encode(), deadline).await;
-                answer.and_then(|bytes| {
-                    let (answer, notes) = ReadAnswer::decode(bytes).map_err(|short| unreadable(short).into_call())?;
-                    tracing.take_in(request::decode_events(notes));
-                    tracing.note(|| format!("Shard {to} has answered with {}", several(answer.rows.len(), "row")));
-                    Ok(answer)
-                })
-            }
-        };
-        answer.map_err(|error| self.failure(error))
+            // That shard knows that it moves, and this one may not yet.
+            Err(CallError::NotHere) => self.ask_replicas(segment.tablet, request, deadline).await,
+            Err(error) => Err(self.failure(error)),
+        }
     }
 
     async fn ask_replicas(&self, tablet: TabletId, request: ReadRequest, deadline: Instant) -> CqlResult<ReadAnswer> {
@@ -491,7 +491,8 @@ impl Read<'_> {
         {
             let reading = local.rows(request.clone(), tracing);
             match shard.timeout(deadline, reading).await.unwrap_or(Err(CallError::Timeout)) {
-                Err(CallError::Failed(_)) => {} // a damaged file: others have the data
+                // A damaged file, or it has left meanwhile: others have the data.
+                Err(CallError::Failed(_) | CallError::NotHere) => {}
                 answer => return answer.map_err(|error| self.failure(error)),
             }
         }

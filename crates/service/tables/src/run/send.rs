@@ -46,7 +46,7 @@ impl<'a> Sender<'a> {
     pub async fn write(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
         self.parameters.asked.note(tablet);
         if !self.context.coordinator.is_alone(tablet) {
-            return self.write_replicas(tablet, mutation).await;
+            return self.write_replicas(tablet, mutation, false).await;
         }
         let again = mutation.clone();
         let (shard, tracing) = (&self.context.shard, &self.parameters.tracing);
@@ -69,12 +69,15 @@ impl<'a> Sender<'a> {
         let moved = !self.context.coordinator.is_alone(tablet);
         match written {
             // It began to move meanwhile: whoever copies it may have read it before.
-            Ok(()) | Err(CallError::NotHere) if moved => self.write_replicas(tablet, again).await,
+            Ok(()) if moved => self.write_replicas(tablet, again, true).await,
+            // Its shard knows that it moves, and this one may not yet. It may have been written.
+            Err(CallError::NotHere) => self.write_replicas(tablet, again, true).await,
             written => written.map_err(|error| self.failure(error)),
         }
     }
 
-    async fn write_replicas(&self, tablet: TabletId, mutation: Mutation) -> CqlResult<()> {
+    /// `earlier`: some replica may have it already.
+    async fn write_replicas(&self, tablet: TabletId, mutation: Mutation, earlier: bool) -> CqlResult<()> {
         let consistency = self.parameters.consistency;
         let level = replicas::level(consistency).unwrap_or(Level::Quorum);
         let promised = replicas::promised(self.context, self.table)?;
@@ -86,7 +89,11 @@ impl<'a> Sender<'a> {
         });
         let notes = |node, events| replicas::note_answer(self.context, tracing, node, events);
         let bytes = mutation.bytes().clone();
-        let written = self.context.coordinator.write(&demand, bytes, tracing.is_on(), &notes).await;
+        let coordinator = &self.context.coordinator;
+        let written = match earlier {
+            false => coordinator.write(&demand, bytes, tracing.is_on(), &notes).await,
+            true => coordinator.write_again(&demand, bytes, tracing.is_on(), &notes).await,
+        };
         written.map_err(|error| {
             replicas::write_error(&self.context.shard, error, self.table, consistency, self.write_type)
         })
@@ -115,7 +122,7 @@ impl<'a> Sender<'a> {
         if let Some(mutation) = written {
             // A majority of all has it; the level asks for others.
             let mutation = Mutation::decode(mutation).map_err(|error| CqlError::server(error.to_string()))?;
-            let written = self.write_replicas(tablet, mutation).await;
+            let written = self.write_replicas(tablet, mutation, true).await;
             // Whatever kept it from the others: it is decided.
             written.map_err(|_| self.failure(CallError::Timeout))?;
         }

@@ -32,6 +32,7 @@ impl TablesService {
                 tokens => tokens,
             },
             generation: i32::try_from(self.boot.get()).unwrap_or(i32::MAX),
+            schema_version: self.schema().version(),
         };
         Some(SystemContext {
             schema: self.machine.schema(),

@@ -22,6 +22,9 @@ pub const VIRTUAL_ROWS: Verb = Verb(Verb::SERVICE_FIRST + 3);
 impl TablesService {
     /// The rows of a system table at this moment.
     pub(super) async fn virtual_rows(self: Rc<Self>, keyspace: String, table: String) -> CqlResult<VirtualRows> {
+        if system::tells_of_peers(&keyspace, &table) {
+            self.ask_for_schema_versions().await;
+        }
         let mut rows = self.own_virtual_rows(&keyspace, &table).ok_or_else(|| CqlError::unknown_table(&table))?;
         let others = match () {
             () if system::is_of_all_nodes(&keyspace) => self.shards_alive(),

@@ -35,6 +35,8 @@ pub struct Node {
     pub tokens: Vec<i64>,
     /// Larger after each start.
     pub generation: i32,
+    /// Of the schema that it shows its clients: see [`crate::schema::Schema::version`].
+    pub schema_version: u128,
 }
 
 /// What the rest of the service knows. Every method may answer with nothing.

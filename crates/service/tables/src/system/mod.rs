@@ -85,6 +85,11 @@ pub fn is_of_all_shards(keyspace: &str, name: &str) -> bool {
     matches!((keyspace, name), ("system_views", "clients") | ("system", "size_estimates" | "table_estimates"))
 }
 
+/// Whether it tells of other nodes what only they know.
+pub fn tells_of_peers(keyspace: &str, name: &str) -> bool {
+    matches!((keyspace, name), ("system", "peers" | "peers_v2"))
+}
+
 /// Whether each node of the cluster knows a part of its rows.
 pub fn is_of_all_nodes(keyspace: &str) -> bool {
     keyspace == "system_traces"

@@ -33,7 +33,7 @@ pub(super) fn local(context: &SystemContext, table: &Table) -> Vec<Row> {
             ("release_version", text(RELEASE_VERSION)),
             ("rpc_address", Value::Inet(node.native_address.ip())),
             ("rpc_port", int(node.native_address.port())),
-            ("schema_version", uuid(context.schema.version())),
+            ("schema_version", uuid(node.schema_version)),
             ("tokens", tokens(node)),
         ],
     )]
@@ -50,7 +50,7 @@ pub(super) fn peers(context: &SystemContext, table: &Table) -> Vec<Row> {
                 ("rack", text(&node.rack)),
                 ("release_version", text(RELEASE_VERSION)),
                 ("rpc_address", Value::Inet(node.native_address.ip())),
-                ("schema_version", uuid(context.schema.version())),
+                ("schema_version", uuid(node.schema_version)),
                 ("tokens", tokens(node)),
             ],
         )
@@ -71,7 +71,7 @@ pub(super) fn peers_v2(context: &SystemContext, table: &Table) -> Vec<Row> {
                 ("native_port", int(node.native_address.port())),
                 ("rack", text(&node.rack)),
                 ("release_version", text(RELEASE_VERSION)),
-                ("schema_version", uuid(context.schema.version())),
+                ("schema_version", uuid(node.schema_version)),
                 ("tokens", tokens(node)),
             ],
         )

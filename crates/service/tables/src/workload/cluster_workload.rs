@@ -357,7 +357,8 @@ impl ClusterWorkload {
             self.connections[number].is_quiet_left = true;
             return;
         }
-        if self.stage != Stage::Working
+        // One from before the end is not of it.
+        if matches!(self.stage, Stage::Settling | Stage::Comparing)
             && let Operation::Read { keys, pages, .. } = operation
             && let Some((k, _)) = keys.first()
         {
@@ -426,6 +427,10 @@ fn page_request(pages: &Pages, state: Option<Bytes>) -> Request {
 impl Workload for ClusterWorkload {
     fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    fn placed(&mut self, connection: usize, node: usize) {
+        self.nodes.insert(connection, node);
     }
 
     fn connected(&mut self, connection: usize) -> Bytes {

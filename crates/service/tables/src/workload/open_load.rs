@@ -222,7 +222,8 @@ impl OpenLoad {
                 }
                 for (place, (row, least)) in found.iter().zip(least).enumerate() {
                     let value = row.iter().find(|(column, _)| **column == *"v").and_then(|(_, value)| value.as_ref());
-                    let shown = value.and_then(|value| value.first_chunk::<8>()).map(|bytes| u64::from_be_bytes(*bytes));
+                    let shown =
+                        value.and_then(|value| value.first_chunk::<8>()).map(|bytes| u64::from_be_bytes(*bytes));
                     if shown.is_none_or(|shown| shown < least) {
                         return Err(format!("row {} shows write {shown:?}, not {least} or later", first + place));
                     }
@@ -236,7 +237,8 @@ impl OpenLoad {
 }
 
 fn query(statement: &str, values: Vec<BoundValue>) -> Request {
-    let parameters = QueryParameters { values: Values::Positional(values), ..QueryParameters::new(Consistency::Quorum) };
+    let parameters =
+        QueryParameters { values: Values::Positional(values), ..QueryParameters::new(Consistency::Quorum) };
     Request::Query(Query { statement: statement.to_string(), parameters })
 }
 

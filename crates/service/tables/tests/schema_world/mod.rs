@@ -138,8 +138,8 @@ impl World {
         SystemContext {
             schema: self.machine.schema(),
             cluster_name: "holon".into(),
-            local: node(1),
-            peers: vec![node(2)],
+            local: node(1, self.machine.schema().version()),
+            peers: vec![node(2, self.machine.schema().version())],
             settings: Rc::new(vec![("cluster_name".into(), "holon".into())]),
             live: Rc::new(Live),
         }
@@ -174,7 +174,7 @@ impl World {
     }
 }
 
-fn node(number: u8) -> Node {
+fn node(number: u8, schema_version: u128) -> Node {
     let host = [127, 0, 0, number];
     Node {
         host_id: 0x0123_4567_89ab_4def_8123_4567_89ab_cd00 + u128::from(number),
@@ -184,6 +184,7 @@ fn node(number: u8) -> Node {
         native_address: (host, 9042).into(),
         tokens: vec![i64::MIN / 2, 0, i64::MAX / i64::from(number)],
         generation: 1_700_000_000,
+        schema_version,
     }
 }
 

@@ -155,11 +155,6 @@ fn query(statement: String) -> Request {
 }
 
 impl ClusterWorkload {
-    /// A connection leads to this node.
-    pub fn placed(&mut self, connection: usize, node: usize) {
-        self.nodes.insert(connection, node);
-    }
-
     pub(super) fn node_of(&self, connection: usize) -> usize {
         self.nodes.get(&connection).copied().unwrap_or(connection)
     }
