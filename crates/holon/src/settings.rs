@@ -1,7 +1,6 @@
 //! Every setting of a node, once: its key in the configuration file, its flag, its variable, its default and its reading.
 
 use crate::size::{parse_bytes, show_bytes};
-use holon_tables::service::STREAM_BYTES_PER_SECOND;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -171,8 +170,8 @@ pub struct Settings {
     pub rack: String,
     /// Zero: off.
     pub repair_interval: Duration,
-    /// Bytes a second; zero: no limit.
-    pub stream_throughput: u64,
+    /// Bytes a second, by all shards together; zero: no limit; `None`: what is right for each.
+    pub stream_throughput: Option<u64>,
     pub clock_skew_max: Duration,
     pub log: String,
     pub log_format: LogFormat,
@@ -264,8 +263,8 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         rack: name("rack")?,
         repair_interval: time(value("repair_interval")).map_err(|wrong| ("repair_interval", wrong))?,
         stream_throughput: match value("stream_throughput") {
-            "auto" => STREAM_BYTES_PER_SECOND * shards as u64,
-            text => throughput(text).map_err(|wrong| ("stream_throughput", wrong))?,
+            "auto" => None,
+            text => Some(throughput(text).map_err(|wrong| ("stream_throughput", wrong))?),
         },
         clock_skew_max: Duration::from_millis(
             number("clock_skew_max_ms", *CLOCK_SKEW_MS.start(), *CLOCK_SKEW_MS.end())? as u64,

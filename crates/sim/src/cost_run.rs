@@ -5,7 +5,7 @@
 use crate::faults::{DiskFaults, Faults};
 use crate::report::{Outcome, RunOptions};
 use crate::world::World;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use holon_base::{Instant, Random};
 use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
 use holon_metadata::{ChangeView, Metadata};
@@ -81,6 +81,15 @@ struct Client {
     outbox: Rc<Outbox>,
     input: BytesMut,
     node: usize,
+}
+
+impl Client {
+    fn handle(&mut self) -> Result<(), String> {
+        match self.session.handle(&mut self.input) {
+            Flow::Close => Err(format!("a connection was closed by node {}", self.node)),
+            _ => Ok(()),
+        }
+    }
 }
 
 struct Run {
@@ -273,22 +282,23 @@ impl Run {
     }
 
     /// Bytes come to a node.
-    fn give(&mut self, world: &mut World, number: usize, bytes: bytes::Bytes) -> Result<(), String> {
+    fn give(&mut self, world: &mut World, number: usize, bytes: Bytes) -> Result<(), String> {
         let client = &mut self.clients[number];
         client.input.extend_from_slice(&bytes);
         world.request_came(client.node, 0);
-        match client.session.handle(&mut client.input) {
-            Flow::Close => Err(format!("connection {number} was closed by the node")),
-            _ => Ok(()),
-        }
+        client.handle()
     }
 
     /// What was answered has left the node when its shard is done with what it does.
     fn receive(&mut self, world: &World) -> Result<(), String> {
-        for (number, client) in self.clients.iter().enumerate() {
+        for (number, client) in self.clients.iter_mut().enumerate() {
             if client.outbox.pending_bytes() > 0 {
                 let at = world.free_at(client.node, 0);
                 self.load.received(number, &client.outbox.take(), at)?;
+                // A session takes no more than so many requests at a time.
+                if !client.input.is_empty() {
+                    client.handle()?;
+                }
             }
         }
         Ok(())
