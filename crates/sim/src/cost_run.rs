@@ -105,6 +105,15 @@ struct Run {
     errors: Vec<String>,
 }
 
+/// A change that is over.
+struct Done {
+    began: Instant,
+    /// Bytes.
+    copied: u64,
+    /// How long the shards of each node had worked when it began.
+    busy: Vec<Duration>,
+}
+
 /// How long requests took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Percentiles {
@@ -203,7 +212,7 @@ impl Run {
         self.go_on(world, AT_REST)?;
         let rest = self.take(lines, if self.change == Change::Replace { "with one node dead" } else { "at rest" });
         self.begin(world)?;
-        let (began, copied) = self.until_done(world)?;
+        let Done { began, copied, busy } = self.until_done(world)?;
         if copied == 0 {
             return Err("nothing was copied".to_string());
         }
@@ -211,9 +220,16 @@ impl Run {
         let ratio = during.p99.as_secs_f64() / rest.p99.as_secs_f64();
         let took = world.now.since(began);
         lines.push(format!(
-            "  p99 {ratio:.2} × that at rest; {:.0} requests a second; {copied} bytes copied in {:.1} s",
+            "  p99 {ratio:.2} × that at rest; {:.0} requests a second; {copied} bytes copied in {:.1} s; busy {} %",
             self.requests_per_second,
-            took.as_secs_f64()
+            took.as_secs_f64(),
+            (0..world.nodes.len())
+                .map(|node| {
+                    let busy = world.busy(node).saturating_sub(busy[node]);
+                    format!("{:.0}", 100.0 * busy.as_secs_f64() / took.as_secs_f64())
+                })
+                .collect::<Vec<_>>()
+                .join(", ")
         ));
         if ratio > RATIO_MAX {
             return Err(format!("the p99 of {:?} at rest became {:?}: {ratio:.2} times", rest.p99, during.p99));
@@ -364,10 +380,10 @@ impl Run {
         Ok(())
     }
 
-    /// The load goes on until the change is done. When it began, and what was copied.
-    fn until_done(&mut self, world: &mut World) -> Result<(Instant, u64), String> {
+    /// The load goes on until the change is done.
+    fn until_done(&mut self, world: &mut World) -> Result<Done, String> {
         let deadline = world.now + CHANGE_MAX;
-        let (mut began, mut copied) = (None, 0);
+        let (mut began, mut copied, mut busy) = (None, 0, Vec::new());
         while world.now < deadline {
             let seen = self.look(world)?;
             self.go_on(world, Duration::from_millis(200))?;
@@ -376,10 +392,11 @@ impl Run {
                     copied = copied.max(change.copied.bytes);
                     if began.is_none() {
                         began = Some(world.now);
+                        busy = (0..world.nodes.len()).map(|node| world.busy(node)).collect();
                         self.load.latencies.clear();
                     }
                 }
-                (Some(None), Some(began)) => return Ok((began, copied)),
+                (Some(None), Some(began)) => return Ok(Done { began, copied, busy }),
                 _ => {}
             }
         }
