@@ -109,7 +109,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "stream_throughput",
         value_name: "SIZE",
         default: "auto",
-        help: "what this node copies a second of tablets that move to it, e.g. 16MiB; auto: 8 MiB a shard; off: as fast as it can",
+        help: "what this node copies a second of tablets that move to it, e.g. 16MiB; auto: 4 MiB a shard; off: as fast as it can",
     },
     Setting {
         key: "clock_skew_max_ms",

@@ -22,7 +22,7 @@ const DURABLE_WRITE_LATENCY: Duration = Duration::from_micros(80);
 const SYNC_LATENCY: Duration = Duration::from_micros(500);
 
 /// The page cache of a node, bytes: a part of what it has, so that some reads come from the medium.
-const CACHE_BYTES: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 8 << 20;
 
 /// What the page cache takes in at a time, bytes.
 const CACHE_BLOCK_BYTES: u64 = 16 << 10;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Bytes of all rows, each kept by three nodes: enough to be copied for seconds.
-const DATA_BYTES: usize = 40 << 20;
+const DATA_BYTES: usize = 24 << 20;
 
 /// The load takes half of what the nodes can do that are there while the fewest are: whoever drains a node has made sure that the others
 /// suffice, and whoever adds a copy that there is room for the writes.

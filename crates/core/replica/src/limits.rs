@@ -22,7 +22,7 @@ pub const REPAIR_BYTES: usize = 1 << 20;
 pub const FILL_ROWS: u32 = 256;
 
 /// Bytes of one page of a fill or a repair: what a source reads, and a target writes, at a time while its clients wait. With 1 MiB
-/// their p99 is two to five times that at rest, with this at most one and a half (the simulator's world `cost`).
+/// their p99 is two to five times that at rest (the simulator's world `cost`).
 pub const FILL_BYTES: u32 = 128 << 10;
 
 /// One page of a fill or a repair takes no longer than this, or it is asked for again.
