@@ -226,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_copied_a_second_is_of_the_node_or_left_to_its_shards() {
+        let of =
+            |flags: &[(&str, &str)]| layers(flags, &[], "").resolve(MACHINE).expect("fine").settings.stream_throughput;
+        let throughput = |text| of(&[("stream_throughput", text)]);
+        assert_eq!(
+            (of(&[]), throughput("auto"), throughput("off"), throughput("3MiB")),
+            (None, None, Some(0), Some(3 << 20))
+        );
+        let wrong = refused(&[("stream_throughput", "fast")], &[], "");
+        assert!(wrong.contains("\"fast\" is not a size such as 64MiB, and not auto or off"), "{wrong}");
+    }
+
+    #[test]
     fn what_config_shows_is_a_configuration_file() {
         let first = layers(&[("memory", "1GiB"), ("insecure", "true")], &[], "").resolve(MACHINE).expect("fine");
         let again = layers(&[], &[], &show(&first)).resolve(MACHINE).expect("its own output");

@@ -41,7 +41,7 @@ pub const SERVICES: &[Registration] = &[
 #[cfg(feature = "tables")]
 fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
     use crate::settings::Auth;
-    use holon_tables::service::{Authentication, TablesConfig, TablesService};
+    use holon_tables::service::{Authentication, STREAM_BYTES_PER_SECOND, TablesConfig, TablesService};
 
     let ServiceContext { shard, metadata, settings, shares } = context;
     let part = |share: u64| (share / u64::from(settings.shards)) as usize;
@@ -62,7 +62,10 @@ fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
         cql_address: settings.cql_address,
         peer_address: settings.peer_address,
         repair_interval: settings.repair_interval,
-        stream_bytes_per_second: settings.stream_throughput.div_ceil(u64::from(settings.shards)),
+        stream_bytes_per_second: match settings.stream_throughput {
+            None => STREAM_BYTES_PER_SECOND,
+            Some(of_node) => of_node.div_ceil(u64::from(settings.shards)),
+        },
         mend_damage: false,
         automatic_compaction: true,
     };

@@ -108,8 +108,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "stream_throughput",
         value_name: "SIZE",
-        default: "64MiB",
-        help: "what this node copies a second of tablets that move to it, e.g. 16MiB; off: as fast as it can",
+        default: "auto",
+        help: "what this node copies a second of tablets that move to it, e.g. 16MiB; auto: 4 MiB a shard; off: as fast as it can",
     },
     Setting {
         key: "clock_skew_max_ms",
@@ -170,8 +170,8 @@ pub struct Settings {
     pub rack: String,
     /// Zero: off.
     pub repair_interval: Duration,
-    /// Bytes a second; zero: no limit.
-    pub stream_throughput: u64,
+    /// Bytes a second, by all shards together; zero: no limit; `None`: what is right for each.
+    pub stream_throughput: Option<u64>,
     pub clock_skew_max: Duration,
     pub log: String,
     pub log_format: LogFormat,
@@ -262,7 +262,10 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         data_center: name("data_center")?,
         rack: name("rack")?,
         repair_interval: time(value("repair_interval")).map_err(|wrong| ("repair_interval", wrong))?,
-        stream_throughput: throughput(value("stream_throughput")).map_err(|wrong| ("stream_throughput", wrong))?,
+        stream_throughput: match value("stream_throughput") {
+            "auto" => None,
+            text => Some(throughput(text).map_err(|wrong| ("stream_throughput", wrong))?),
+        },
         clock_skew_max: Duration::from_millis(
             number("clock_skew_max_ms", *CLOCK_SKEW_MS.start(), *CLOCK_SKEW_MS.end())? as u64,
         ),
@@ -309,7 +312,7 @@ fn time(text: &str) -> Result<Duration, String> {
 /// `off` is zero.
 fn throughput(text: &str) -> Result<u64, String> {
     let bytes = if text == "off" { Some(0) } else { parse_bytes(text).filter(|bytes| *bytes > 0) };
-    bytes.ok_or_else(|| format!("{text:?} is not a size such as 64MiB, and not off"))
+    bytes.ok_or_else(|| format!("{text:?} is not a size such as 64MiB, and not auto or off"))
 }
 
 fn memory(text: &str, machine: Machine) -> Result<u64, (&'static str, String)> {

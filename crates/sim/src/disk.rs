@@ -7,6 +7,8 @@
 //!
 //! It outlives its node: the world keeps it and hands it to the next incarnation.
 
+use crate::cost_disk::Medium;
+use crate::disk_names::{NameChange, Names, change_names};
 use crate::disk_trouble::may_be_misdirected;
 use crate::faults::{DiskFaults, Fault, Faults};
 use bytes::Bytes;
@@ -23,7 +25,7 @@ use std::time::Duration;
 /// What a medium writes or loses as a whole, bytes.
 const SECTOR_BYTES: usize = 512;
 
-type InodeId = u64;
+pub(crate) type InodeId = u64;
 
 /// A change of content that is visible but not synced.
 #[derive(Clone, Debug)]
@@ -38,22 +40,6 @@ struct Inode {
     visible: Vec<u8>,
     unsynced: Vec<Unsynced>,
     poisoned: bool,
-}
-
-/// A change of names that is visible but not synced.
-#[derive(Clone, Debug)]
-enum NameChange {
-    Put { path: String, inode: InodeId },
-    Rename { from: String, to: String },
-    Remove { path: String },
-    MakeDir { path: String },
-    RemoveDir { path: String },
-}
-
-#[derive(Clone, Debug, Default)]
-struct Names {
-    files: BTreeMap<String, InodeId>,
-    directories: BTreeSet<String>,
 }
 
 struct Submitted {
@@ -71,8 +57,10 @@ pub struct SimDiskState {
     open: BTreeMap<FileId, (String, InodeId)>,
     next: u64,
     queue: BTreeMap<(Instant, u64), Submitted>,
-    now: Instant,
+    pub(crate) now: Instant,
     random: Random,
+    /// How long operations take; `None`: as chance has it.
+    pub medium: Option<Medium>,
     pub options: DiskFaults,
     pub faults: Faults,
     /// Writes completed, and bytes in them, for the trace.
@@ -118,6 +106,7 @@ impl SimDiskState {
             queue: BTreeMap::new(),
             now: Instant(0),
             random: Random::new(seed),
+            medium: None,
             options,
             faults,
             writes: 0,
@@ -131,19 +120,28 @@ impl SimDiskState {
 
     /// Some operations complete at once, as a page cache lets them; the rest later.
     fn submit(&mut self, shard: ShardId, id: OperationId, operation: DiskOperation) -> Option<DiskResult> {
+        let due = if self.medium.is_some() { self.due_at_cost(&operation) } else { self.due_by_chance(&operation) };
+        let Some(due) = due else { return Some(self.execute(operation)) };
+        let sequence = self.next();
+        self.queue.insert((due, sequence), Submitted { shard, id, operation });
+        None
+    }
+
+    fn due_by_chance(&mut self, operation: &DiskOperation) -> Option<Instant> {
         let cached = matches!(operation, DiskOperation::ReadAt { .. } | DiskOperation::Close { .. });
         if cached && self.random.chance(1, 2) {
-            return Some(self.execute(operation));
+            return None;
         }
         let slow = self.random.chance(self.options.slow_per_mille, 1000);
         let micros = if slow { self.random.range(10_000, 400_000) } else { self.random.range(5, 500) };
         if slow {
             self.faults.fired(Fault::SlowDisk);
         }
-        let due = self.now + Duration::from_micros(micros);
-        let sequence = self.next();
-        self.queue.insert((due, sequence), Submitted { shard, id, operation });
-        None
+        Some(self.now + Duration::from_micros(micros))
+    }
+
+    pub(crate) fn inode_of(&self, file: FileId) -> u64 {
+        self.open.get(&file).map_or(0, |(_, inode)| *inode)
     }
 
     pub fn next_due(&self) -> Option<Instant> {
@@ -567,32 +565,6 @@ fn apply_torn(content: &mut Vec<u8>, change: &Unsynced, random: &mut Random) {
                     apply(content, &piece);
                 }
                 at = end;
-            }
-        }
-    }
-}
-
-/// Applies a change if it still makes sense: with changes lost before it, it may not.
-fn change_names(names: &mut Names, change: &NameChange) {
-    match change {
-        NameChange::Put { path, inode } => {
-            names.files.insert(path.clone(), *inode);
-        }
-        NameChange::Rename { from, to } => {
-            if let Some(inode) = names.files.remove(from) {
-                names.files.insert(to.clone(), inode);
-            }
-        }
-        NameChange::Remove { path } => {
-            names.files.remove(path);
-        }
-        NameChange::MakeDir { path } => {
-            names.directories.insert(path.clone());
-        }
-        NameChange::RemoveDir { path } => {
-            let prefix = format!("{path}/");
-            if !names.files.keys().any(|name| name.starts_with(&prefix)) {
-                names.directories.remove(path);
             }
         }
     }

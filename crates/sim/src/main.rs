@@ -215,6 +215,13 @@ const WORLDS: &[WorldKind] = &[
         ],
     },
     WorldKind {
+        name: "cost",
+        about: "3 or 4 nodes under load while the topology changes: what that costs the clients, in a model of costs",
+        run: holon_sim::cost_run::run,
+        faults: &[],
+        points: &["p99 compared", "rows read back"],
+    },
+    WorldKind {
         name: "clock",
         about: "one node whose wall clock jumps and drifts, also while it is down: no timestamp goes back",
         run: holon_sim::cluster_run::run_alone,
@@ -262,6 +269,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("trust_own_clock", "cluster"),
     ("trust_own_clock", "clock"),
     ("skip_gates", "cluster"),
+    ("unthrottled_copy", "cost"),
     ("accept_old_maps", "moves"),
 ];
 const PLANTED_SEEDS_MAX: u64 = 200;

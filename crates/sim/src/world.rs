@@ -7,6 +7,7 @@
 //! Each step feeds a running hash. Two runs of a seed must end with the same hash; if they do not, something read a clock, an
 //! address or an unordered map.
 
+use crate::costs::Costs;
 use crate::disk::{SimDisk, SimDiskState};
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::Network;
@@ -98,7 +99,7 @@ pub struct SimNode {
     pub replaces: Option<usize>,
     /// What its binary knows; a later start may be of a newer one.
     pub level: u32,
-    outbound: Outbound,
+    pub(crate) outbound: Outbound,
 }
 
 /// What became of a node since the scenario last looked.
@@ -127,6 +128,8 @@ pub struct World {
     pub metadata_log: LogOptions,
     /// Shows what nodes tell people.
     pub tell: bool,
+    /// What work takes; `None`: none takes any time.
+    pub(crate) costs: Option<Box<Costs>>,
     install: Install,
     trace: u64,
     local: BTreeMap<(Instant, u64), Envelope>,
@@ -168,6 +171,7 @@ impl World {
             racks: 3,
             metadata_log: LogOptions::default(),
             tell: false,
+            costs: None,
             install,
             trace,
             local: BTreeMap::new(),
@@ -188,7 +192,7 @@ impl World {
         NodeId((0xa0 + index as u128) << 120 | 1)
     }
 
-    fn wall(&self, node: usize) -> Wall {
+    pub(crate) fn wall(&self, node: usize) -> Wall {
         Wall(WALL_START_MICROS + (self.now.0 / 1000) as i64 + self.off_micros(node))
     }
 
@@ -371,7 +375,7 @@ impl World {
         })
     }
 
-    fn shards_of(&self, node: usize) -> Vec<Rc<Shard>> {
+    pub(crate) fn shards_of(&self, node: usize) -> Vec<Rc<Shard>> {
         match &self.nodes[node].phase {
             Phase::Down => Vec::new(),
             Phase::Identity { shard, .. } | Phase::Joining { shard, .. } => vec![shard.clone()],
@@ -382,7 +386,7 @@ impl World {
     }
 
     /// Moves a node through its phases; notices a shard that has stopped itself.
-    fn advance_phase(&mut self, node: usize) {
+    pub(crate) fn advance_phase(&mut self, node: usize) {
         if let Some(reason) = self.shards_of(node).iter().find_map(|shard| shard.stopped()) {
             // The process ends: its disk does not lose power, but what it had in flight is nobody's any more.
             self.fail(node, reason);
@@ -481,6 +485,9 @@ impl World {
 
     /// Runs what is ready somewhere; false if nothing was.
     fn run_ready(&mut self) -> bool {
+        if self.costs.is_some() {
+            return self.run_at_cost();
+        }
         let mut ran = false;
         for node in 0..self.nodes.len() {
             let wall = self.wall(node);
@@ -507,12 +514,16 @@ impl World {
             if envelope.destination.node == Self::node_id(node) {
                 // Between two cores: quick, certain, in any order.
                 let due = self.now + Duration::from_nanos(self.random.below(50_000));
-                self.sequence += 1;
-                self.local.insert((due, self.sequence), envelope);
+                self.put_local(due, envelope);
             } else {
                 self.network.send(self.now, envelope);
             }
         }
+    }
+
+    pub(crate) fn put_local(&mut self, due: Instant, envelope: Envelope) {
+        self.sequence += 1;
+        self.local.insert((due, self.sequence), envelope);
     }
 
     /// One step, not beyond `until`; false when the time is there.
@@ -526,8 +537,7 @@ impl World {
             Phase::Joining { until, .. } => Some(*until),
             _ => None,
         });
-        let timers =
-            (0..self.nodes.len()).flat_map(|node| self.shards_of(node)).filter_map(|shard| shard.next_deadline());
+        let timers = (0..self.nodes.len()).flat_map(|node| self.wakes_at(node));
         let local = self.local.first_key_value().map(|((due, _), _)| *due);
         let next = disks.chain(joining).chain(timers).chain(local).chain(self.network.next_due()).min();
         let Some(next) = next.filter(|next| *next < until) else {
@@ -575,6 +585,9 @@ impl World {
             let Some(index) = (0..self.nodes.len()).find(|index| Self::node_id(*index) == node) else { continue };
             envelope.settle(self.nodes[index].shards);
             let shard = envelope.destination.shard;
+            if let Some(costs) = &mut self.costs {
+                costs.came(index, &envelope);
+            }
             if !matches!(self.nodes[index].phase, Phase::Identity { .. } | Phase::Joining { .. })
                 && let Some(shard) = self.shards_of(index).get(usize::from(shard.0))
             {

@@ -42,6 +42,13 @@ impl Class {
     }
 }
 
+/// Where a round stands, for whoever polls few tasks at a time and wants the classes to have their shares all the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    class: usize,
+    polls: usize,
+}
+
 /// The order in which ready tasks of a class are polled.
 pub enum Order {
     FirstCome,
@@ -204,26 +211,35 @@ impl Executor {
     }
 
     /// Polls ready tasks until none is left or `polls_max` were made; true if some are still ready.
-    pub(crate) fn run_ready(&self, polls_max: usize) -> bool {
+    pub(crate) fn run_ready(&self, polls_max: usize, turn: &mut Turn) -> bool {
         if self.queue.running.replace(true) {
             return true; // called from within a task: the outer call goes on
         }
         let mut polls = 0;
-        'rounds: while !self.queue.is_empty() {
-            for class in Class::ALL {
-                for _ in 0..class.weight() {
-                    let Some(task) = self.queue.pop(class, &mut self.order.borrow_mut()) else { break };
-                    self.poll(task);
-                    polls += 1;
-                    if polls >= polls_max {
-                        break 'rounds;
-                    }
-                }
-            }
+        while polls < polls_max
+            && let Some(task) = self.next_of(turn)
+        {
+            self.poll(task);
+            polls += 1;
         }
         self.queue.running.set(false);
         self.polls.set(self.polls.get() + polls as u64);
         !self.queue.is_empty()
+    }
+
+    /// The next ready task of a round, or of the one after it.
+    fn next_of(&self, turn: &mut Turn) -> Option<TaskId> {
+        for _ in 0..=Class::ALL.len() {
+            let class = Class::ALL[turn.class];
+            if turn.polls < class.weight()
+                && let Some(task) = self.queue.pop(class, &mut self.order.borrow_mut())
+            {
+                turn.polls += 1;
+                return Some(task);
+            }
+            *turn = Turn { class: (turn.class + 1) % Class::ALL.len(), polls: 0 };
+        }
+        None
     }
 
     fn poll(&self, task: TaskId) {

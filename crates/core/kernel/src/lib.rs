@@ -41,7 +41,7 @@ pub use disk::{
 };
 pub use disk_client::{DiskClient, DiskFile};
 pub use envelope::{Address, CallError, Envelope, EnvelopeKind, Target, Verb};
-pub use executor::{Class, Order, Scope};
+pub use executor::{Class, Order, Scope, Turn};
 pub use outbox::Outbox;
 pub use permit::{Permit, Pool};
 pub use service::{

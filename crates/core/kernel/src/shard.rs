@@ -5,7 +5,7 @@ use crate::cluster::{ClusterMap, Replicas};
 use crate::disk::{Disk, DiskOperation, DiskResult, OperationId};
 use crate::disk_client::DiskClient;
 use crate::envelope::{Address, CallError, Envelope, EnvelopeKind, Target, Verb};
-use crate::executor::{Class, Executor, Order, Scope, Yield};
+use crate::executor::{Class, Executor, Order, Scope, Turn, Yield};
 use crate::limits;
 use crate::owed::OwedAnswer;
 use crate::permit::Pool;
@@ -222,7 +222,12 @@ impl Shard {
 
     /// Polls ready tasks; true if some are still ready after `polls_max` polls.
     pub fn run_ready(&self, polls_max: usize) -> bool {
-        self.executor.run_ready(polls_max)
+        self.executor.run_ready(polls_max, &mut Turn::default())
+    }
+
+    /// As [`Shard::run_ready`], going on where the last call left the round.
+    pub fn run_turn(&self, polls_max: usize, turn: &mut Turn) -> bool {
+        self.executor.run_ready(polls_max, turn)
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {

@@ -128,6 +128,26 @@ fn background_work_does_not_hold_up_the_foreground() {
 }
 
 #[test]
+fn polled_one_by_one_the_classes_have_the_same_shares_as_polled_in_one_go() {
+    let test = TestShard::new(MemoryDisk::new());
+    let polled = Rc::new(RefCell::new([0u32; 2]));
+    for (place, class) in [Class::Foreground, Class::Background].into_iter().enumerate() {
+        let (shard, polled) = (test.shard.clone(), polled.clone());
+        test.shard.spawn(Scope::Node, class, async move {
+            loop {
+                polled.borrow_mut()[place] += 1;
+                shard.yield_now().await;
+            }
+        });
+    }
+    test.shard.run_ready(650);
+    assert_eq!(polled.take(), [640, 10], "one of the background in 65");
+    let mut turn = Turn::default();
+    (0..650).for_each(|_| assert!(test.shard.run_turn(1, &mut turn)));
+    assert_eq!(polled.take(), [640, 10]);
+}
+
+#[test]
 fn a_stopped_shard_runs_nothing_more() {
     let test = TestShard::new(MemoryDisk::new());
     let shard = test.shard.clone();

@@ -31,6 +31,8 @@ pub struct Plants {
     pub mend_without_copy: bool,
     /// A cut is taken while writes go on.
     pub cut_unheld: bool,
+    /// Tablets are copied in large pages and without a limit.
+    pub unthrottled_copy: bool,
 }
 
 const NONE: Plants = Plants {
@@ -46,6 +48,7 @@ const NONE: Plants = Plants {
     skip_compare: false,
     mend_without_copy: false,
     cut_unheld: false,
+    unthrottled_copy: false,
 };
 
 #[cfg(feature = "plant")]
@@ -86,6 +89,7 @@ impl Plants {
             "skip_compare" => self.skip_compare = true,
             "mend_without_copy" => self.mend_without_copy = true,
             "cut_unheld" => self.cut_unheld = true,
+            "unthrottled_copy" => self.unthrottled_copy = true,
             _ => return false,
         }
         true

@@ -15,8 +15,9 @@ pub const ROW_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// at least one row, so this is the largest row plus its key and two lengths.
 pub const BLOCK_BYTES_MAX: usize = ROW_BYTES_MAX + KEY_BYTES_MAX + 64;
 
-/// What background work reads, writes or merges before it lets others run.
-pub const SLICE_BYTES: usize = 256 * 1024;
+/// What background work reads, writes or merges before it lets others run: 150 µs, about what a round of foreground tasks takes, so
+/// that under load a compaction has half of the core at most.
+pub const SLICE_BYTES: usize = 64 * 1024;
 
 /// Rows examined before a scan lets others run: about as long as a slice of bytes takes.
 pub const SLICE_ROWS: usize = 2048;

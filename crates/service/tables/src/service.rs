@@ -24,7 +24,7 @@ mod truncate;
 mod versions;
 mod virtual_rows;
 
-pub use config::{Authentication, TablesConfig};
+pub use config::{Authentication, STREAM_BYTES_PER_SECOND, TablesConfig};
 
 use crate::error::CqlError;
 use crate::front::CqlSession;

@@ -26,6 +26,7 @@ mod history;
 mod last_write;
 pub mod linearizability;
 mod moves_workload;
+mod open_load;
 mod operation;
 pub mod recorded;
 pub mod register;
@@ -41,6 +42,7 @@ use std::fmt;
 pub use backup_workload::{BackupWorkload, Shown};
 pub use cluster_workload::ClusterWorkload;
 pub use moves_workload::MovesWorkload;
+pub use open_load::OpenLoad;
 pub use table_workload::{TablesWorkload, TablesWorkloadOptions};
 
 /// Something that talks to a node and knows what it may answer.

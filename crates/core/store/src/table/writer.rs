@@ -1,4 +1,4 @@
-//! Writes a table: rows in, in ascending order; the file grows by slices of at most 256 KiB with a yield after each.
+//! Writes a table: rows in, in ascending order; the file grows by slices of at most 64 KiB with a yield after each.
 
 use crate::bloom;
 use crate::error::StoreError;
