@@ -30,6 +30,9 @@ pub(super) struct Group {
     pub(super) awake_until: Cell<Instant>,
     /// As leader of this term it has brought to the replicas all that was decided before: it may decide.
     ready: Cell<Option<u64>>,
+    /// In this term entries up to this index may be decided on without anybody here who sees to them any more. What was read without
+    /// them must not be the ground of another decision.
+    in_doubt: Cell<(u64, u64)>,
     preparing: Cell<Option<u64>>,
     /// A majority has confirmed the leadership since the machine was ticked again.
     confirmed: Cell<bool>,
@@ -76,6 +79,7 @@ impl Group {
             closed: Cell::new(false),
             awake_until: Cell::new(shard.now()),
             ready: Cell::new(None),
+            in_doubt: Cell::new((0, 0)),
             preparing: Cell::new(None),
             confirmed: Cell::new(false),
             unapplied: RefCell::default(),
@@ -129,6 +133,9 @@ impl Group {
     /// Time has passed.
     pub(super) fn tick(&self) {
         self.step(|raft, now, out| raft.tick(now, out));
+        if self.raft.borrow().is_leader() && self.doubted_in(self.raft.borrow().term()) > 0 {
+            self.prepare();
+        }
         let busy = !self.waiting.borrow().is_empty() || self.preparing.get().is_some();
         if busy || (self.raft.borrow().is_leader() && !self.unapplied.borrow().is_empty()) {
             self.awake_until.set(self.awake_until.get().max(self.shard.now() + GROUP_AWAKE));
@@ -227,6 +234,10 @@ impl Group {
         if !leads {
             self.ready.set(None);
         } else if own_term {
+            if self.ready.get() != Some(term) && self.preparing.get() != Some(term) {
+                // A majority has just made an entry of this term durable, at its request.
+                self.confirmed.set(true);
+            }
             self.prepare();
         }
     }
@@ -333,19 +344,19 @@ impl Group {
         }
     }
 
-    /// A new leader brings what was decided before it to the replicas, then decides itself.
+    /// A new leader brings what was decided before it to the replicas, then decides itself. So does one after something was in doubt.
     fn prepare(&self) {
         let term = self.raft.borrow().term();
-        if self.ready.get() == Some(term) || self.preparing.get() == Some(term) {
+        let is_known = self.raft.borrow().handed_out() >= self.doubted_in(term);
+        if self.ready.get() == Some(term) || self.preparing.get() == Some(term) || !is_known {
             return;
         }
         let Some(me) = self.me.upgrade() else { return };
         self.preparing.set(Some(term));
-        // A majority has just made its first entry durable, at its request.
-        self.confirmed.set(true);
         self.shard.spawn(Scope::Node, Class::Foreground, async move {
             let before: Vec<(u64, Bytes)> =
                 me.unapplied.borrow().iter().map(|(index, mutation)| (*index, mutation.clone())).collect();
+            let through = before.last().map_or(0, |(index, _)| *index).max(me.doubted_in(term));
             let mut done = true;
             for (index, mutation) in before {
                 done = me.write_to_majority(mutation, term).await;
@@ -357,11 +368,28 @@ impl Group {
             if me.preparing.get() == Some(term) {
                 me.preparing.set(None);
             }
-            if done && me.leads_in(term) {
+            if done && me.leads_in(term) && me.doubted_in(term) <= through {
                 me.ready.set(Some(term));
+            } else if done && me.leads_in(term) {
+                me.prepare(); // something came to be in doubt meanwhile
             }
             me.changed();
         });
+    }
+
+    fn doubted_in(&self, term: u64) -> u64 {
+        let (of, index) = self.in_doubt.get();
+        if of == term { index } else { 0 }
+    }
+
+    /// Nobody sees to an entry any more, and it may be decided on. Decides nothing else until it is known, and at the replicas: see
+    /// [`Group::tick`], because this may be called from anywhere.
+    fn doubt(&self, term: u64, index: u64) {
+        // Of a term that is over the next leader does it.
+        if self.raft.borrow().term() == term {
+            self.in_doubt.set((term, index.max(self.doubted_in(term))));
+            self.ready.set(None);
+        }
     }
 
     fn leads_in(&self, term: u64) -> bool {
@@ -426,21 +454,46 @@ impl Group {
             Ok::<u64, holon_raft::NotLeader>(position.index)
         });
         let Ok(index) = proposed else { return Err(Undecided::Never) };
+        let mut seen_to = SeenTo { group: self, term, index: Some(index) };
         self.wake();
         // Another leader may decide on it yet, or put something else in its place.
         match self.shard.timeout(self.shard.now() + DECIDE_TIMEOUT, decided).await {
             Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return Err(Undecided::Never),
-            Ok(Err(_)) | Err(_) => return Err(Undecided::Perhaps),
+            Ok(Ok(false)) => {
+                seen_to.index = None;
+                return Err(Undecided::Never);
+            }
+            Ok(Err(_)) | Err(_) => {
+                // It hears no majority, or its disk is full: perhaps another one can.
+                drop(seen_to);
+                let _ = self.step(|raft, now, out| raft.transfer_leadership(now, None, out));
+                return Err(Undecided::Perhaps);
+            }
         }
         if plant::get().answer_when_decided {
+            seen_to.index = None;
             return Ok(());
         }
         if !mutation.is_empty() && !self.write_to_majority(mutation, term).await {
             return Err(Undecided::Perhaps);
         }
         self.written(index);
+        seen_to.index = None;
         Ok(())
+    }
+}
+
+/// An entry that somebody waits for, holding the lock of its partition, until it is at the replicas. Dropped before that (it took too
+/// long, the request was cancelled), the lock is free, and the entry in doubt.
+struct SeenTo<'a> {
+    group: &'a Group,
+    term: u64,
+    index: Option<u64>,
+}
+
+impl Drop for SeenTo<'_> {
+    fn drop(&mut self) {
+        self.index.into_iter().for_each(|index| self.group.doubt(self.term, index));
     }
 }
 
