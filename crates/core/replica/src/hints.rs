@@ -149,6 +149,10 @@ impl HintStore {
             add(&self.counters.dropped, 1);
             return false;
         }
+        if !self.knows_the_time().await {
+            add(&self.counters.dropped, 1); // how old it is nobody would know; comparisons do
+            return false;
+        }
         let mut value = ByteWriter::with_capacity(8 + mutation.len());
         value.put_u64(tablet.0);
         value.put_slice(&mutation);
@@ -271,11 +275,19 @@ impl HintStore {
         }
     }
 
+    /// By a clock that is behind a hint seems younger than it is, and may bring back what was deleted since.
+    async fn knows_the_time(&self) -> bool {
+        self.shard.clock_settled(self.shard.now() + HINT_TIMEOUT).await.is_ok()
+    }
+
     async fn send(&self, node: NodeId, key: &[u8], row: &Row, read_at: Instant) -> Result<(), CallError> {
         let Some((tablet, mutation)) = row.cell(COLUMN).and_then(|cell| decode(cell.value.clone()).ok()) else {
             add(&self.counters.dropped, 1); // of a newer version: repair will do
             return Ok(());
         };
+        if !self.knows_the_time().await {
+            return Err(CallError::Overloaded); // it stays
+        }
         let age = Duration::from_micros((self.shard.wall_micros() - kept_at(key)).max(0) as u64);
         if age >= HINT_WINDOW.min((self.grace)(tablet)) || self.is_truncated(tablet, read_at) {
             add(&self.counters.dropped, 1);

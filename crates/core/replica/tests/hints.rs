@@ -185,6 +185,22 @@ fn hints_that_a_replica_refuses_are_offered_again_and_do_not_flood_it() {
     assert_eq!(world.figures(), (100, 100, 0));
 }
 
+/// By a clock that is behind it would be younger than it is, and bring back what was deleted, and forgotten, since.
+#[test]
+fn hints_are_neither_sent_nor_kept_by_a_clock_that_is_wrong() {
+    let world = World::new();
+    world.keep(b"one");
+    world.hints.run();
+    let clock = world.test.shard.clock().clone();
+    clock.judged(clock.doubts(), Some((-60_000_000, 1, 1)));
+    world.test.advance(Duration::from_secs(5));
+    assert_eq!((world.figures(), world.asked.get()), ((1, 0, 1), 0));
+    assert!(!world.keep_of(tablet(), world.test.shard.now(), b"two"));
+    clock.judged(clock.doubts(), None);
+    world.test.advance(Duration::from_secs(5));
+    assert_eq!(world.figures(), (1, 1, 0));
+}
+
 #[test]
 fn hints_of_a_truncated_group_are_gone_and_others_are_sent() {
     let world = World::new();

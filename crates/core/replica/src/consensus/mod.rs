@@ -14,8 +14,9 @@
 //!
 //! **Linearizable per partition**, of transactions and reads at a serial level (reads at a majority that repair before they
 //! answer): a leader decides only in the term in which it has read, and only after all decisions of earlier terms are at a
-//! majority of the replicas; within a term the partition's lock is held until the decision is. Who lost leadership in between
-//! proposes nothing (Raft: nobody else's entry follows one of a later term), and what it read at a majority was true
+//! majority of the replicas; within a term the partition's lock is held until the decision is. What nobody waits for any more (it took
+//! too long, the request was cancelled) may be decided yet: the leader decides nothing else until it is known, and at the replicas, and lets another one
+//! lead if one can. Who lost leadership in between proposes nothing (Raft: nobody else's entry follows one of a later term), and what it read at a majority was true
 //! when it was read. Plain writes at a majority are seen; their order among transactions is that of timestamps.
 //!
 //! **Begun lazily**, by an entry of the metadata log that names the first members ([`holon_kernel::ClusterMap::found`]), so that two

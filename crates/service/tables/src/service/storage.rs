@@ -6,7 +6,7 @@ use crate::tablet::{self, TableTablet, TabletTable, batch_log, storage_options};
 use crate::types::row_key;
 use holon_base::{GroupId, TabletId};
 use holon_kernel::holding::Amount;
-use holon_kernel::{CallError, Fill, Tablet, TabletDescriptor};
+use holon_kernel::{CallError, ClockState, Fill, Tablet, TabletDescriptor};
 use holon_replica::fill::{self, FillError, Sources};
 use holon_replica::own;
 use holon_store::{Engine, EngineOptions, KeyRange, PurgePolicy, TabletOptions};
@@ -64,6 +64,9 @@ impl TablesService {
         if self.coordinator.is_alone(tablet) {
             // Nobody else may bring back what was deleted.
             return PurgePolicy { repaired: true, before_seconds };
+        }
+        if let ClockState::Refused(_) | ClockState::Doubted = self.shard.clock().state(self.shard.wall()) {
+            return PurgePolicy::NEVER; // by a clock that is ahead hints that are still on their way would seem to be over
         }
         match self.repairs.mark(tablet) {
             Some(mark) => PurgePolicy { repaired: true, before_seconds: before_seconds.min(mark) },
