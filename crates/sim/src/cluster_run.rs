@@ -47,7 +47,7 @@ struct Run {
     has_come_back: bool,
     /// Those that the log was seen to have, and those that it has had.
     members: BTreeSet<usize>,
-    in_ring: usize,
+    in_ring: BTreeSet<usize>,
     /// Of the map that was looked at last.
     epoch: u64,
     left: BTreeSet<usize>,
@@ -104,7 +104,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         forget_at: None,
         has_come_back: false,
         members: BTreeSet::new(),
-        in_ring: 0,
+        in_ring: BTreeSet::new(),
         epoch: 0,
         left: BTreeSet::new(),
         is_up: BTreeSet::new(),
@@ -267,7 +267,10 @@ impl Run {
         }
         self.epoch = map.epoch();
         let records = map.nodes();
-        self.in_ring = records.iter().filter(|record| !record.tokens.is_empty()).count();
+        let owns = |node: &usize| {
+            records.iter().any(|record| record.node == World::node_id(*node) && !record.tokens.is_empty())
+        };
+        self.in_ring = (0..self.nodes).filter(owns).collect();
         for node in 0..self.nodes {
             if records.iter().any(|record| record.node == World::node_id(node)) {
                 self.members.insert(node);
@@ -291,7 +294,8 @@ impl Run {
 
     /// A node that is about to join for the first time may come in the place of one that is down.
     fn choose_replaced(&mut self, world: &mut World, new: usize) {
-        let mut down = (0..self.nodes).filter(|node| world.is_down(*node) && self.members.contains(node));
+        // One that owns nothing yet is not replaced, but forgotten.
+        let mut down = (0..self.nodes).filter(|node| world.is_down(*node) && self.in_ring.contains(node));
         let down = down.find(|node| Self::can_be_lost(world, *node));
         let may_break = self.may_break() && self.random.chance(1, 2);
         if let (Some(dead), true) = (down, may_break) {
@@ -378,7 +382,7 @@ impl Run {
     fn ask(&self, world: &World, node: usize, in_ring: usize) -> Option<(Rc<holon_kernel::Shard>, Rc<Metadata>)> {
         let other = (0..self.nodes).find(|other| *other != node && world.up(*other).is_some())?;
         let live = world.up(other)?.first()?;
-        (self.in_ring >= in_ring).then(|| (live.shard.clone(), live.metadata.clone()))
+        (self.in_ring.len() >= in_ring).then(|| (live.shard.clone(), live.metadata.clone()))
     }
 
     /// An administrator asks some node that one may leave.
