@@ -251,13 +251,16 @@ pub(crate) fn decode_entries(input: &mut ByteReader) -> Result<Vec<Entry>, Short
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holon_base::{GroupId, ServiceId};
+    use crate::cluster::info_of;
+    use holon_base::{GroupId, NodeId, ServiceId};
+    use holon_kernel::holding::Amount;
     use holon_kernel::metric::Metric;
     use holon_kernel::testing::{MemoryDisk, TestShard};
     use holon_kernel::{
-        CallError, LocalFuture, MetadataEffect, NewTablets, Replication, Service, Session, SessionContext,
-        StartContext, Tablet,
+        CallError, Fill, LocalFuture, MetadataEffect, NewTablets, NodeRecord, Replication, Service, Session,
+        SessionContext, StartContext, Tablet,
     };
+    use holon_placement::{ChangeKind, Entry};
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
@@ -301,6 +304,10 @@ mod tests {
         fn open_tablet(self: Rc<Self>, _: TabletDescriptor) -> LocalFuture<Result<Rc<dyn Tablet>, String>> {
             self.did.borrow_mut().push("opened");
             Box::pin(async { Ok(Rc::new(NoTablet) as Rc<dyn Tablet>) })
+        }
+        fn fill_tablet(self: Rc<Self>, _: Fill, _: Rc<dyn Fn(Amount)>) -> LocalFuture<Result<(), String>> {
+            self.did.borrow_mut().push("filled");
+            Box::pin(async { Err("tried again".to_string()) })
         }
         fn remove_tablet(self: Rc<Self>, _: TabletId) -> LocalFuture<Result<(), String>> {
             Box::pin(async move {
@@ -366,6 +373,73 @@ mod tests {
         let did = slow.did.borrow().clone();
         drop(slow.metadata.take());
         did
+    }
+
+    /// A node that takes over tablets of another one.
+    struct Coming {
+        test: TestShard,
+        metadata: Rc<Metadata>,
+        slow: Rc<Slow>,
+    }
+
+    impl Coming {
+        fn new() -> Coming {
+            let test = TestShard::new(MemoryDisk::new());
+            let metadata = Metadata::alone(&test.shard, 1);
+            let slow = Rc::new(Slow::default());
+            test.shard.add_service(slow.clone());
+            *slow.metadata.borrow_mut() = Some(metadata.clone());
+            metadata.running.set(true);
+            let own = metadata.own_record();
+            let other = NodeRecord { node: NodeId(own.node.0 + 1), ..own.clone() };
+            let coming = Coming { test, metadata, slow };
+            coming.begin(1, ClusterCommand::Node(other));
+            let create_tablets = Some(NewTablets { count: 16, replication: Replication::Simple { factor: 1 } });
+            let effect = MetadataEffect { create_tablets, ..MetadataEffect::default() };
+            coming.metadata.cluster.borrow_mut().apply_effect(2, SLOW, &effect, own.node);
+            coming.begin(3, ClusterCommand::Node(own));
+            coming
+        }
+
+        /// As [`Metadata::pump`] does until the tablets of the entry are open.
+        fn begin(&self, index: u64, command: ClusterCommand) {
+            let node = self.metadata.shard.node();
+            self.metadata.cluster.borrow_mut().apply(index, command, node).expect("fine");
+        }
+
+        /// As [`Metadata::pump`] does when they are.
+        fn end(&self, index: u64) {
+            self.metadata.set_applied(index);
+            self.metadata.wake_waiting(index);
+        }
+
+        /// Whether tablets are copied to this node, and whether some are removed, within ten seconds.
+        fn does(&self) -> (bool, bool) {
+            self.slow.did.take();
+            // As whenever other work has ended.
+            self.metadata.moves_changed();
+            self.test.advance(Duration::from_secs(10));
+            (self.slow.did.borrow().contains(&"filled"), !self.metadata.leaving.borrow().is_empty())
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_for_an_entry_before_it_is_applied() {
+        let coming = Coming::new();
+        coming.end(3);
+        let own = coming.metadata.own_record();
+        let join = ChangeKind::Join { node: own.node, info: info_of(&own) };
+        coming.begin(4, ClusterCommand::Placement(Entry::Start(join)));
+        // A copy that is asked for by the map from before is given by it: without what that map still takes.
+        assert_eq!(coming.does(), (false, false));
+        coming.end(4);
+        assert_eq!(coming.does(), (true, false));
+        coming.slow.is_held.set(true); // so that what is begun does not end
+        coming.begin(5, ClusterCommand::Placement(Entry::Cancel { started: 4 }));
+        assert!(!coming.does().1);
+        coming.end(5);
+        assert!(coming.does().1);
+        drop(coming.slow.metadata.take());
     }
 
     #[test]

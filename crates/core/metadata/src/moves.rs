@@ -60,7 +60,9 @@ impl Metadata {
     }
 
     async fn carry_out(&self, work: &Work) -> Result<(), String> {
-        let (node, index) = (self.shard.node(), self.applied());
+        // While the tablets of an entry are opened the machine has it, and this shard does not show it yet. What it asks
+        // for waits: a source that is asked by the map from before answers while it still takes writes by that map.
+        let (node, index) = (self.shard.node(), self.applied().max(work.since()));
         match work {
             Work::Stream { tablet, sources, enough, instead_of, .. } => {
                 let payload = encode_fill(index, *tablet, sources, *enough, *instead_of);
