@@ -66,7 +66,7 @@ fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
             None => STREAM_BYTES_PER_SECOND,
             Some(of_node) => of_node.div_ceil(u64::from(settings.shards)),
         },
-        mend_damage: false,
+        mend_damage: true,
         automatic_compaction: true,
     };
     TablesService::new((*shard).clone(), (*metadata).clone(), config)

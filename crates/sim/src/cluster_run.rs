@@ -79,7 +79,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         log_segment_bytes: 4096 * random.range(128, 256),
         log_bytes_max: 8 << 20,
         repair_interval: Duration::from_secs(random.range(3, 10)),
-        mend_damage: options.rot == Rot::Mended,
+        mend_damage: options.rot != Rot::Kept,
         ..TablesConfig::default()
     };
     let first = if alone { 1 } else { random.range(3, 5) as usize };
@@ -96,7 +96,11 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
-        rot: options.rot,
+        rot: match options.rot {
+            Rot::Some if seed % 3 == 0 => Rot::Mended,
+            Rot::Some => Rot::Off,
+            asked => asked,
+        },
         clients: Clients::new(ClusterWorkload::new(connections, if alone { 1 } else { FACTOR }), (3, 4)),
         nodes,
         drained: None,

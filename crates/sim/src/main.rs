@@ -295,7 +295,7 @@ struct Arguments {
     #[arg(long, default_value_t = 60, global = true)]
     simulated_seconds: u64,
     /// Let sorted files of one node of a cluster rot.
-    #[arg(long, value_enum, default_value_t = Rot::Off, global = true)]
+    #[arg(long, value_enum, default_value_t = Rot::Some, global = true)]
     rot: Rot,
     /// Show what the nodes tell people (of clusters).
     #[arg(long)]

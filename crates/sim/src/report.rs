@@ -15,17 +15,19 @@ pub struct RunOptions {
 /// Whether sorted files of one node of a cluster rot, and what is done about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Rot {
+    /// In a third of the seeds, and it is made good.
     #[default]
+    Some,
     Off,
     /// What is damaged stays so.
     Kept,
-    /// It is made good from the other replicas: not right yet, see the state of issue 3.
+    /// It is made good from the other replicas.
     Mended,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { simulated: Duration::from_secs(60), tell: false, rot: Rot::Off }
+        RunOptions { simulated: Duration::from_secs(60), tell: false, rot: Rot::Some }
     }
 }
 

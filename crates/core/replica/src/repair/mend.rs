@@ -17,7 +17,8 @@
 //!
 //! Of the lost keys everything goes, not only what was in the damaged block ([`holon_store::Mending`]): the others may have forgotten
 //! the deletion, and what it covers. What is older than a deletion that they have forgotten came here before the comparison
-//! that let them (within the time that hints are kept). No comparison of replicas begins or ends meanwhile: what it saw here may
+//! that let them (within the time that hints are kept; of a table whose `gc_grace_seconds` are fewer than that, a hint that comes
+//! while this goes on may be older than a deletion that they forget meanwhile). No comparison of replicas begins or ends meanwhile: what it saw here may
 //! be gone.
 
 use super::Repairs;

@@ -49,8 +49,7 @@ pub struct TablesConfig {
     pub repair_interval: Duration,
     /// What is copied of tablets that move to this shard, bytes a second; zero: as fast as it goes.
     pub stream_bytes_per_second: u64,
-    /// Damaged sorted files are made good from the other replicas. Off but for the simulator: it is not right yet (see the state
-    /// of issue 3).
+    /// Damaged sorted files are made good from the other replicas. Off only to see what happens without.
     pub mend_damage: bool,
     /// Whether the engine compacts by itself. Off only for tests that choose the moment.
     pub automatic_compaction: bool,
@@ -74,7 +73,7 @@ impl Default for TablesConfig {
             peer_address: loopback(7000),
             repair_interval: Duration::from_secs(60 * 60),
             stream_bytes_per_second: 0,
-            mend_damage: false,
+            mend_damage: true,
             automatic_compaction: true,
         }
     }
