@@ -97,7 +97,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let mut run = Run {
         random: random.fork(),
         rot: match options.rot {
-            Rot::Some if seed % 3 == 0 => Rot::Mended,
+            Rot::Some if seed.is_multiple_of(3) => Rot::Mended,
             Rot::Some => Rot::Off,
             asked => asked,
         },
