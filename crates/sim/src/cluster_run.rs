@@ -165,7 +165,9 @@ impl Run {
                     let of_disk = ["error", "space", "poisoned"].iter().any(|word| reason.contains(word));
                     // The cluster did not wait for the upgrade of one that it had removed, or that had not come in yet.
                     let removed = self.left.contains(&node) && reason.contains("taken out of the cluster");
-                    let is_old = world.nodes[node].level < LEVEL && reason.contains("start a newer holon");
+                    let is_old = !self.members.contains(&node)
+                        && world.nodes[node].level < LEVEL
+                        && reason.contains("start a newer holon");
                     // A start needs room, and says so; what runs goes on without.
                     if was_up && reason.contains("no space") {
                         self.errors.push(format!("node {node} stopped because its disk is full: {reason}"));
