@@ -56,13 +56,18 @@ impl Topology {
                     && self.filled(moving).all(|node| moving.reported.contains(&node))
             }
             Phase::ReadNew => {
-                let living = moving.from.iter().filter(|node| !self.is_dead(**node)).count();
                 let switched = moving.from.iter().filter(|node| moving.reported.contains(node)).count();
-                switched >= fence(moving.from.len()).min(living)
+                switched >= self.switches_needed(moving)
             }
             Phase::Clean => moving.leaving().all(reported),
             Phase::Undo => moving.coming().all(reported),
         }
+    }
+
+    /// So many of the old replicas have to refuse what was routed by an older map.
+    pub(crate) fn switches_needed(&self, moving: &Move) -> usize {
+        let living = moving.from.iter().filter(|node| !self.is_dead(**node)).count();
+        fence(moving.from.len()).min(living)
     }
 
     /// Begins waiting moves as far as their nodes have room. Whether one of them was complete at once.

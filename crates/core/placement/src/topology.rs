@@ -24,7 +24,7 @@
 use crate::change::{Change, ChangeKind, Effects, Entry, GroupPlacement, Move, NodeState, Phase, Refused, Work};
 use crate::limits::TABLETS_MAX;
 use crate::node::{NodeInfo, Replication};
-use crate::quorum::{TabletReplicas, fence, quorum, stayers_are_filled};
+use crate::quorum::{TabletReplicas, quorum, stayers_are_filled};
 use crate::ring::{Ring, RingError};
 use holon_base::{GroupId, NodeId, TabletId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,8 +217,7 @@ impl Topology {
             }
             Phase::ReadNew => {
                 let can = moving.from.iter().filter(|node| !self.is_dead(**node) && !silent(node)).count();
-                let living = moving.from.iter().filter(|node| !self.is_dead(**node)).count();
-                let stuck = can < fence(moving.from.len()).min(living);
+                let stuck = can < self.switches_needed(moving);
                 moving.from.iter().copied().filter(|node| stuck && silent(node)).collect()
             }
             Phase::Clean => moving.leaving().filter(silent).collect(),
