@@ -354,9 +354,9 @@ impl Group {
         let Some(me) = self.me.upgrade() else { return };
         self.preparing.set(Some(term));
         self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            let through = me.raft.borrow().handed_out();
             let before: Vec<(u64, Bytes)> =
                 me.unapplied.borrow().iter().map(|(index, mutation)| (*index, mutation.clone())).collect();
-            let through = before.last().map_or(0, |(index, _)| *index).max(me.doubted_in(term));
             let mut done = true;
             for (index, mutation) in before {
                 done = me.write_to_majority(mutation, term).await;
@@ -368,10 +368,9 @@ impl Group {
             if me.preparing.get() == Some(term) {
                 me.preparing.set(None);
             }
+            // Else something came to be in doubt meanwhile: the next tick begins again.
             if done && me.leads_in(term) && me.doubted_in(term) <= through {
                 me.ready.set(Some(term));
-            } else if done && me.leads_in(term) {
-                me.prepare(); // something came to be in doubt meanwhile
             }
             me.changed();
         });
