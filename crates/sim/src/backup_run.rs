@@ -5,11 +5,12 @@ use crate::clients::{self, Clients};
 use crate::faults::{DiskFaults, Faults};
 use crate::network::NetworkFaults;
 use crate::report::{Outcome, RunOptions};
+use crate::tables_nodes;
 use crate::world::{NodeEvent, World};
-use holon_base::{Instant, Random};
+use holon_base::Random;
 use holon_kernel::{Class, Scope, Service};
 use holon_metadata::Metadata;
-use holon_tables::service::{TablesConfig, TablesService};
+use holon_tables::service::TablesService;
 use holon_tables::workload::{BackupWorkload, Shown, Workload};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -43,7 +44,6 @@ struct Run {
     backups: u64,
     /// What the network does to messages while it is well: if some are late, nodes get to know of a cut at very different times.
     usual: NetworkFaults,
-    heals: Option<Instant>,
     errors: Vec<String>,
 }
 
@@ -51,13 +51,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0xbac0_0b5e);
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
-    let config = TablesConfig {
-        memtable_bytes: random.range(32 << 10, 256 << 10) as usize,
-        cache_bytes: random.range(16 << 10, 1 << 20) as usize,
-        log_segment_bytes: 4096 * random.range(128, 256),
-        log_bytes_max: 8 << 20,
-        ..TablesConfig::default()
-    };
+    let config = tables_nodes::small(&mut random);
     let nodes = random.range(3, 6) as usize;
     let shards = random.range(1, 3) as u16;
     let few = if random.chance(2, 3) { 1 } else { 3 };
@@ -86,7 +80,6 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         kept: None,
         backups: 0,
         usual,
-        heals: None,
         errors: Vec::new(),
     };
     // Off, but within the bound: a node whose clock is wrong takes no writes, and that is the cluster's world.
@@ -102,20 +95,9 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
-    for (what, count) in run.clients.workload.figures() {
-        faults.sometimes(what, count > 0);
-    }
     run.services.borrow_mut().clear();
     let figures = run.clients.workload.figures();
-    Outcome {
-        seed,
-        expanded: format!("{expanded}; {figures:?}"),
-        simulated: world.now.since(Instant(0)),
-        operations: run.clients.sent,
-        trace: world.trace(),
-        faults,
-        errors: run.errors,
-    }
+    run.clients.outcome(seed, format!("{expanded}; {figures:?}"), &world, run.errors)
 }
 
 impl Run {
@@ -140,10 +122,7 @@ impl Run {
         let wall = clients::wall(world);
         self.clients.receive(wall, &mut self.errors);
         self.look_at_job();
-        if self.heals.is_some_and(|at| world.now >= at) {
-            world.network.heal();
-            self.heals = None;
-        }
+        world.network.look(world.now);
         if faults {
             if self.job.is_none() || self.random.chance(1, 6) {
                 self.fault(world);
@@ -176,12 +155,9 @@ impl Run {
             }
             6..8 if world.up(node).is_some() => world.stop(node),
             8..200 if world.is_down(node) => world.start(node),
-            200..204 if self.heals.is_none() => {
-                for other in (0..self.nodes).filter(|other| *other != node) {
-                    world.network.cut(World::node_id(node), World::node_id(other));
-                    world.network.cut(World::node_id(other), World::node_id(node));
-                }
-                self.heals = Some(world.now + Duration::from_millis(self.random.range(100, 8_000)));
+            200..204 if !world.network.is_to_heal() => {
+                world.network.isolate(World::node_id(node), (0..self.nodes).map(World::node_id));
+                world.network.heal_at(world.now + Duration::from_millis(self.random.range(100, 8_000)));
             }
             204..212 => {
                 world.network.options = NetworkFaults {
@@ -262,7 +238,6 @@ impl Run {
         }
         world.network.heal();
         world.network.options = NetworkFaults::default();
-        self.heals = None;
         self.clients.workload.pause();
         let quiet = world.now + QUIET;
         while (world.now < quiet || self.job.is_some()) && self.errors.is_empty() {

@@ -3,9 +3,10 @@
 //! Not which nodes they may talk to, nor when they lose their connection: the world that has them says so.
 
 use crate::faults::Fault;
+use crate::report::Outcome;
 use crate::world::World;
 use bytes::BytesMut;
-use holon_base::{Random, Wall};
+use holon_base::{Instant, Random, Wall};
 use holon_kernel::{Flow, Outbox, Scope, Session, SessionContext};
 use holon_tables::service::TABLES_SERVICE;
 use holon_tables::workload::Workload;
@@ -122,6 +123,22 @@ impl<W: Workload> Clients<W> {
             {
                 errors.push(violation.to_string());
             }
+        }
+    }
+
+    /// What came of a run, with what the workload counted.
+    pub fn outcome(&self, seed: u64, expanded: String, world: &World, errors: Vec<String>) -> Outcome {
+        for (what, count) in self.workload.figures() {
+            world.faults.sometimes(what, count > 0);
+        }
+        Outcome {
+            seed,
+            expanded,
+            simulated: world.now.since(Instant(0)),
+            operations: self.sent,
+            trace: world.trace(),
+            faults: world.faults.clone(),
+            errors,
         }
     }
 }

@@ -9,12 +9,13 @@ use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::points::{self, COUNTED};
 use crate::report::{Outcome, Rot, RunOptions};
+use crate::tables_nodes::{self, newest_map};
 use crate::upgrades;
 use crate::world::{NodeEvent, World};
 use holon_base::{Instant, Random};
 use holon_kernel::{Class, Scope};
 use holon_metadata::{LEVEL, Metadata};
-use holon_tables::service::{TABLES_SERVICE, TablesConfig, TablesService};
+use holon_tables::service::{TABLES_SERVICE, TablesConfig};
 use holon_tables::workload::{ClusterWorkload, Workload};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -53,8 +54,6 @@ struct Run {
     left: BTreeSet<usize>,
     /// Those whose doors are open.
     is_up: BTreeSet<usize>,
-    /// When the network heals.
-    heals: Option<Instant>,
     clocks: WrongClocks,
     disks: DiskTrouble,
     errors: Vec<String>,
@@ -73,23 +72,17 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0xc105_7e20);
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
+    let small = tables_nodes::small(&mut random);
     let config = TablesConfig {
-        memtable_bytes: random.range(32 << 10, 256 << 10) as usize,
-        cache_bytes: random.range(16 << 10, 1 << 20) as usize,
-        log_segment_bytes: 4096 * random.range(128, 256),
-        log_bytes_max: 8 << 20,
         repair_interval: Duration::from_secs(random.range(3, 10)),
         mend_damage: options.rot != Rot::Kept,
-        ..TablesConfig::default()
+        ..small
     };
     let first = if alone { 1 } else { random.range(3, 5) as usize };
     let nodes = if alone { 1 } else { first + random.below(3) as usize };
     let shards = random.range(1, 3) as u16;
     let expanded = format!("nodes {first} then {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
-    let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
-        shard.add_service(TablesService::new(shard.clone(), metadata.clone(), config.clone()));
-    });
-    let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
+    let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), tables_nodes::install(config));
     world.one_cluster = true;
     upgrades::prepare(&mut world, seed);
     world.tell = options.tell;
@@ -112,7 +105,6 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         epoch: 0,
         left: BTreeSet::new(),
         is_up: BTreeSet::new(),
-        heals: None,
         clocks: WrongClocks::default(),
         disks: DiskTrouble::default(),
         errors: Vec::new(),
@@ -133,18 +125,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     for (what, name) in COUNTED {
         faults.sometimes(what, points::total(&world, name) > 0);
     }
-    for (what, count) in run.clients.workload.figures() {
-        faults.sometimes(what, count > 0);
-    }
-    Outcome {
-        seed,
-        expanded,
-        simulated: world.now.since(Instant(0)),
-        operations: run.clients.sent,
-        trace: world.trace(),
-        faults,
-        errors: run.errors,
-    }
+    run.clients.outcome(seed, expanded, &world, run.errors)
 }
 
 impl Run {
@@ -182,10 +163,7 @@ impl Run {
         self.insist_on_forgetting(world);
         self.clocks.look(world, self.nodes, &mut self.random);
         self.disks.look(world);
-        if self.heals.is_some_and(|at| world.now >= at) {
-            world.network.heal();
-            self.heals = None;
-        }
+        world.network.look(world.now);
         if faults {
             self.fault(world);
         } else {
@@ -238,7 +216,7 @@ impl Run {
                 let number = self.random.below(self.clients.count() as u64) as usize;
                 self.clients.lose(world, number);
             }
-            64..68 if self.heals.is_none() => self.cut(world, node),
+            64..68 if !world.network.is_to_heal() => self.cut(world, node),
             68..71 => {
                 let cut = self.random.chance(1, 2);
                 self.keep_uninformed(world, node, cut);
@@ -266,11 +244,8 @@ impl Run {
 
     /// Nodes come and go as the log has it: of those that are up, the one that knows most says it.
     fn look_who_is_member(&mut self, world: &World) {
-        let up = (0..self.nodes).filter_map(|node| world.up(node)?.first()?.shard.map());
-        let Some(map) = up.max_by_key(|map| map.epoch()) else { return };
-        if map.epoch() <= self.epoch {
-            return; // those who knew more are down
-        }
+        // Else those who knew more are down.
+        let Some(map) = newest_map(world).filter(|map| map.epoch() > self.epoch) else { return };
         self.epoch = map.epoch();
         let records = map.nodes();
         let owns = |node: &usize| {
@@ -405,7 +380,7 @@ impl Run {
     /// A node hears nothing of the log and goes by its old map. If it does not reach one other node either, what it has written rests
     /// on the others alone.
     fn keep_uninformed(&mut self, world: &mut World, node: usize, cut: bool) {
-        if self.heals.is_some() {
+        if world.network.is_to_heal() {
             return;
         }
         world.network.keep_uninformed(World::node_id(node));
@@ -415,15 +390,15 @@ impl Run {
             let other = others[self.random.below(others.len() as u64) as usize];
             world.network.cut(World::node_id(node), World::node_id(other));
         }
-        self.heals = Some(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
+        world.network.heal_at(world.now + Duration::from_millis(self.random.range(1_000, 20_000)));
     }
 
     /// Tablets begin to move: some node may hear nothing of it, and others late.
     fn map_changes(&mut self, world: &mut World) {
         let node = self.random.below(self.nodes as u64) as usize;
-        if self.heals.is_none() && self.random.chance(2, 3) && world.up(node).is_some() {
+        if !world.network.is_to_heal() && self.random.chance(2, 3) && world.up(node).is_some() {
             self.keep_uninformed(world, node, true);
-            self.heals = Some(world.now + Duration::from_millis(self.random.range(10_000, 20_000)));
+            world.network.heal_at(world.now + Duration::from_millis(self.random.range(10_000, 20_000)));
             world.network.options.delayed = self.random.range(10, 60);
         }
     }
@@ -443,7 +418,7 @@ impl Run {
                 world.network.cut(World::node_id(other), World::node_id(node));
             }
         }
-        self.heals = Some(world.now + Duration::from_millis(self.random.range(100, 20_000)));
+        world.network.heal_at(world.now + Duration::from_millis(self.random.range(100, 20_000)));
     }
 
     /// How the nodes see the cluster.
@@ -470,7 +445,6 @@ impl Run {
         world.network.heal();
         world.network.options = NetworkFaults::default();
         (0..self.nodes).for_each(|node| self.clocks.set_right(world, node, &mut self.random));
-        self.heals = None;
         let healed = world.now + HEALING;
         while world.now < healed && self.errors.is_empty() {
             self.turn(world, false);

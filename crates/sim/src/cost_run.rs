@@ -4,12 +4,13 @@
 
 use crate::faults::{DiskFaults, Faults};
 use crate::report::{Outcome, RunOptions};
+use crate::tables_nodes;
 use crate::world::World;
 use bytes::{Bytes, BytesMut};
 use holon_base::{Instant, Random};
 use holon_kernel::{Class, Flow, Outbox, Scope, Session, SessionContext};
-use holon_metadata::{ChangeView, Metadata};
-use holon_tables::service::{STREAM_BYTES_PER_SECOND, TABLES_SERVICE, TablesConfig, TablesService};
+use holon_metadata::ChangeView;
+use holon_tables::service::{STREAM_BYTES_PER_SECOND, TABLES_SERVICE, TablesConfig};
 use holon_tables::workload::OpenLoad;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -156,11 +157,8 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         stream_bytes_per_second: STREAM_BYTES_PER_SECOND,
         ..TablesConfig::default()
     };
-    let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
-        shard.add_service(TablesService::new(shard.clone(), metadata.clone(), config.clone()));
-    });
     let nodes = change.nodes() + usize::from(change.comes().is_some());
-    let mut world = World::new(seed, nodes, 1, DiskFaults::NONE, faults.clone(), install);
+    let mut world = World::new(seed, nodes, 1, DiskFaults::NONE, faults.clone(), tables_nodes::install(config));
     world.one_cluster = true;
     world.tell = options.tell;
     let factor = if change == Change::Factor { 2 } else { 3 };

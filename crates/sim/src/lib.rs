@@ -24,6 +24,7 @@ pub mod runner;
 pub mod store_model;
 pub mod store_run;
 pub mod store_service;
+mod tables_nodes;
 pub mod tables_run;
 pub mod toy;
 pub mod toy_run;

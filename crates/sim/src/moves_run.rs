@@ -7,14 +7,13 @@ use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::points;
 use crate::report::{Outcome, RunOptions};
+use crate::tables_nodes::{self, newest_map};
 use crate::world::{NodeEvent, World};
-use holon_base::{Instant, Random};
+use holon_base::Random;
 use holon_kernel::{Class, Scope};
-use holon_metadata::Metadata;
-use holon_tables::service::{TablesConfig, TablesService};
+use holon_tables::service::TablesConfig;
 use holon_tables::workload::{MovesWorkload, Workload};
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Replicas at most. A ring that one node leaves must have more.
@@ -38,8 +37,6 @@ struct Run {
     in_ring: usize,
     /// Of the map that was looked at last.
     epoch: u64,
-    /// When the network heals.
-    heals: Option<Instant>,
     errors: Vec<String>,
 }
 
@@ -47,14 +44,8 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0x301e_5000);
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
-    let config = TablesConfig {
-        memtable_bytes: random.range(32 << 10, 256 << 10) as usize,
-        cache_bytes: random.range(16 << 10, 1 << 20) as usize,
-        log_segment_bytes: 4096 * random.range(128, 256),
-        log_bytes_max: 8 << 20,
-        repair_interval: Duration::from_secs(random.range(3, 10)),
-        ..TablesConfig::default()
-    };
+    let small = tables_nodes::small(&mut random);
+    let config = TablesConfig { repair_interval: Duration::from_secs(random.range(3, 10)), ..small };
     let nodes = random.range(4, 7) as usize;
     let shards = random.range(1, 3) as u16;
     // A table that was made by a node alone has two tablets a core: each change moves all of it at once.
@@ -66,10 +57,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         "nodes {first} then {nodes} racks {racks} shards {shards} factor {factor} memtable {} {disk:?}",
         config.memtable_bytes
     );
-    let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
-        shard.add_service(TablesService::new(shard.clone(), metadata.clone(), config.clone()));
-    });
-    let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
+    let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), tables_nodes::install(config));
     world.one_cluster = true;
     world.racks = racks;
     world.tell = options.tell;
@@ -83,7 +71,6 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         has_left: false,
         in_ring: 0,
         epoch: 0,
-        heals: None,
         errors: Vec::new(),
     };
     // Off, but within the bound: a node whose clock is wrong takes no writes, and that is the cluster's world.
@@ -98,18 +85,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     }
     run.finish(&mut world);
     faults.sometimes("requests routed anew", points::total(&world, "holon_replica_reroutes_total") > 0);
-    for (what, count) in run.clients.workload.figures() {
-        faults.sometimes(what, count > 0);
-    }
-    Outcome {
-        seed,
-        expanded,
-        simulated: world.now.since(Instant(0)),
-        operations: run.clients.sent,
-        trace: world.trace(),
-        faults,
-        errors: run.errors,
-    }
+    run.clients.outcome(seed, expanded, &world, run.errors)
 }
 
 impl Run {
@@ -133,10 +109,7 @@ impl Run {
         }
         let wall = clients::wall(world);
         self.clients.receive(wall, &mut self.errors);
-        if self.heals.is_some_and(|at| world.now >= at) {
-            world.network.heal();
-            self.heals = None;
-        }
+        world.network.look(world.now);
         if faults {
             self.fault(world);
         } else {
@@ -174,12 +147,9 @@ impl Run {
                 let number = self.random.below(self.clients.count() as u64) as usize;
                 self.clients.lose(world, number);
             }
-            64..67 if self.heals.is_none() => {
-                for other in (0..self.nodes).filter(|other| *other != node) {
-                    world.network.cut(World::node_id(node), World::node_id(other));
-                    world.network.cut(World::node_id(other), World::node_id(node));
-                }
-                self.heals = Some(world.now + Duration::from_millis(self.random.range(100, 5_000)));
+            64..67 if !world.network.is_to_heal() => {
+                world.network.isolate(World::node_id(node), (0..self.nodes).map(World::node_id));
+                world.network.heal_at(world.now + Duration::from_millis(self.random.range(100, 5_000)));
             }
             67..72 => {
                 world.network.options = NetworkFaults {
@@ -205,8 +175,7 @@ impl Run {
 
     /// Nodes come and go as the log has it: of those that are up, the one that knows most says it.
     fn look_who_is_member(&mut self, world: &World) {
-        let up = (0..self.nodes).filter_map(|node| world.up(node)?.first()?.shard.map());
-        let Some(map) = up.max_by_key(|map| map.epoch()).filter(|map| map.epoch() > self.epoch) else { return };
+        let Some(map) = newest_map(world).filter(|map| map.epoch() > self.epoch) else { return };
         self.epoch = map.epoch();
         let records = map.nodes();
         self.in_ring = records.iter().filter(|record| !record.tokens.is_empty()).count();
@@ -235,7 +204,7 @@ impl Run {
     /// Tablets begin to move: some node may hear nothing of it, and may not reach one other; and messages may be late.
     fn map_changes(&mut self, world: &mut World) {
         let up: Vec<usize> = (0..self.nodes).filter(|node| world.up(*node).is_some()).collect();
-        if self.heals.is_some() || up.len() < 2 || self.random.chance(1, 4) {
+        if world.network.is_to_heal() || up.len() < 2 || self.random.chance(1, 4) {
             return;
         }
         let node = up[self.random.below(up.len() as u64) as usize];
@@ -247,7 +216,7 @@ impl Run {
         if self.random.chance(1, 3) {
             world.network.options.delayed = self.random.range(10, 100);
         }
-        self.heals = Some(world.now + Duration::from_millis(self.random.range(500, 8_000)));
+        world.network.heal_at(world.now + Duration::from_millis(self.random.range(500, 8_000)));
     }
 
     /// Faults end, all nodes come up; when all moves have ended everything is read back, through every node.
@@ -257,7 +226,6 @@ impl Run {
         }
         world.network.heal();
         world.network.options = NetworkFaults::default();
-        self.heals = None;
         self.clients.workload.pause();
         let quiet = world.now + QUIET;
         while world.now < quiet && self.errors.is_empty() {

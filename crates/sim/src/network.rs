@@ -23,6 +23,8 @@ pub struct Network {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// The metadata log does not come to them, and all else does.
     uninformed: BTreeSet<NodeId>,
+    /// When all of this is to end.
+    heals: Option<Instant>,
     under_way: BTreeMap<(Instant, u64), Envelope>,
     sequence: u64,
 }
@@ -35,6 +37,7 @@ impl Network {
             faults,
             cut: BTreeSet::new(),
             uninformed: BTreeSet::new(),
+            heals: None,
             under_way: BTreeMap::new(),
             sequence: 0,
         }
@@ -46,9 +49,35 @@ impl Network {
         self.cut.insert((from, to));
     }
 
+    /// From now on a node and the others do not hear each other.
+    pub fn isolate(&mut self, node: NodeId, all: impl Iterator<Item = NodeId>) {
+        for other in all.filter(|other| *other != node) {
+            self.cut(node, other);
+            self.cut(other, node);
+        }
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
         self.uninformed.clear();
+        self.heals = None;
+    }
+
+    /// All nodes are to hear each other again then.
+    pub fn heal_at(&mut self, at: Instant) {
+        self.heals = Some(at);
+    }
+
+    /// Whether it is to heal some time.
+    pub fn is_to_heal(&self) -> bool {
+        self.heals.is_some()
+    }
+
+    /// Heals if it is time.
+    pub fn look(&mut self, now: Instant) {
+        if self.heals.is_some_and(|at| now >= at) {
+            self.heal();
+        }
     }
 
     /// From now on a node hears nothing of the metadata log: it goes on with the map it has.

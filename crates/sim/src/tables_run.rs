@@ -4,12 +4,10 @@
 use crate::clients::Clients;
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::report::{Outcome, RunOptions};
+use crate::tables_nodes;
 use crate::world::{NodeEvent, World};
 use holon_base::{Instant, Random, Wall};
-use holon_metadata::Metadata;
-use holon_tables::service::{TablesConfig, TablesService};
 use holon_tables::workload::{TablesWorkload, TablesWorkloadOptions, Workload};
-use std::rc::Rc;
 use std::time::Duration;
 
 const NODE: usize = 0;
@@ -25,19 +23,10 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let mut random = Random::new(seed ^ 0x7ab1_e500);
     // A lone copy that rots can only refuse to serve: that is the store's world. Here the disk fails, but does not lie.
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
-    let config = TablesConfig {
-        memtable_bytes: random.range(32 << 10, 256 << 10) as usize,
-        cache_bytes: random.range(16 << 10, 1 << 20) as usize,
-        log_segment_bytes: 4096 * random.range(128, 256),
-        log_bytes_max: 8 << 20,
-        ..TablesConfig::default()
-    };
+    let config = tables_nodes::small(&mut random);
     let shards = random.range(1, 4) as u16;
     let expanded = format!("shards {shards} memtable {} cache {} {disk:?}", config.memtable_bytes, config.cache_bytes);
-    let install = Rc::new(move |shard: &Rc<holon_kernel::Shard>, metadata: &Rc<Metadata>| {
-        shard.add_service(TablesService::new(shard.clone(), metadata.clone(), config.clone()));
-    });
-    let mut world = World::new(seed, 1, shards, disk, faults.clone(), install);
+    let mut world = World::new(seed, 1, shards, disk, faults.clone(), tables_nodes::install(config));
     let workload = TablesWorkload::new(TablesWorkloadOptions::default());
     let clients = Clients::new(workload, (3, 4));
     let mut run = Run { random: random.fork(), clients, restarted: false, errors: Vec::new() };
@@ -47,19 +36,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         run.turn(&mut world, true);
     }
     run.finish(&mut world);
-    for (what, count) in run.clients.workload.figures() {
-        faults.sometimes(what, count > 0);
-    }
-    let (now, errors) = (world.now, run.errors);
-    Outcome {
-        seed,
-        expanded,
-        simulated: now.since(Instant(0)),
-        operations: run.clients.sent,
-        trace: world.trace(),
-        faults,
-        errors,
-    }
+    run.clients.outcome(seed, expanded, &world, run.errors)
 }
 
 impl Run {

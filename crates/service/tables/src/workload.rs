@@ -17,6 +17,7 @@
 //!
 //! [`recorded`] holds what other clients recorded, of real processes, against the same models.
 
+mod asking;
 mod backup_workload;
 mod check;
 pub mod client;

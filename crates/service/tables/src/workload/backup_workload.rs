@@ -8,16 +8,16 @@
 //! Times are the world's: it has one clock that is right, and all clients go by it, so "before" needs no message between them.
 //! At the end the tables are emptied, a backup is brought back, and the tables must show it, through every node.
 
-use super::client::Client;
+use super::asking::{Asking, plain_client, receive};
 use super::effect::Effect;
-use super::operation::{Named, NamedRow, describe};
+use super::operation::{Named, NamedRow};
 use super::{Violation, Workload};
 use crate::types::row_key::RowKey;
 use bytes::Bytes;
 use holon_base::{Random, Wall};
 use holon_cql::request::{Batch, BatchKind, BatchQuery, BatchStatement, Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ResultResponse};
-use holon_cql::{Consistency, Request, Response, Version};
+use holon_cql::{Consistency, Request, Response};
 use holon_store::Mutation;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,9 +56,7 @@ enum Operation {
 }
 
 struct Connection {
-    client: Client,
-    is_ready: bool,
-    doing: Option<(Operation, String)>,
+    asking: Asking<Operation>,
     /// Of what it is doing: where the next page begins.
     next_page: Option<Bytes>,
 }
@@ -128,8 +126,7 @@ impl Shown {
 impl BackupWorkload {
     /// `few`: replicas of one of the keyspaces; the other has three.
     pub fn new(connections: usize, few: u32) -> BackupWorkload {
-        let connection =
-            || Connection { client: Client::new(Version::V5, None), is_ready: false, doing: None, next_page: None };
+        let connection = || Connection { asking: Asking::new(plain_client()), next_page: None };
         BackupWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
             events: Vec::new(),
@@ -269,7 +266,7 @@ impl BackupWorkload {
 
     fn answered(&mut self, number: usize, operation: Operation, response: Response, wall: Wall) -> Result<(), String> {
         match (operation, response) {
-            (Operation::Startup, Response::Ready) => self.connections[number].is_ready = true,
+            (Operation::Startup, Response::Ready) => self.connections[number].asking.is_ready = true,
             (operation, Response::Error(error)) => {
                 self.last_refusal = format!("{:?}: {}", error.code(), error.message);
                 if Effect::of(error.code(), &error.message) == Effect::Unexpected {
@@ -301,7 +298,7 @@ impl BackupWorkload {
                 pages.extend(rows.named());
                 if let Some(state) = rows.metadata.paging_state.clone() {
                     self.connections[number].next_page = Some(state);
-                    self.connections[number].doing =
+                    self.connections[number].asking.doing =
                         Some((Operation::Read { keyspace, pages }, "(next page)".to_string()));
                     return Ok(());
                 }
@@ -330,7 +327,8 @@ impl BackupWorkload {
         }
         self.count("tables compared after a restore");
         if self.left.is_empty() {
-            let is_reading = |connection: &Connection| matches!(connection.doing, Some((Operation::Read { .. }, _)));
+            let is_reading =
+                |connection: &Connection| matches!(connection.asking.doing, Some((Operation::Read { .. }, _)));
             if !self.connections.iter().any(is_reading) {
                 self.stage = Stage::Finished;
             }
@@ -346,11 +344,7 @@ impl BackupWorkload {
     }
 
     fn send(&mut self, number: usize, operation: Operation, request: Request) -> Option<Bytes> {
-        let state = self.connections.get_mut(number)?;
-        let text = describe(&request);
-        let (_, bytes) = state.client.request(request).ok()?;
-        state.doing = Some((operation, text));
-        Some(bytes)
+        self.connections.get_mut(number)?.asking.send(operation, request)
     }
 }
 
@@ -361,20 +355,18 @@ impl Workload for BackupWorkload {
 
     fn connected(&mut self, number: usize) -> Bytes {
         self.disconnected(number);
-        let startup = self.connections[number].client.startup();
-        self.send(number, Operation::Startup, startup).unwrap_or_default()
+        self.connections[number].asking.startup(Operation::Startup)
     }
 
     fn next(&mut self, number: usize, random: &mut Random, wall: Wall) -> Option<Bytes> {
         let connection = self.connections.get_mut(number)?;
         if let Some(state) = connection.next_page.take()
-            && let Some((Operation::Read { keyspace, pages }, _)) = connection.doing.take()
+            && let Some((Operation::Read { keyspace, pages }, _)) = connection.asking.doing.take()
         {
             let request = BackupWorkload::page(keyspace, Some(state));
             return self.send(number, Operation::Read { keyspace, pages }, request);
         }
-        let state = self.connections.get(number)?;
-        if state.doing.is_some() || !state.is_ready {
+        if !self.connections.get(number)?.asking.is_free() {
             return None;
         }
         if let Some(statement) = self.setup() {
@@ -401,27 +393,16 @@ impl Workload for BackupWorkload {
     }
 
     fn received(&mut self, number: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
-        let violation =
-            |request: &str, detail: String| Violation { connection: number, request: request.to_string(), detail };
-        let fed = self.connections[number].client.feed(bytes);
-        for message in fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))? {
-            let Some((operation, text)) = self.connections[number].doing.take() else {
-                return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
-            };
-            self.answered(number, operation, message.response, wall).map_err(|detail| violation(&text, detail))?;
-        }
-        Ok(())
+        let answered = |workload: &mut Self, operation, response| workload.answered(number, operation, response, wall);
+        receive(self, number, bytes, |workload| &mut workload.connections[number].asking, answered)
     }
 
     fn is_waiting(&self, number: usize) -> bool {
-        self.connections.get(number).is_some_and(|state| state.doing.is_some())
+        self.connections.get(number).is_some_and(|state| state.asking.doing.is_some())
     }
 
     fn disconnected(&mut self, number: usize) {
-        let state = &mut self.connections[number];
-        state.client = Client::new(Version::V5, None);
-        state.is_ready = false;
-        if let Some((operation, _)) = state.doing.take() {
+        if let Some(operation) = self.connections[number].asking.lose(plain_client()) {
             self.again(number, operation);
         }
     }

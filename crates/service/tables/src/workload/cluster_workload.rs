@@ -18,17 +18,17 @@ mod quiet;
 mod stamped;
 mod statements;
 
-use super::client::Client;
+use super::asking::{Asking, plain_client, receive};
 use super::effect::Effect;
 use super::last_write::LastWrite;
 use super::transactions::{self, Pending, Transactions};
 use super::{Violation, Workload};
-use crate::workload::operation::{Named, NamedRow, describe};
+use crate::workload::operation::{Named, NamedRow};
 use bytes::Bytes;
 use holon_base::{Random, Wall};
 use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
-use holon_cql::{Consistency, Request, Response, Version};
+use holon_cql::{Consistency, Request, Response};
 use quiet::{Fate, Quiet};
 use stamped::{Stamped, Stamping};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,9 +82,7 @@ struct Pages {
 }
 
 struct Connection {
-    client: Client,
-    is_ready: bool,
-    doing: Option<(Operation, String)>,
+    asking: Asking<Operation>,
     next: Option<(Operation, Request)>,
     /// What is still to be read at the end.
     left: Vec<(Consistency, i32)>,
@@ -155,14 +153,8 @@ fn int(row: &NamedRow, name: &str) -> Option<i64> {
 impl ClusterWorkload {
     /// `factor`: replicas of each partition.
     pub fn new(connections: usize, factor: u32) -> ClusterWorkload {
-        let connection = || Connection {
-            client: Client::new(Version::V5, None),
-            is_ready: false,
-            doing: None,
-            next: None,
-            left: Vec::new(),
-            is_quiet_left: false,
-        };
+        let connection =
+            || Connection { asking: Asking::new(plain_client()), next: None, left: Vec::new(), is_quiet_left: false };
         ClusterWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
             rows: (0..PARTITIONS).flat_map(|k| (0..ROWS).map(move |c| ((k, c), LastWrite::default()))).collect(),
@@ -203,7 +195,7 @@ impl ClusterWorkload {
     fn answered(&mut self, number: usize, operation: Operation, response: Response, wall: Wall) -> Result<(), String> {
         let result = match response {
             Response::Ready if matches!(operation, Operation::Startup) => {
-                self.connections[number].is_ready = true;
+                self.connections[number].asking.is_ready = true;
                 return Ok(());
             }
             Response::Result(result) => result,
@@ -370,7 +362,7 @@ impl ClusterWorkload {
     fn advance(&mut self) {
         let idle = |connection: &Connection| {
             let left = !connection.left.is_empty() || connection.is_quiet_left;
-            !left && connection.doing.is_none() && connection.next.is_none()
+            !left && connection.asking.doing.is_none() && connection.next.is_none()
         };
         if self.stage == Stage::Quiet && self.connections.iter().all(idle) {
             self.stage = Stage::Settling;
@@ -435,14 +427,13 @@ impl Workload for ClusterWorkload {
 
     fn connected(&mut self, connection: usize) -> Bytes {
         self.disconnected(connection);
-        let startup = self.connections[connection].client.startup();
-        self.send(connection, Operation::Startup, startup).unwrap_or_default()
+        self.connections[connection].asking.startup(Operation::Startup)
     }
 
     fn next(&mut self, connection: usize, random: &mut Random, wall: Wall) -> Option<Bytes> {
         self.advance();
         let state = self.connections.get_mut(connection)?;
-        if state.doing.is_some() || !state.is_ready {
+        if !state.asking.is_free() {
             return None;
         }
         if let Some((operation, request)) = state.next.take() {
@@ -498,29 +489,19 @@ impl Workload for ClusterWorkload {
         self.send(connection, operation, request)
     }
 
-    fn received(&mut self, connection: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
-        let violation = |request: &str, detail: String| Violation { connection, request: request.to_string(), detail };
-        let fed = self.connections[connection].client.feed(bytes);
-        let messages = fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))?;
-        for message in messages {
-            let Some((operation, text)) = self.connections[connection].doing.take() else {
-                return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
-            };
-            self.answered(connection, operation, message.response, wall).map_err(|detail| violation(&text, detail))?;
-        }
-        Ok(())
+    fn received(&mut self, number: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
+        let answered = |workload: &mut Self, operation, response| workload.answered(number, operation, response, wall);
+        receive(self, number, bytes, |workload| &mut workload.connections[number].asking, answered)
     }
 
     fn is_waiting(&self, connection: usize) -> bool {
-        self.connections.get(connection).is_some_and(|state| state.doing.is_some())
+        self.connections.get(connection).is_some_and(|state| state.asking.doing.is_some())
     }
 
     fn disconnected(&mut self, connection: usize) {
         let state = &mut self.connections[connection];
-        state.client = Client::new(Version::V5, None);
-        state.is_ready = false;
         let lost = state.next.take().map(|(operation, _)| operation);
-        let lost: Vec<Operation> = lost.into_iter().chain(state.doing.take().map(|(operation, _)| operation)).collect();
+        let lost: Vec<Operation> = lost.into_iter().chain(state.asking.lose(plain_client())).collect();
         for operation in lost {
             if let Operation::Transaction(pending) = operation {
                 self.transactions.failed(pending, false);
@@ -543,7 +524,7 @@ impl Workload for ClusterWorkload {
 
     fn is_finished(&self) -> bool {
         let idle = |connection: &Connection| {
-            connection.left.is_empty() && connection.doing.is_none() && connection.next.is_none()
+            connection.left.is_empty() && connection.asking.doing.is_none() && connection.next.is_none()
         };
         self.stage == Stage::Comparing
             && self.batches_compared
@@ -559,10 +540,6 @@ impl Workload for ClusterWorkload {
 
 impl ClusterWorkload {
     fn send(&mut self, connection: usize, operation: Operation, request: Request) -> Option<Bytes> {
-        let state = self.connections.get_mut(connection)?;
-        let text = describe(&request);
-        let (_, bytes) = state.client.request(request).ok()?;
-        state.doing = Some((operation, text));
-        Some(bytes)
+        self.connections.get_mut(connection)?.asking.send(operation, request)
     }
 }

@@ -11,16 +11,16 @@
 //! Whether a level is strong depends on its name only, never on how many replicas there were: that is what the cluster promises
 //! while it changes them.
 
-use super::client::Client;
+use super::asking::{Asking, plain_client, receive};
 use super::effect::Effect;
 use super::last_write::LastWrite;
-use super::operation::{Named, NamedRow, describe};
+use super::operation::{Named, NamedRow, write_level};
 use super::{Violation, Workload};
 use bytes::Bytes;
 use holon_base::{Random, Wall};
 use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ErrorResponse, ResultResponse};
-use holon_cql::{Consistency, Request, Response, Version};
+use holon_cql::{Consistency, Request, Response};
 use std::collections::BTreeMap;
 
 const KEYSPACE: &str = "holon_moves";
@@ -56,9 +56,7 @@ enum Operation {
 }
 
 struct Connection {
-    client: Client,
-    is_ready: bool,
-    doing: Option<(Operation, String)>,
+    asking: Asking<Operation>,
     /// What is still to be read at the end.
     left: Vec<i32>,
 }
@@ -85,8 +83,7 @@ fn is_strong(level: Consistency) -> bool {
 impl MovesWorkload {
     /// `factor`: replicas of each partition, to begin with.
     pub fn new(connections: usize, factor: u32) -> MovesWorkload {
-        let connection =
-            || Connection { client: Client::new(Version::V5, None), is_ready: false, doing: None, left: Vec::new() };
+        let connection = || Connection { asking: Asking::new(plain_client()), left: Vec::new() };
         MovesWorkload {
             connections: (0..connections).map(|_| connection()).collect(),
             rows: (0..ROWS).map(|key| (key, LastWrite::default())).collect(),
@@ -136,14 +133,7 @@ impl MovesWorkload {
     fn write(&mut self, random: &mut Random, wall: Wall) -> (Operation, Request) {
         self.last_timestamp = wall.micros().max(self.last_timestamp + 1);
         let (timestamp, key) = (self.last_timestamp, random.below(ROWS as u64) as i32);
-        let level = match random.below(10) {
-            0 => Consistency::One,
-            1 => Consistency::Any,
-            2 => Consistency::All,
-            3 => Consistency::LocalQuorum,
-            4 => Consistency::EachQuorum,
-            _ => Consistency::Quorum,
-        };
+        let level = write_level(random);
         let value = (!random.chance(1, 8)).then_some(timestamp);
         let statement = match value {
             Some(value) => format!("INSERT INTO {KEYSPACE}.t (k, v) VALUES ({key}, {value})"),
@@ -179,7 +169,7 @@ impl MovesWorkload {
 
     fn answered(&mut self, number: usize, operation: Operation, response: Response) -> Result<(), String> {
         match (operation, response) {
-            (Operation::Startup, Response::Ready) => self.connections[number].is_ready = true,
+            (Operation::Startup, Response::Ready) => self.connections[number].asking.is_ready = true,
             (operation, Response::Error(error)) => return self.failed(number, operation, &error),
             (Operation::Setup(step), Response::Result(_)) => self.set_up = self.set_up.max(step + 1),
             (Operation::Change, Response::Result(_)) => self.count("factors changed"),
@@ -269,15 +259,11 @@ impl MovesWorkload {
     }
 
     fn is_idle(&self) -> bool {
-        self.connections.iter().all(|connection| connection.left.is_empty() && connection.doing.is_none())
+        self.connections.iter().all(|connection| connection.left.is_empty() && connection.asking.doing.is_none())
     }
 
     fn send(&mut self, number: usize, operation: Operation, request: Request) -> Option<Bytes> {
-        let state = self.connections.get_mut(number)?;
-        let text = describe(&request);
-        let (_, bytes) = state.client.request(request).ok()?;
-        state.doing = Some((operation, text));
-        Some(bytes)
+        self.connections.get_mut(number)?.asking.send(operation, request)
     }
 }
 
@@ -288,8 +274,7 @@ impl Workload for MovesWorkload {
 
     fn connected(&mut self, number: usize) -> Bytes {
         self.disconnected(number);
-        let startup = self.connections[number].client.startup();
-        self.send(number, Operation::Startup, startup).unwrap_or_default()
+        self.connections[number].asking.startup(Operation::Startup)
     }
 
     fn next(&mut self, number: usize, random: &mut Random, wall: Wall) -> Option<Bytes> {
@@ -297,8 +282,7 @@ impl Workload for MovesWorkload {
             self.stage = Stage::Comparing;
             self.connections.iter_mut().for_each(|connection| connection.left = (0..ROWS).collect());
         }
-        let state = self.connections.get_mut(number)?;
-        if state.doing.is_some() || !state.is_ready {
+        if !self.connections.get(number)?.asking.is_free() {
             return None;
         }
         if let Some(statement) = self.setup() {
@@ -325,27 +309,16 @@ impl Workload for MovesWorkload {
     }
 
     fn received(&mut self, number: usize, bytes: &[u8], _wall: Wall) -> Result<(), Violation> {
-        let violation =
-            |request: &str, detail: String| Violation { connection: number, request: request.to_string(), detail };
-        let fed = self.connections[number].client.feed(bytes);
-        for message in fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))? {
-            let Some((operation, text)) = self.connections[number].doing.take() else {
-                return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
-            };
-            self.answered(number, operation, message.response).map_err(|detail| violation(&text, detail))?;
-        }
-        Ok(())
+        let answered = |workload: &mut Self, operation, response| workload.answered(number, operation, response);
+        receive(self, number, bytes, |workload| &mut workload.connections[number].asking, answered)
     }
 
     fn is_waiting(&self, number: usize) -> bool {
-        self.connections.get(number).is_some_and(|state| state.doing.is_some())
+        self.connections.get(number).is_some_and(|state| state.asking.doing.is_some())
     }
 
     fn disconnected(&mut self, number: usize) {
-        let state = &mut self.connections[number];
-        state.client = Client::new(Version::V5, None);
-        state.is_ready = false;
-        if let Some((operation, _)) = state.doing.take() {
+        if let Some(operation) = self.connections[number].asking.lose(plain_client()) {
             self.again(number, operation);
         }
     }

@@ -4,6 +4,7 @@ use super::history::Range;
 use super::register;
 use super::shape::{KEYSPACE, Shape};
 use bytes::Bytes;
+use holon_base::Random;
 use holon_cql::request::{Batch, BatchKind, BatchQuery, BatchStatement, Execute, Prepare, Query, QueryParameters};
 use holon_cql::{Consistency, Request, Rows, Version};
 
@@ -58,6 +59,18 @@ pub struct Scan {
     pub page_size: i32,
     pub pages: u32,
     pub rows: Vec<NamedRow>,
+}
+
+/// A level to write at: mostly QUORUM, each of the others now and then.
+pub(super) fn write_level(random: &mut Random) -> Consistency {
+    match random.below(10) {
+        0 => Consistency::One,
+        1 => Consistency::Any,
+        2 => Consistency::All,
+        3 => Consistency::LocalQuorum,
+        4 => Consistency::EachQuorum,
+        _ => Consistency::Quorum,
+    }
 }
 
 /// Columns of the result with their serialized values.

@@ -2,6 +2,7 @@
 
 mod answers;
 
+use super::asking::{Asking, receive};
 use super::client::Client;
 use super::history::{History, UNCERTAIN_MAX};
 use super::operation::{self, Operation, Place, Read, Scan};
@@ -37,10 +38,7 @@ impl Default for TablesWorkloadOptions {
 }
 
 struct Connection {
-    client: Client,
-    /// What was sent last and not answered, and its text for violations.
-    doing: Option<(Operation, String)>,
-    is_ready: bool,
+    asking: Asking<Operation>,
     /// The SELECT of each table: id and id of its metadata.
     prepared: BTreeMap<usize, (Bytes, Bytes)>,
     /// The partitions it works on, by table.
@@ -85,9 +83,7 @@ impl TablesWorkload {
             let partitions = partitions.collect();
             let first = number as u32 * options.registers;
             workload.connections.push(Connection {
-                client: client(number),
-                doing: None,
-                is_ready: false,
+                asking: Asking::new(client(number)),
                 prepared: BTreeMap::new(),
                 partitions,
                 next_page: None,
@@ -115,12 +111,7 @@ impl TablesWorkload {
     }
 
     fn send(&mut self, connection: usize, operation: Operation, request: Request) -> Option<Bytes> {
-        let connection = self.connections.get_mut(connection)?;
-        let text = operation::describe(&request);
-        // Nothing the workload says is beyond a version of the protocol; if it were, there is nothing to send.
-        let (_, bytes) = connection.client.request(request).ok()?;
-        connection.doing = Some((operation, text));
-        Some(bytes)
+        self.connections.get_mut(connection)?.asking.send(operation, request)
     }
 
     /// What has to be done before anything else.
@@ -219,7 +210,7 @@ impl TablesWorkload {
             Some(prepared) if read.is_prepared => {
                 let values = shape.partition_values(read.place.partition).into_iter().map(BoundValue::Value);
                 parameters.values = Values::Positional(values.collect());
-                operation::execute(prepared, connection.client.version(), parameters)
+                operation::execute(prepared, connection.asking.client.version(), parameters)
             }
             _ => operation::query_with(read.statement(shape), parameters),
         };
@@ -311,13 +302,12 @@ impl Workload for TablesWorkload {
 
     fn connected(&mut self, connection: usize) -> Bytes {
         self.disconnected(connection);
-        let request = self.connections[connection].client.startup();
-        self.send(connection, Operation::Startup, request).unwrap_or_default()
+        self.connections[connection].asking.startup(Operation::Startup)
     }
 
     fn next(&mut self, connection: usize, random: &mut Random, wall: Wall) -> Option<Bytes> {
         let state = self.connections.get_mut(connection)?;
-        if state.doing.is_some() || !state.is_ready {
+        if !state.asking.is_free() {
             return None;
         }
         if let Some((operation, request)) = state.next_page.take() {
@@ -339,31 +329,20 @@ impl Workload for TablesWorkload {
         self.send(connection, operation, request)
     }
 
-    fn received(&mut self, connection: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
-        let violation = |request: &str, detail: String| Violation { connection, request: request.to_string(), detail };
-        let fed = self.connections[connection].client.feed(bytes);
-        let messages = fed.map_err(|error| violation("(bytes)", format!("not of the protocol: {error}")))?;
-        for message in messages {
-            let Some((operation, text)) = self.connections[connection].doing.take() else {
-                return Err(violation("(nothing)", format!("{:?} answers nothing", message.response)));
-            };
-            let checked = self.answered(connection, operation, message.response, wall);
-            checked.map_err(|detail| violation(&text, detail))?;
-        }
-        Ok(())
+    fn received(&mut self, number: usize, bytes: &[u8], wall: Wall) -> Result<(), Violation> {
+        let answered = |workload: &mut Self, operation, response| workload.answered(number, operation, response, wall);
+        receive(self, number, bytes, |workload| &mut workload.connections[number].asking, answered)
     }
 
     fn is_waiting(&self, connection: usize) -> bool {
-        self.connections.get(connection).is_some_and(|state| state.doing.is_some())
+        self.connections.get(connection).is_some_and(|state| state.asking.doing.is_some())
     }
 
     fn disconnected(&mut self, connection: usize) {
         let state = &mut self.connections[connection];
-        state.client = client(connection);
-        state.is_ready = false;
         state.prepared.clear();
         let again = state.next_page.take().map(|(operation, _)| operation);
-        let doing = state.doing.take().map(|(operation, _)| operation);
+        let doing = state.asking.lose(client(connection));
         for operation in again.into_iter().chain(doing) {
             self.unknown(connection, operation);
         }
@@ -396,7 +375,7 @@ impl Workload for TablesWorkload {
 
     fn is_finished(&self) -> bool {
         let idle = |connection: &Connection| {
-            connection.left.is_empty() && connection.doing.is_none() && connection.next_page.is_none()
+            connection.left.is_empty() && connection.asking.doing.is_none() && connection.next_page.is_none()
         };
         self.finishing && self.connections.iter().all(idle)
     }

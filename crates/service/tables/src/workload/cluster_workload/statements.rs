@@ -1,6 +1,7 @@
 //! The statements: writes and reads at random levels, of random rows.
 
 use super::{ClusterWorkload, KEYSPACE, Key, Operation, PARTITIONS, Pages, ROWS, page_request};
+use crate::workload::operation::write_level;
 use holon_base::{Random, Wall};
 use holon_cql::request::{Query, QueryParameters};
 use holon_cql::{Consistency, Request};
@@ -11,14 +12,7 @@ impl ClusterWorkload {
         self.next_value += 1;
         let value = self.next_value;
         let (k, c) = (random.below(PARTITIONS as u64) as i32, random.below(ROWS as u64) as i32);
-        let consistency = match random.below(10) {
-            0 => Consistency::One,
-            1 => Consistency::Any,
-            2 => Consistency::All,
-            3 => Consistency::LocalQuorum,
-            4 => Consistency::EachQuorum,
-            _ => Consistency::Quorum,
-        };
+        let consistency = write_level(random);
         let is_strong = !matches!(consistency, Consistency::One | Consistency::Any);
         let insert =
             |k: i32, c: i32, value: i64| format!("INSERT INTO {KEYSPACE}.t (k, c, v) VALUES ({k}, {c}, {value})");

@@ -50,7 +50,7 @@ impl TablesWorkload {
         }
         let result = match response {
             Response::Ready if matches!(operation, Operation::Startup) => {
-                self.connections[number].is_ready = true;
+                self.connections[number].asking.is_ready = true;
                 return Ok(());
             }
             Response::Result(result) => result,
