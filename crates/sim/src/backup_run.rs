@@ -38,6 +38,8 @@ struct Run {
     /// By shard of the node, its service.
     services: Rc<RefCell<Vec<Rc<TablesService>>>>,
     nodes: usize,
+    /// The first so many of them are to run.
+    wanted: usize,
     job: Option<Job>,
     /// The last that was finished: on which node, by which name, and what it has.
     kept: Option<(usize, String, Shown)>,
@@ -56,9 +58,13 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let shards = random.range(1, 3) as u16;
     let few = if random.chance(2, 3) { 1 } else { 3 };
     let delayed = if random.chance(2, 3) { random.range(2, 20) } else { 0 };
+    // A table that was made by a node alone has two tablets a core, of one in a cluster 64: more backups get done.
+    let few_tablets = random.chance(2, 3);
+    // What one node is told of a cut, and what others are, is some milliseconds apart, as it may be in a data centre.
+    let far_micros = if random.chance(2, 3) { random.range(2_000, 40_000) } else { 0 };
     let usual = NetworkFaults { delayed, ..NetworkFaults::default() };
     let expanded = format!(
-        "nodes {nodes} shards {shards} few {few} delayed {delayed} memtable {} {disk:?}",
+        "nodes {nodes} shards {shards} few {few} delayed {delayed} few tablets {few_tablets} far {far_micros} memtable {} {disk:?}",
         config.memtable_bytes
     );
     let services: Rc<RefCell<Vec<Rc<TablesService>>>> = Rc::default();
@@ -70,12 +76,14 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     });
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), install);
     world.one_cluster = true;
+    world.tell = options.tell;
     let connections = nodes * 3;
     let mut run = Run {
         random: random.fork(),
         clients: Clients::new(BackupWorkload::new(connections, few), (1, 6)),
         services,
         nodes,
+        wanted: if few_tablets { 1 } else { nodes },
         job: None,
         kept: None,
         backups: 0,
@@ -84,9 +92,8 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     };
     // Off, but within the bound: a node whose clock is wrong takes no writes, and that is the cluster's world.
     (0..nodes).for_each(|node| world.set_clock(node, run.random.range(0, 200_000) as i64 - 100_000, 0));
-    if let Err(error) = world.form(nodes) {
-        run.errors.push(error);
-    }
+    run.form(&mut world);
+    world.network.move_away(World::node_id(run.random.below(nodes as u64) as usize), far_micros);
     (0..nodes).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
     // Half of it is enough, since backups follow one another.
     let end = world.now + options.simulated / 2;
@@ -101,6 +108,17 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
 }
 
 impl Run {
+    fn form(&mut self, world: &mut World) {
+        self.errors.extend(world.form(self.wanted).err());
+        if self.wanted < self.nodes {
+            while self.errors.is_empty() && !self.clients.workload.is_set_up() {
+                self.turn(world, false);
+            }
+            self.wanted = self.nodes;
+            self.errors.extend(world.form(self.wanted).err());
+        }
+    }
+
     fn turn(&mut self, world: &mut World, faults: bool) {
         // Clients are quick while a backup is taken: what it could get wrong is a matter of microseconds.
         let (least, most) = if self.job.is_some() { (20, 400) } else { (200, 3_000) };
@@ -128,7 +146,7 @@ impl Run {
                 self.fault(world);
             }
         } else {
-            for node in 0..self.nodes {
+            for node in 0..self.wanted {
                 if world.is_down(node) {
                     world.start(node);
                 }

@@ -6,6 +6,21 @@ use holon_base::{Instant, Random};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// How a wall clock differs from the world's time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WallClock {
+    pub(crate) skew_micros: i64,
+    pub(crate) since: Instant,
+    /// Microseconds gained a second.
+    pub(crate) drift_per_million: i64,
+}
+
+impl WallClock {
+    pub(crate) fn off_micros(&self, now: Instant) -> i64 {
+        self.skew_micros + (now.since(self.since).as_micros() as i64) * self.drift_per_million / 1_000_000
+    }
+}
+
 /// A clock that somebody keeps is within so much of the true time: any two of them are within the bound on skew (500 ms).
 const RIGHT_MICROS: u64 = 200_000;
 

@@ -25,6 +25,8 @@ pub struct Network {
     uninformed: BTreeSet<NodeId>,
     /// When all of this is to end.
     heals: Option<Instant>,
+    /// What comes from them, or goes to them, takes so many microseconds longer.
+    far: BTreeMap<NodeId, u64>,
     under_way: BTreeMap<(Instant, u64), Envelope>,
     sequence: u64,
 }
@@ -38,6 +40,7 @@ impl Network {
             cut: BTreeSet::new(),
             uninformed: BTreeSet::new(),
             heals: None,
+            far: BTreeMap::new(),
             under_way: BTreeMap::new(),
             sequence: 0,
         }
@@ -86,6 +89,11 @@ impl Network {
         self.uninformed.insert(node);
     }
 
+    /// From now on a node is so many microseconds further away from all others.
+    pub fn move_away(&mut self, node: NodeId, micros: u64) {
+        self.far.insert(node, micros);
+    }
+
     fn is_kept_back(&self, envelope: &Envelope) -> bool {
         let EnvelopeKind::Request { target: Target::Service(METADATA_SERVICE), verb, .. } = &envelope.kind else {
             return false;
@@ -115,6 +123,9 @@ impl Network {
         if delayed {
             self.faults.fired(Fault::MessageDelayed);
         }
+        let (from, to) = (envelope.source.node, envelope.destination.node);
+        let way = [from, to].map(|node| self.far.get(&node).copied().unwrap_or(0));
+        let micros = if from == to { micros } else { micros + way[0] + way[1] };
         self.sequence += 1;
         self.under_way.insert((now + Duration::from_micros(micros), self.sequence), envelope);
     }

@@ -7,6 +7,7 @@
 //! Each step feeds a running hash. Two runs of a seed must end with the same hash; if they do not, something read a clock, an
 //! address or an unordered map.
 
+use crate::clock_faults::WallClock;
 use crate::costs::Costs;
 use crate::disk::{SimDisk, SimDiskState};
 use crate::faults::{DiskFaults, Fault, Faults};
@@ -78,15 +79,6 @@ enum Phase {
         live: Vec<LiveShard>,
         stopped: Rc<Cell<usize>>,
     },
-}
-
-/// How a wall clock differs from the world's time.
-#[derive(Clone, Copy, Debug, Default)]
-struct WallClock {
-    skew_micros: i64,
-    since: Instant,
-    /// Microseconds gained a second.
-    drift_per_million: i64,
 }
 
 pub struct SimNode {
@@ -198,8 +190,7 @@ impl World {
 
     /// How far ahead of the world's time the wall clock of a node is.
     pub fn off_micros(&self, node: usize) -> i64 {
-        let WallClock { skew_micros, since, drift_per_million } = self.nodes[node].clock;
-        skew_micros + (self.now.since(since).as_micros() as i64) * drift_per_million / 1_000_000
+        self.nodes[node].clock.off_micros(self.now)
     }
 
     /// Sets the wall clock of a node so far ahead of the world's time; from now on it gains so many microseconds a second.
@@ -222,12 +213,16 @@ impl World {
         self.nodes[node].starts += 1;
     }
 
-    /// Starts the first so many nodes and lets them become one cluster, before anything else happens.
+    /// Starts those of the first so many nodes that are down, and lets all become one cluster before anything else happens.
     ///
     /// # Errors
     /// They do not.
     pub fn form(&mut self, nodes: usize) -> Result<(), String> {
-        (0..nodes).for_each(|node| self.start(node));
+        for node in 0..nodes {
+            if self.is_down(node) {
+                self.start(node);
+            }
+        }
         let deadline = self.now + FORMATION;
         while self.now < deadline {
             let until = self.now + Duration::from_millis(50);

@@ -161,10 +161,6 @@ impl Coordinator {
         sorted
     }
 
-    fn map_epoch(&self) -> u64 {
-        self.shard.map().map_or(0, |map| map.epoch())
-    }
-
     /// Whether a tablet has other replicas than an attempt began with: who did not take it by the old map will not do so
     /// any more, and need not be waited for.
     fn has_moved(&self, tablet: TabletId, replicas: &Replicas) -> bool {

@@ -226,10 +226,7 @@ impl Cuts {
         }
         let pinned = tablets.iter().filter_map(|tablet| Some((*tablet, Rc::new(engine.pin(*tablet).ok()?))));
         let pinned: BTreeMap<TabletId, Rc<Pinned>> = pinned.collect();
-        let told = CutAnswer {
-            epoch: self.shard.map().map_or(0, |map| map.epoch()),
-            tablets: pinned.keys().copied().collect(),
-        };
+        let told = CutAnswer { epoch: self.shard.map_epoch(), tablets: pinned.keys().copied().collect() };
         if let Some(kept) = &mut *self.kept.borrow_mut() {
             kept.tablets = pinned;
             kept.is_cut = true;

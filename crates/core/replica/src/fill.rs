@@ -65,7 +65,7 @@ async fn page_of(
     request: &ReadRequest,
 ) -> Result<ReadAnswer, FillError> {
     let deadline = shard.now() + FILL_TIMEOUT;
-    let answer = shard.call_replica(node, tablet, Verb::READ, request.encode(), deadline).await;
+    let answer = shard.call_replica(node, tablet, shard.map_epoch(), Verb::READ, request.encode(), deadline).await;
     let (page, _) = ReadAnswer::decode(answer.map_err(FillError::Sources)?).map_err(|_| FillError::Unreadable)?;
     Ok(page)
 }

@@ -296,7 +296,8 @@ impl HintStore {
         let payload = WriteRequest { mutation, noted: false }.encode();
         let deadline = self.shard.now() + HINT_TIMEOUT;
         self.being_sent.set(Some(tablet.group()));
-        let answer = self.shard.call_replica(node, tablet, Verb::APPLY, payload, deadline).await;
+        let epoch = self.shard.map_epoch();
+        let answer = self.shard.call_replica(node, tablet, epoch, Verb::APPLY, payload, deadline).await;
         self.being_sent.set(None);
         match answer {
             Ok(_) => add(&self.counters.sent, 1),

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use holon_base::{GroupId, NodeId, TabletId};
+use holon_kernel::limits::CREDIT_PER_PEER_REQUESTS;
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_kernel::*;
 use holon_replica::coordinator::Demand;
@@ -158,15 +159,19 @@ type Nodes = Rc<BTreeMap<NodeId, Replica>>;
 struct Wires {
     shard: Rc<RefCell<Weak<Shard>>>,
     nodes: Nodes,
+    /// What the replicas of requests know of the map: a request by an older one is refused.
+    since: Rc<Cell<u64>>,
 }
 
 impl Router for Wires {
     fn send(&mut self, envelope: Envelope) {
         let EnvelopeKind::Request { verb, .. } = envelope.kind else { return };
         let (shard, nodes) = (self.shard.borrow().upgrade().expect("runs"), self.nodes.clone());
+        let since = self.since.get();
         shard.clone().spawn(Scope::Node, Class::Foreground, async move {
             let replica = &nodes[&envelope.destination.node];
             let does = match verb {
+                _ if envelope.map_epoch < since => Does::Refuse(since),
                 Verb::READ => replica.reads.get(),
                 Verb::DIGEST => replica.digests.get(),
                 _ => replica.writes.get(),
@@ -195,6 +200,7 @@ impl Router for Wires {
 struct World {
     test: TestShard,
     plan: Rc<Plan>,
+    since: Rc<Cell<u64>>,
     nodes: Nodes,
     coordinator: Rc<Coordinator>,
 }
@@ -203,7 +209,8 @@ impl World {
     fn new() -> World {
         let nodes: Nodes = Rc::new([A, B, C, D].map(|node| (node, Replica::default())).into());
         let place = Rc::new(RefCell::new(Weak::new()));
-        let wires = Wires { shard: place.clone(), nodes: nodes.clone() };
+        let since = Rc::new(Cell::new(0));
+        let wires = Wires { shard: place.clone(), nodes: nodes.clone(), since: since.clone() };
         let test = TestShard::with_router(Box::new(MemoryDisk::new()), Box::new(wires));
         *place.borrow_mut() = Rc::downgrade(&test.shard);
         let replicas = Replicas { readers: Rc::new([A, B, C]), joint: Rc::new([]), since: 1 };
@@ -216,7 +223,7 @@ impl World {
         });
         test.shard.set_map(Rc::new(PlanOf(plan.clone())));
         let coordinator = Coordinator::new(&test.shard, Rc::from("dc"));
-        World { test, plan, nodes, coordinator }
+        World { test, plan, since, nodes, coordinator }
     }
 
     fn node(&self, node: NodeId) -> &Replica {
@@ -245,6 +252,21 @@ impl World {
             let outcome = coordinator.write(&demand, mutation, false, &|_, _| ()).await;
             (outcome, shard.now().since(begun))
         })
+    }
+
+    /// Until `until` a node is busy with as many requests as one is sent at a time.
+    fn keep_busy(&self, node: NodeId, until: Duration) {
+        self.node(node).reads.set(Does::Fall);
+        let until = self.test.shard.now() + until;
+        for _ in 0..CREDIT_PER_PEER_REQUESTS {
+            let shard = self.test.shard.clone();
+            self.test.shard.spawn(Scope::Node, Class::Foreground, async move {
+                let to = Address { node, shard: tablet().shard(shard.shards()) };
+                let asked = shard.call(to, Target::Tablet(tablet()), Verb::READ, Bytes::new(), until).await;
+                assert_eq!(asked, Err(CallError::Timeout));
+            });
+        }
+        self.test.shard.run_ready(CREDIT_PER_PEER_REQUESTS * 2);
     }
 
     /// In a moment news of the map come: the tablet is on A, D and C, and A takes requests.
@@ -370,6 +392,24 @@ fn a_write_refused_by_a_newer_map_is_routed_anew_though_another_is_silent() {
     assert_eq!(world.coordinator.counters.reroutes.get(), 1);
     let holders = [A, D, C].iter().filter(|node| world.node(**node).has(7)).count();
     assert!(holders >= 2, "{holders} of three have what was acknowledged");
+}
+
+#[test]
+fn a_write_that_had_to_wait_goes_out_by_the_map_that_chose_its_replicas() {
+    let world = World::new();
+    [A, B, C].into_iter().for_each(|node| world.keep_busy(node, Duration::from_millis(60)));
+    let (plan, since, shard) = (world.plan.clone(), world.since.clone(), world.test.shard.clone());
+    shard.clone().spawn(Scope::Node, Class::Foreground, async move {
+        shard.sleep(Duration::from_millis(30)).await;
+        plan.moves_to(&[D]);
+        since.set(plan.epoch.get());
+    });
+    let (outcome, took) = world.write(7, Level::Quorum);
+    assert_eq!(outcome, Ok(()));
+    soon(took);
+    // A, B and C would have taken it, if it had come by the new map: of which they are no replicas any more.
+    assert!(world.node(D).has(7), "the only replica has what was acknowledged");
+    assert_eq!(world.coordinator.counters.reroutes.get(), 1);
 }
 
 #[test]

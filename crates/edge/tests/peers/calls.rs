@@ -76,7 +76,7 @@ fn a_tablet_is_found_by_the_node_that_has_it_whatever_its_cores() {
             let call = move |shard: Rc<Shard>| -> LocalFuture<_> {
                 Box::pin(async move {
                     let deadline = shard.now() + PATIENCE;
-                    shard.call_replica(node, tablet, Verb::READ, Bytes::new(), deadline).await
+                    shard.call_replica(node, tablet, shard.map_epoch(), Verb::READ, Bytes::new(), deadline).await
                 })
             };
             let answer = from.run(from.plan.shards - 1, call).expect("the tablet answers");

@@ -280,7 +280,7 @@ impl Groups {
         let request = request.map(|bytes| Request { id: self.next_id(), bytes });
         let ask = Ask {
             tablet,
-            epoch: self.shard.map().map_or(0, |map| map.epoch()),
+            epoch: self.shard.map_epoch(),
             remaining: deadline.since(self.shard.now()),
             doubted: doubted.filter(|doubted| *doubted != node),
             request,

@@ -134,7 +134,7 @@ impl Coordinator {
         request: &ReadRequest,
         speculation: Speculation,
     ) -> Result<Attempt<'a>, ReplicaError> {
-        let epoch = self.map_epoch();
+        let epoch = self.shard.map_epoch();
         let replicas = self.shard.replicas(demand.tablet);
         self.check_there(demand.tablet)?;
         let mut quotas = self.quotas(&replicas, demand);
@@ -225,8 +225,8 @@ impl Attempt<'_> {
     fn ask(&mut self, node: NodeId, verb: Verb, payload: Bytes) {
         self.asked.insert(node);
         self.under_way.push((node, verb));
-        let work = ask(self.coordinator.shard.clone(), node, self.demand.tablet, verb, payload, self.demand.deadline);
-        self.gather.begin(node, work);
+        let (shard, tablet, deadline) = (self.coordinator.shard.clone(), self.demand.tablet, self.demand.deadline);
+        self.gather.begin(node, ask(shard, node, tablet, self.epoch, verb, payload, deadline));
     }
 
     /// A replica that has not been asked yet, if there is one.
@@ -445,7 +445,8 @@ impl Attempt<'_> {
     }
 
     fn bring(&self, node: NodeId, mutations: Vec<Mutation>) -> impl Future<Output = Result<(), CallError>> + 'static {
-        bring(self.coordinator.shard.clone(), node, self.demand.tablet, mutations, self.demand.deadline)
+        let (shard, tablet, deadline) = (self.coordinator.shard.clone(), self.demand.tablet, self.demand.deadline);
+        bring(shard, node, tablet, self.epoch, mutations, deadline)
     }
 
     /// How long a repair takes at most, as a rule: whatever the table says of its reads, as Cassandra has a policy of its own for
@@ -459,12 +460,13 @@ async fn ask(
     shard: Rc<Shard>,
     node: NodeId,
     tablet: TabletId,
+    epoch: u64,
     verb: Verb,
     payload: Bytes,
     deadline: Instant,
 ) -> Answered {
     let begun = shard.now();
-    let answer = shard.call_replica(node, tablet, verb, payload, deadline).await;
+    let answer = shard.call_replica(node, tablet, epoch, verb, payload, deadline).await;
     (verb, answer.and_then(|answer| decode(verb, answer)).map(|reply| (reply, begun)))
 }
 
@@ -487,12 +489,13 @@ pub(crate) async fn bring(
     shard: Rc<Shard>,
     node: NodeId,
     tablet: TabletId,
+    epoch: u64,
     mutations: Vec<Mutation>,
     deadline: Instant,
 ) -> Result<(), CallError> {
     for mutation in mutations {
         let payload = WriteRequest { mutation: mutation.bytes().clone(), noted: false }.encode();
-        shard.call_replica(node, tablet, Verb::APPLY, payload, deadline).await?;
+        shard.call_replica(node, tablet, epoch, Verb::APPLY, payload, deadline).await?;
     }
     Ok(())
 }

@@ -165,7 +165,7 @@ impl Coordinator {
         let payload = WriteRequest { mutation: mutation.clone(), noted }.encode();
         let began = self.shard.now();
         loop {
-            let epoch = self.map_epoch();
+            let epoch = self.shard.map_epoch();
             let replicas = self.shard.replicas(demand.tablet);
             self.check_there(demand.tablet)?;
             let quotas = self.quotas(&replicas, demand);
@@ -190,7 +190,7 @@ impl Coordinator {
             for node in replicas.writers() {
                 if self.shard.is_alive(node) {
                     tally.under_way.insert(node);
-                    gather.begin(node, self.send(node, demand, payload.clone(), missed.clone()));
+                    gather.begin(node, self.send(node, epoch, demand, payload.clone(), missed.clone()));
                 } else {
                     missed.nodes.borrow_mut().push(node);
                 }
@@ -224,6 +224,7 @@ impl Coordinator {
     fn send(
         &self,
         node: NodeId,
+        epoch: u64,
         demand: &Demand<'_>,
         payload: Bytes,
         missed: Rc<Missed>,
@@ -231,7 +232,7 @@ impl Coordinator {
         let shard = self.shard.clone();
         let (tablet, deadline) = (demand.tablet, demand.deadline);
         async move {
-            let outcome = shard.call_replica(node, tablet, Verb::APPLY, payload, deadline).await;
+            let outcome = shard.call_replica(node, tablet, epoch, Verb::APPLY, payload, deadline).await;
             // One that says why it failed is left a hint, too: its disk is full, perhaps, and will not be for ever.
             let is_missing = outcome.as_ref().is_err_and(|error| *error != CallError::NotHere);
             if is_missing && node != shard.node() {

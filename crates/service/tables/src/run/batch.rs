@@ -3,7 +3,7 @@
 
 use super::batch_size;
 use super::conditional::{self, Conditional};
-use super::send::{Sender, by_tablet, finish};
+use super::send::{Sender, by_tablet};
 use super::write::{self, Stamp, Target};
 use super::{Context, Outcome, Parameters, clock, consistency};
 use crate::error::{CqlError, CqlResult};
@@ -18,7 +18,7 @@ use holon_cql::BoundValue;
 use holon_cql::request::BatchKind;
 use holon_cql::response::WriteType;
 use holon_kernel::{Verb, join_all};
-use holon_store::{Mutation, MutationBuilder};
+use holon_store::Mutation;
 
 /// One statement of a batch with its values.
 pub struct BatchStatement<'a> {
@@ -150,15 +150,8 @@ async fn logged(
         parts.push((first, own.bytes().clone()));
     }
     let (key, row) = batch_log::entry(id, &parts, timestamp);
-    let mut builder = MutationBuilder::new();
-    for (key, patch) in own.rows().map_err(|error| CqlError::Invalid(error.to_string()))? {
-        builder.row(&key, &patch);
-    }
-    for range in own.ranges() {
-        builder.delete_range(range.clone());
-    }
-    builder.row(&key, &row);
-    sender.write(first, finish(builder)?).await?;
+    let beginning = batch_log::beginning(Some(&own), &key, &row);
+    sender.write(first, beginning.map_err(|error| CqlError::Invalid(error.to_string()))?).await?;
     let writes = others.into_iter().map(|(tablet, mutation)| sender.write(tablet, mutation));
     let written: CqlResult<()> = join_all(writes).await.into_iter().collect();
     match written {

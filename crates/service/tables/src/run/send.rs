@@ -218,7 +218,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-pub fn finish(builder: MutationBuilder) -> CqlResult<Mutation> {
+fn finish(builder: MutationBuilder) -> CqlResult<Mutation> {
     builder.finish().map_err(|error| CqlError::Invalid(error.to_string()))
 }
 

@@ -1,8 +1,8 @@
 //! Batches over several tablets happen whole: the first tablet's part is one mutation with a row that holds all other
 //! parts (and this one again, if the tablet has several replicas, of which perhaps one alone got it), so the batch has
 //! happened as soon as that mutation is in the log. The other parts follow; then the row is removed. What a crash leaves
-//! behind is replayed at start, before any door opens, or soon after where other nodes are needed for it; replaying
-//! twice changes nothing.
+//! behind is replayed at start, before any door opens, or soon after where other nodes are needed for it: first that
+//! mutation, until a majority of the tablet's replicas has it, then the others. Replaying twice changes nothing.
 //!
 //! The rows lie behind all rows of data ([`row_key::ROWS_END`]) in the first tablet. What holds: once acknowledged,
 //! or once the first mutation survived a crash, every part of the batch will be seen; before that, none. In between a
@@ -16,7 +16,7 @@ use holon_kernel::CallError;
 use holon_replica::coordinator::Demand;
 use holon_replica::{Level, ReplicaError};
 use holon_store::{
-    Cell, CellEntry, Deletion, Durability, KeyRange, Mutation, MutationBuilder, Row, RowPatch, ScanOptions,
+    Cell, CellEntry, Deletion, Durability, KeyRange, Mutation, MutationBuilder, Row, RowPatch, ScanOptions, StoreError,
 };
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,6 +67,24 @@ fn decode(value: Bytes) -> Result<Vec<Part>, ShortInput> {
     Ok(parts)
 }
 
+/// The mutation that a batch begins with: the first tablet's part, if it has one to bring, and the row that keeps all parts.
+///
+/// # Errors
+/// It is too large.
+pub fn beginning(own: Option<&Mutation>, key: &[u8], row: &RowPatch) -> Result<Mutation, StoreError> {
+    let mut builder = MutationBuilder::new();
+    if let Some(own) = own {
+        for (key, patch) in own.rows()? {
+            builder.row(&key, &patch);
+        }
+        for range in own.ranges() {
+            builder.delete_range(range.clone());
+        }
+    }
+    builder.row(key, row);
+    builder.finish()
+}
+
 /// What removes the row of a batch whose parts are all written.
 ///
 /// # Errors
@@ -98,7 +116,11 @@ pub async fn replay(tablet: &Rc<TableTablet>) -> Result<u64, CallError> {
                 crate::error::CqlError::server(format!("the batch log of tablet {} is unreadable: {short}", tablet.id))
                     .into_call()
             };
-            for (target, mutation) in decode(cell.value.clone()).map_err(unreadable)? {
+            let parts = decode(cell.value.clone()).map_err(unreadable)?;
+            if !tablet.coordinator.is_alone(tablet.id) {
+                begin_again(tablet, &key, cell, &parts).await?;
+            }
+            for (target, mutation) in parts {
                 write_part(tablet, target, &mutation).await?;
             }
             let (timestamp, local_seconds) = (cell.timestamp.saturating_add(1), shard.wall().seconds());
@@ -115,6 +137,17 @@ pub async fn replay(tablet: &Rc<TableTablet>) -> Result<u64, CallError> {
             None => return Ok(batches),
         }
     }
+}
+
+/// Perhaps this replica alone knows of a batch. Before any other part of it can be seen, a majority has to know, or whoever
+/// asks the others (a reader, a backup) finds a part without the batch that it belongs to.
+async fn begin_again(tablet: &TableTablet, key: &[u8], kept: &Cell, parts: &[Part]) -> Result<(), CallError> {
+    let own = parts.iter().find(|(target, _)| *target == tablet.id);
+    let own = own.map(|(_, mutation)| Mutation::decode(mutation.clone())).transpose().map_err(refusal)?;
+    let mut row = RowPatch::default();
+    row.put(CellEntry::new(COLUMN, kept.clone()));
+    let beginning = beginning(own.as_ref(), key, &row).map_err(refusal)?;
+    write_part(tablet, tablet.id, beginning.bytes()).await
 }
 
 /// To a majority of the replicas of its tablet; the others get it or a hint, as with any write.
