@@ -11,7 +11,7 @@ use crate::service::{TABLES_SERVICE, TablesService};
 use crate::tablet::batch_log::{self, Part};
 use crate::types::row_key;
 use bytes::Bytes;
-use holon_base::{ByteWriter, GroupId, Instant, TabletId};
+use holon_base::{ByteWriter, GroupId, Instant, NodeId, TabletId};
 use holon_kernel::{DiskBuffer, OpenOptions, join_all};
 use holon_replica::ReadRequest;
 use holon_replica::cut::{Cut, CutError};
@@ -35,6 +35,7 @@ struct Making<'a> {
     teller: Teller,
     tablets: usize,
     done: Cell<usize>,
+    /// Read so far, some of it perhaps twice.
     rows: Cell<u64>,
     bytes: Cell<u64>,
     /// Somebody else has failed: no more is begun.
@@ -197,15 +198,39 @@ impl Making<'_> {
     }
 
     async fn read_tablet(&self, table: &Table, tablet: TabletId, with_rows: bool) -> Result<(), String> {
-        let mut sources = self.cut.sources(tablet);
-        let rows_end = Bytes::from_static(&row_key::ROWS_END);
+        let directory = super::table_directory(self.directory, table);
+        let path = super::file_path(self.directory, table, tablet);
+        let disk = self.service.shard.disk();
         if with_rows {
-            let rows = KeyRange { start: Bytes::new(), end: Some(rows_end.clone()) };
-            self.read_rows(table, tablet, rows, &mut sources).await?;
+            disk.create_dir(&directory).await.map_err(|error| error.to_string())?;
         }
+        let mut sources = self.cut.sources(tablet);
+        loop {
+            let from = sources.len();
+            let file = if with_rows { self.read_rows(tablet, &path, &mut sources).await? } else { None };
+            let batches = self.read_batches(tablet, &mut sources).await?;
+            if sources.len() == from {
+                self.files.borrow_mut().extend(file);
+                self.batches.borrow_mut().extend(batches);
+                return Ok(());
+            }
+            // One fell away. What was not acknowledged it alone may have had: some rows of a mutation, and not those of later pages;
+            // a part of a batch, and not the row that keeps the others. So all of the tablet is read from the same sources.
+            let bytes: usize = batches.iter().map(|(_, mutation)| mutation.len()).sum();
+            self.batch_bytes.set(self.batch_bytes.get() - bytes);
+            if file.is_some() {
+                disk.remove(&path).await.map_err(|error| error.to_string())?;
+            }
+        }
+    }
+
+    /// Batches that began in a tablet and were not carried out.
+    async fn read_batches(&self, tablet: TabletId, sources: &mut Vec<NodeId>) -> Result<Vec<Part>, String> {
+        let rows_end = Bytes::from_static(&row_key::ROWS_END);
         let mut request = ReadRequest::all_of(vec![KeyRange { start: rows_end, end: None }], self.now_seconds);
+        let mut batches = Vec::new();
         while !request.ranges.is_empty() {
-            let merged = self.cut.read(tablet, &request, &mut sources).await.map_err(|error| error.to_string())?;
+            let merged = self.cut.read(tablet, &request, sources).await.map_err(|error| error.to_string())?;
             for (key, row) in merged.rows {
                 let visible = row.visible(merged.deleted.covering(&key), self.now_seconds);
                 let parts = visible.map(|row| batch_log::parts(&row)).transpose();
@@ -216,32 +241,30 @@ impl Making<'_> {
                     let text = "more batches wait to be carried out than a backup takes";
                     return Err(format!("{text} ({BATCH_BYTES_MAX} bytes): try again when all nodes are up"));
                 }
-                self.batches.borrow_mut().extend(parts);
+                batches.extend(parts);
             }
             request.ranges = merged.rest;
         }
-        Ok(())
+        Ok(batches)
     }
 
+    /// The file of a tablet's rows, if it has any.
     async fn read_rows(
         &self,
-        table: &Table,
         tablet: TabletId,
-        rows: KeyRange,
-        sources: &mut Vec<holon_base::NodeId>,
-    ) -> Result<(), String> {
+        path: &str,
+        sources: &mut Vec<NodeId>,
+    ) -> Result<Option<files::FileEntry>, String> {
         let (shard, disk) = (&self.service.shard, self.service.shard.disk());
         let say = |error: files::BackupError| error.to_string();
-        let directory = super::table_directory(self.directory, table);
-        disk.create_dir(&directory).await.map_err(|error| error.to_string())?;
         let mut writer = None;
+        let rows = KeyRange { start: Bytes::new(), end: Some(Bytes::from_static(&row_key::ROWS_END)) };
         let mut request = ReadRequest::all_of(vec![rows], self.now_seconds);
         while !request.ranges.is_empty() {
             let merged = self.cut.read(tablet, &request, sources).await.map_err(|error| error.to_string())?;
             for mutation in merged.mutations().map_err(|error| error.to_string())? {
                 if writer.is_none() {
-                    let path = super::file_path(self.directory, table, tablet);
-                    writer = Some(BlocksWriter::create(&disk, &path, self.backup, tablet).await.map_err(say)?);
+                    writer = Some(BlocksWriter::create(&disk, path, self.backup, tablet).await.map_err(say)?);
                 }
                 let (rows, bytes) = (mutation.encoded_rows().len() as u64, mutation.bytes());
                 if let Some(writer) = &mut writer {
@@ -257,11 +280,10 @@ impl Making<'_> {
             });
             shard.yield_now().await;
         }
-        if let Some(writer) = writer {
-            let entry = writer.finish().await.map_err(say)?;
-            self.files.borrow_mut().push(entry);
+        match writer {
+            Some(writer) => writer.finish().await.map(Some).map_err(say),
+            None => Ok(None),
         }
-        Ok(())
     }
 
     /// Parts of batches that were not carried out, of tables that are wanted.
