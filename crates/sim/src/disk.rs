@@ -8,6 +8,7 @@
 //! It outlives its node: the world keeps it and hands it to the next incarnation.
 
 use crate::cost_disk::Medium;
+use crate::disk_content::{SECTOR_BYTES, Unsynced, apply, apply_torn};
 use crate::disk_names::{NameChange, Names, change_names};
 use crate::disk_trouble::may_be_misdirected;
 use crate::faults::{DiskFaults, Fault, Faults};
@@ -22,17 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a medium writes or loses as a whole, bytes.
-const SECTOR_BYTES: usize = 512;
-
 pub(crate) type InodeId = u64;
-
-/// A change of content that is visible but not synced.
-#[derive(Clone, Debug)]
-enum Unsynced {
-    Write { offset: usize, content: Vec<u8> },
-    Length(usize),
-}
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
@@ -40,6 +31,8 @@ struct Inode {
     visible: Vec<u8>,
     unsynced: Vec<Unsynced>,
     poisoned: bool,
+    /// Visible names.
+    links: usize,
 }
 
 struct Submitted {
@@ -54,7 +47,9 @@ pub struct SimDiskState {
     visible: Names,
     durable: Names,
     unsynced_names: Vec<NameChange>,
-    open: BTreeMap<FileId, (String, InodeId)>,
+    open: BTreeMap<FileId, (Rc<str>, InodeId)>,
+    /// Bytes in all files that have a name: each write asks.
+    used: usize,
     next: u64,
     queue: BTreeMap<(Instant, u64), Submitted>,
     pub(crate) now: Instant,
@@ -102,6 +97,7 @@ impl SimDiskState {
             durable: Names::default(),
             unsynced_names: Vec::new(),
             open: BTreeMap::new(),
+            used: 0,
             next: 1,
             queue: BTreeMap::new(),
             now: Instant(0),
@@ -180,7 +176,7 @@ impl SimDiskState {
         }
     }
 
-    fn inode(&mut self, file: FileId, operation: &str) -> Result<(String, InodeId), DiskError> {
+    fn inode(&mut self, file: FileId, operation: &str) -> Result<(Rc<str>, InodeId), DiskError> {
         let (path, id) = self
             .open
             .get(&file)
@@ -206,15 +202,14 @@ impl SimDiskState {
             None if create && self.directory_exists(parent(&path)) => {
                 let inode = self.next();
                 self.inodes.insert(inode, Inode::default());
-                self.visible.files.insert(path.clone(), inode);
-                self.unsynced_names.push(NameChange::Put { path: path.clone(), inode });
+                self.change_visible(NameChange::Put { path: path.clone(), inode });
                 inode
             }
             None => return Err(error(DiskErrorKind::NotFound, "open", &path, "no such file")),
         };
         let length = self.inodes.get(&id).map_or(0, |inode| inode.visible.len() as u64);
         let file = FileId(self.next());
-        self.open.insert(file, (path, id));
+        self.open.insert(file, (path.into(), id));
         Ok(DiskOutput::Opened { file, length })
     }
 
@@ -231,16 +226,16 @@ impl SimDiskState {
 
     fn write(&mut self, file: FileId, offset: usize, buffer: DiskBuffer, durable: bool) -> DiskResult {
         let (path, id) = self.inode(file, "write")?;
-        let what = format!("write at {offset}");
+        let what = || format!("write at {offset}");
         if self.io_error(self.options.write_error_per_million, Fault::WriteError) {
             // A failed write may have changed any part of what it covers.
             self.apply_write(id, offset, buffer.as_slice(), true);
-            return Err(error(DiskErrorKind::Io, &what, &path, "input/output error"));
+            return Err(error(DiskErrorKind::Io, &what(), &path, "input/output error"));
         }
         let growth = (offset + buffer.len()).saturating_sub(self.inodes[&id].visible.len());
         if growth > 0 && self.used() + growth > self.options.capacity_bytes {
             self.faults.fired(Fault::DiskFull);
-            return Err(error(DiskErrorKind::Full, &what, &path, "no space left on device"));
+            return Err(error(DiskErrorKind::Full, &what(), &path, "no space left on device"));
         }
         self.writes += 1;
         let misdirected = self.options.misdirect_per_million > 0
@@ -298,6 +293,7 @@ impl SimDiskState {
         let change = Unsynced::Write { offset, content: content.to_vec() };
         let random = &mut self.random;
         let Some(inode) = self.inodes.get_mut(&id) else { return };
+        let before = inode.visible.len();
         if torn {
             apply_torn(&mut inode.visible, &change, random);
             // What reached the medium, if anything, is decided once more at a crash.
@@ -305,6 +301,9 @@ impl SimDiskState {
             apply(&mut inode.visible, &change);
         }
         inode.unsynced.push(change);
+        if inode.links > 0 {
+            self.used += inode.visible.len() - before;
+        }
     }
 
     fn sync(&mut self, file: FileId) -> DiskResult {
@@ -336,17 +335,56 @@ impl SimDiskState {
         if let Some(inode) = self.inodes.get_mut(&id) {
             inode.visible.resize(length, 0);
             inode.unsynced.push(Unsynced::Length(length));
+            if inode.links > 0 {
+                self.used = self.used + length - old;
+            }
         }
         Ok(DiskOutput::Done)
     }
 
     /// Bytes in all files that have a name.
     pub fn used(&self) -> usize {
-        let ids: BTreeSet<_> = self.visible.files.values().collect();
-        ids.into_iter().filter_map(|id| self.inodes.get(id)).map(|inode| inode.visible.len()).sum()
+        self.used
+    }
+
+    /// Counts the names of each file, and what is used, anew.
+    fn count_names(&mut self) {
+        self.inodes.values_mut().for_each(|inode| inode.links = 0);
+        for id in self.visible.files.values() {
+            if let Some(inode) = self.inodes.get_mut(id) {
+                inode.links += 1;
+            }
+        }
+        let named = self.inodes.values().filter(|inode| inode.links > 0);
+        self.used = named.map(|inode| inode.visible.len()).sum();
     }
 
     // ---- Names
+
+    /// A name comes to mean a file, or ceases to.
+    fn link(&mut self, path: Option<&str>, is_new: bool) {
+        let Some(id) = path.and_then(|path| self.visible.files.get(path)) else { return };
+        let Some(inode) = self.inodes.get_mut(id) else { return };
+        if is_new {
+            self.used += if inode.links == 0 { inode.visible.len() } else { 0 };
+            inode.links += 1;
+        } else {
+            inode.links -= 1;
+            self.used -= if inode.links == 0 { inode.visible.len() } else { 0 };
+        }
+    }
+
+    /// Changes the visible names; the durable ones follow when their directories are synced.
+    fn change_visible(&mut self, change: NameChange) {
+        let (one, other) = change.names_of_files();
+        let other = other.filter(|other| Some(*other) != one);
+        self.link(one, false);
+        self.link(other, false);
+        change_names(&mut self.visible, &change);
+        self.link(one, true);
+        self.link(other, true);
+        self.unsynced_names.push(change);
+    }
 
     fn directory_exists(&self, path: &str) -> bool {
         path.is_empty() || self.visible.directories.contains(path)
@@ -357,10 +395,14 @@ impl SimDiskState {
             return Err(error(DiskErrorKind::NotFound, "list", path, "no such directory"));
         }
         let inside = |whole: &&String| parent(whole) == path;
+        // In the order of names, what begins with the path is together.
+        let from = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let is_below = |whole: &&String| whole.starts_with(&from);
         let name = |whole: &str| whole.rsplit_once('/').map_or(whole, |(_, name)| name).to_string();
-        let directories = self.visible.directories.iter().filter(inside);
+        let directories = self.visible.directories.range(from.clone()..).take_while(is_below).filter(inside);
         let directories = directories.map(|whole| DirectoryEntry { name: name(whole), is_directory: true, length: 0 });
-        let files = self.visible.files.iter().filter(|(whole, _)| inside(whole));
+        let files = self.visible.files.range(from.clone()..).take_while(|(whole, _)| is_below(whole));
+        let files = files.filter(|(whole, _)| inside(whole));
         let files = files.map(|(whole, id)| {
             let length = self.inodes.get(id).map_or(0, |inode| inode.visible.len() as u64);
             DirectoryEntry { name: name(whole), is_directory: false, length }
@@ -397,8 +439,9 @@ impl SimDiskState {
                     return Err(missing("remove directory", &path));
                 }
                 let prefix = format!("{path}/");
-                let mut names = self.visible.files.keys().chain(&self.visible.directories);
-                if names.any(|name| name.starts_with(&prefix)) {
+                let file = self.visible.files.range(prefix.clone()..).next().map(|(name, _)| name);
+                let directory = self.visible.directories.range(prefix.clone()..).next();
+                if file.into_iter().chain(directory).any(|name| name.starts_with(&prefix)) {
                     return Err(error(DiskErrorKind::Io, "remove directory", &path, "directory not empty"));
                 }
                 NameChange::RemoveDir { path }
@@ -414,8 +457,7 @@ impl SimDiskState {
             }
             other => return Err(error(DiskErrorKind::Io, "run", &format!("{other:?}"), "not an operation on names")),
         };
-        change_names(&mut self.visible, &change);
-        self.unsynced_names.push(change);
+        self.change_visible(change);
         Ok(DiskOutput::Done)
     }
 
@@ -489,6 +531,7 @@ impl SimDiskState {
         self.visible = self.durable.clone();
         let named: BTreeSet<InodeId> = self.visible.files.values().copied().collect();
         self.inodes.retain(|id, _| named.contains(id));
+        self.count_names();
     }
 
     /// The process ended, the machine did not: what it wrote stays, what it had in flight may or may not have happened.
@@ -534,38 +577,6 @@ impl SimDiskState {
     }
 }
 
-fn apply(content: &mut Vec<u8>, change: &Unsynced) {
-    match change {
-        Unsynced::Length(length) => content.resize(*length, 0),
-        Unsynced::Write { offset, content: new } => {
-            let end = offset + new.len();
-            if content.len() < end {
-                content.resize(end, 0);
-            }
-            content[*offset..end].copy_from_slice(new);
-        }
-    }
-}
-
-/// Applies a random part: each sector of a write on its own; a length or not.
-fn apply_torn(content: &mut Vec<u8>, change: &Unsynced, random: &mut Random) {
-    match change {
-        Unsynced::Length(length) => {
-            if random.chance(1, 2) {
-                content.resize(*length, 0);
-            }
-        }
-        Unsynced::Write { offset, content: new } => {
-            let mut at = 0;
-            while at < new.len() {
-                let sector_end = ((offset + at) / SECTOR_BYTES + 1) * SECTOR_BYTES - offset;
-                let end = sector_end.min(new.len());
-                if random.chance(1, 2) {
-                    let piece = Unsynced::Write { offset: offset + at, content: new[at..end].to_vec() };
-                    apply(content, &piece);
-                }
-                at = end;
-            }
-        }
-    }
-}
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

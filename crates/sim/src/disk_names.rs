@@ -13,6 +13,17 @@ pub(crate) enum NameChange {
     RemoveDir { path: String },
 }
 
+impl NameChange {
+    /// The names that may mean another file, or none, after it.
+    pub(crate) fn names_of_files(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            NameChange::Put { path, .. } | NameChange::Remove { path } => (Some(path), None),
+            NameChange::Rename { from, to } => (Some(from), Some(to)),
+            NameChange::MakeDir { .. } | NameChange::RemoveDir { .. } => (None, None),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     pub(crate) files: BTreeMap<String, InodeId>,
@@ -38,7 +49,8 @@ pub(crate) fn change_names(names: &mut Names, change: &NameChange) {
         }
         NameChange::RemoveDir { path } => {
             let prefix = format!("{path}/");
-            if !names.files.keys().any(|name| name.starts_with(&prefix)) {
+            let first = names.files.range(prefix.clone()..).next();
+            if !first.is_some_and(|(name, _)| name.starts_with(&prefix)) {
                 names.directories.remove(path);
             }
         }

@@ -12,6 +12,7 @@ pub mod cost_run;
 pub mod costs;
 pub mod determinism;
 pub mod disk;
+mod disk_content;
 mod disk_names;
 pub mod disk_trouble;
 pub mod faults;
