@@ -53,8 +53,11 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let factor = random.range(1, FACTOR_MAX + 1) as u32;
     // Coordinators prefer replicas of their own rack to the first one, which most changes of the number leave where it is.
     let racks = random.range(1, 4) as usize;
+    // What one node knows of a change, and what others do, is some milliseconds apart.
+    let mut far = Random::new(seed ^ 0x000f_a500);
+    let far = seed.is_multiple_of(4).then(|| (far.below(nodes as u64) as usize, far.range(2_000, 40_000)));
     let expanded = format!(
-        "nodes {first} then {nodes} racks {racks} shards {shards} factor {factor} memtable {} {disk:?}",
+        "nodes {first} then {nodes} racks {racks} shards {shards} factor {factor} far {far:?} memtable {} {disk:?}",
         config.memtable_bytes
     );
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), tables_nodes::install(config));
@@ -77,6 +80,9 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     (0..nodes).for_each(|node| world.set_clock(node, run.random.range(0, 200_000) as i64 - 100_000, 0));
     if let Err(error) = world.form(first) {
         run.errors.push(error);
+    }
+    if let Some((node, micros)) = far {
+        world.network.move_away(World::node_id(node), micros);
     }
     (0..nodes).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
     let end = world.now + options.simulated;
