@@ -1,6 +1,8 @@
 //! One member among played ones: their machines are real, and neither forget nor wait; what is lost on the way, and when, the test says.
 
 use super::*;
+use crate::Repairs;
+use crate::limits::REPAIR_MARGIN;
 use holon_base::{GroupId, Random};
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_kernel::{
@@ -183,7 +185,9 @@ struct World {
     disk: MemoryDisk,
     around: Rc<Around>,
     engine: Engine,
+    coordinator: Rc<Coordinator>,
     groups: Rc<Groups>,
+    boot: u32,
 }
 
 impl World {
@@ -228,7 +232,16 @@ impl World {
         let groups = Groups::new(&test.shard, SERVICE, &coordinator);
         *around.groups.borrow_mut() = Rc::downgrade(&groups);
         groups.start(&engine, Rc::new(|_, _, _| Box::pin(async { Err(CallError::NotHere) })));
-        World { test, takes, disk, around, engine, groups }
+        World { test, takes, disk, around, engine, coordinator, groups, boot }
+    }
+
+    /// Ends the node without a word, and starts another on its disk. The others stay.
+    fn crash(self) -> World {
+        let now = self.test.shard.now();
+        let world = World::start(self.disk.deep_copy(), self.around.clone(), self.boot + 1);
+        self.test.shard.dismantle();
+        world.test.advance(now.since(Instant(0)));
+        world
     }
 
     fn block_on<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
@@ -413,5 +426,69 @@ fn of_opening_and_removing_a_member_one_ends_before_the_other_begins() {
             "no log is left, {millis} ms apart, opened first: {opens_first}"
         );
         assert!(!Ledger::exists(&world.engine, tablet()));
+    }
+}
+
+/// Whether the replica here agrees to a comparison that lets deletions of before be forgotten, as whoever compares asks it.
+fn begins_comparison(world: &World, before: Duration) -> bool {
+    let mut message = ByteWriter::new();
+    crate::message::put_version(&mut message);
+    message.put_u64(1);
+    message.put_u64(tablet().0);
+    message.put_signed_varint((world.test.shard.wall_micros() - before.as_micros() as i64) / 1_000_000);
+    let repairs = Repairs::new(&world.test.shard, SERVICE, &world.coordinator, &world.groups);
+    let engine = world.engine.clone();
+    let answer = world.block_on(async move {
+        repairs.open(&engine).await.expect("opened");
+        repairs.answer(Verb(Verb::SERVICE_FIRST + 40), message.freeze()).await
+    });
+    match answer {
+        Ok(_) => true,
+        Err(CallError::Failed(_)) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Else the deletion could be forgotten of what a leader of another day then writes again: the node fell before the log could say that
+/// the replicas have it, and nobody has asked the group for anything since.
+#[test]
+fn no_comparison_lets_deletions_be_forgotten_of_what_a_new_leader_may_write_again() {
+    let world = World::new();
+    let member = world.lead();
+    let decided = world.decide(&member, 1, "old");
+    world.millis(1_000);
+    assert_eq!((decided.get(), world.around.times_written("old")), (Some(Ok(())), 2));
+    drop(member);
+    let world = world.crash();
+    world.millis(1_000);
+
+    let mut refused = 0;
+    while !begins_comparison(&world, Duration::ZERO) {
+        refused += 1;
+        assert!(refused < 60, "it never begins");
+        world.millis(1_000);
+    }
+    // From here on a deletion of before may be forgotten.
+    let before = world.around.times_written("old");
+    println!("refused {refused} times, written again {before} times until then");
+    let world = world.crash();
+    world.lead();
+    world.millis(10_000);
+    assert_eq!(world.around.times_written("old"), before, "what was deleted since is back");
+    assert!(refused > 0 && before > 2);
+    // A log that says so is no hindrance, nor is a group that was never asked.
+    assert!(begins_comparison(&world, Duration::ZERO));
+    assert!(begins_comparison(&World::new(), Duration::ZERO));
+}
+
+/// A leader that is asked again and again does not hold comparisons up: what is recent is no matter.
+#[test]
+fn a_group_at_work_lets_comparisons_begin() {
+    let world = World::new();
+    let member = world.lead();
+    for round in 0..20 {
+        world.decide(&member, round, "again");
+        world.millis(1_000);
+        assert!(begins_comparison(&world, REPAIR_MARGIN));
     }
 }
