@@ -4,12 +4,13 @@
 //! ring ([`crate::direct`] starts those).
 
 use crate::cluster_command::ClusterCommand;
-use crate::gate::{LEVEL_FIRST, NoChange, level_of};
+use crate::gate::{Gate, LEVEL_FIRST, NoChange, level_of};
 use crate::recover::TERMS_AHEAD;
 use holon_base::{GroupId, NodeId, ServiceId, TabletId};
 use holon_kernel::{Founders, MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
 use holon_placement::{
-    Change, ChangeKind, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology, Work,
+    Change, ChangeKind, Effects, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology,
+    Work,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -131,6 +132,22 @@ pub(crate) fn kernel_replication(placed: Placed) -> Option<Replication> {
 
 pub(crate) fn info_of(record: &NodeRecord) -> NodeInfo {
     NodeInfo::new(&record.data_center, &record.rack, record.shards)
+}
+
+/// What became of the change on its way when a node was forgotten that alone was to have what others have now.
+fn turned_text(node: NodeId, effects: &Effects, change: Option<&Change>) -> Option<String> {
+    let why = "tablets that live elsewhere were to go there alone";
+    let goes_back = change.or(effects.finished.as_ref()).is_some_and(|change| change.cancelled);
+    match (effects.turned, effects.stuck) {
+        (true, _) => {
+            let how = if goes_back { "is undone" } else { "is carried out" };
+            Some(format!(
+                "node {node} is forgotten, and {why}: the change on its way {how}, as far as it can be without"
+            ))
+        }
+        (_, true) => Some(format!("node {node} is forgotten, and {why}: the change on its way waits")),
+        _ => None,
+    }
 }
 
 impl ClusterState {
@@ -366,9 +383,19 @@ impl ClusterState {
 
     fn place(&mut self, index: u64, entry: &Entry, me: NodeId, changes: &mut Changes) -> Result<(), Refused> {
         let Some(topology) = &mut self.topology else { return Ok(()) };
-        let effects = topology.apply(index, entry)?;
+        let mut effects = topology.apply(index, entry)?;
+        match entry {
+            Entry::Forget { node } if Gate::TURNED_CHANGES.is_open(self.level) => {
+                effects.merge(topology.turn_from_the_dead(*node));
+                changes.tell.extend(turned_text(*node, &effects, topology.change()));
+            }
+            // Older nodes do not tell of those, and so keep their groups.
+            Entry::Cancel { .. } if !Gate::TURNED_CHANGES.is_open(self.level) => effects.lost.clear(),
+            _ => {}
+        }
+        let turns = effects.turned || matches!(entry, Entry::Start(_) | Entry::Cancel { .. });
         changes.moves = true;
-        if matches!(entry, Entry::Start(_) | Entry::Cancel { .. }) {
+        if turns {
             let (planned, active) = topology.moves();
             self.moves_in_all = planned.len() + active.len();
         }
@@ -389,11 +416,15 @@ impl ClusterState {
                 changes.open.push(group.descriptor(ordinal as usize));
             }
         }
-        if effects.finished.is_some() || matches!(entry, Entry::Start(_) | Entry::Cancel { .. }) {
+        if effects.finished.is_some() || turns {
             self.follow_ring();
         }
         if let Some(change) = effects.finished {
             self.finished(&change, changes);
+            for node in effects.left {
+                self.remove_node(node);
+                changes.tell.push(format!("node {node}, which was forgotten, is gone"));
+            }
             self.start_waiting(index, me, changes);
         }
         Ok(())

@@ -151,3 +151,42 @@ fn a_replication_factor_that_cannot_be_reached_does_not_take_others_with_it() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Of a table without further copies: where it was to go nobody is any more.
+#[test]
+fn a_change_that_would_wait_for_a_forgotten_node_turns_and_says_so() {
+    for level in [1, 2] {
+        let (mut state, index) = three();
+        state.level = level;
+        let group = create(&mut state, index, 1);
+        let at =
+            |state: &ClusterState| state.groups[&group].tablets.iter().map(|one| one.readers[0]).collect::<Vec<_>>();
+        let before = at(&state);
+        let drained = before[0];
+        let mut index = index;
+        let mut apply = |state: &mut ClusterState, entry: Entry| {
+            index += 1;
+            state.apply(index, ClusterCommand::Placement(entry), NodeId(1)).expect("it can be").tell
+        };
+        apply(&mut state, Entry::Start(ChangeKind::Drain { node: drained }));
+        let to = |state: &ClusterState| {
+            state.topology().and_then(|topology| Some(topology.moves().1.values().next()?.to[0]))
+        };
+        let forgotten = to(&state).expect("a tablet moves");
+        let told = apply(&mut state, Entry::Forget { node: forgotten });
+        let is_told = told.iter().any(|text| text.contains("the change on its way is undone"));
+        assert_eq!(is_told, level == 2, "older nodes would not do it: {told:?}");
+        loop {
+            let topology = state.topology().expect("there are nodes");
+            let living = (1..=3).map(NodeId).filter(|node| *node != forgotten);
+            let work = living.into_iter().find_map(|node| Some((node, topology.next_work(node).pop()?)));
+            let Some((node, work)) = work else { break };
+            apply(&mut state, work.report(node));
+        }
+        let is_over = state.topology().is_some_and(|topology| topology.change().is_none());
+        assert_eq!(is_over, level == 2, "it waits for ever");
+        if is_over {
+            assert_eq!(at(&state)[0], drained);
+        }
+    }
+}

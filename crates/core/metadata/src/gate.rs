@@ -29,6 +29,8 @@ impl Gate {
     pub const METADATA_SNAPSHOTS: Gate = Gate(2);
     /// A member of a tablet's consensus group goes on alone, by an entry of the log.
     pub const GROUPS_ANEW: Gate = Gate(2);
+    /// A change of topology goes the other way, rather than wait for a node that was forgotten.
+    pub(crate) const TURNED_CHANGES: Gate = Gate(2);
 
     pub(crate) fn is_open(self, level: u32) -> bool {
         level >= self.0

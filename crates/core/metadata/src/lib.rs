@@ -33,6 +33,7 @@ mod limits;
 mod log_file;
 mod map;
 mod moves;
+mod offers;
 mod options;
 mod recover;
 mod service;

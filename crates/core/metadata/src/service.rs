@@ -45,7 +45,7 @@ pub(crate) const fn verb(number: u8) -> Verb {
     Verb(Verb::SERVICE_FIRST + number)
 }
 // Within a node, to shard 0.
-const PROPOSE: Verb = verb(0);
+pub(crate) const PROPOSE: Verb = verb(0);
 pub(crate) const BARRIER: Verb = verb(3);
 pub(crate) const CLOCK_SETTLE: Verb = verb(15);
 pub(crate) const CLOCK_RENEW: Verb = verb(16);
@@ -425,6 +425,7 @@ impl Metadata {
 
     async fn answer(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
         let bad = |short: ShortInput| bad_text(&short);
+        self.check_sender(from.node, verb)?;
         let mut input = ByteReader::new(payload);
         match verb {
             PROPOSE => {
@@ -436,11 +437,7 @@ impl Metadata {
                 });
                 committed.await.ok().flatten().map(encode_committed).ok_or(CallError::Timeout)
             }
-            OFFER => {
-                let consensus = self.consensus().filter(|_| self.takes_part()).ok_or(CallError::NotHere)?;
-                let offered = consensus.step(|raft, now, out| raft.propose(now, input.rest(), out));
-                offered.map(|_| Bytes::new()).map_err(|_| CallError::NotHere)
-            }
+            OFFER => self.take_offer(from.node, input.rest()),
             RAFT => {
                 if let Some(consensus) = self.consensus().filter(|_| self.takes_part()) {
                     consensus.receive(from.node, input.rest());

@@ -120,6 +120,10 @@ impl Topology {
             (ChangeKind::Relocate { .. } | ChangeKind::SetReplication { .. } | ChangeKind::Split { .. }, _) => {}
         }
         self.ring = change.target.clone();
+        let (members, ring) = (&mut self.members, &self.ring);
+        let gone = |(node, state): (&NodeId, &NodeState)| *state == NodeState::Dead && !ring.contains(*node);
+        effects.left = members.iter().filter(|member| gone(*member)).map(|(node, _)| *node).collect();
+        members.retain(|node, _| !effects.left.contains(node));
         effects.finished = Some(change);
     }
 

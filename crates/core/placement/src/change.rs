@@ -182,6 +182,23 @@ pub struct Effects {
     pub finished: Option<Change>,
     /// No living replica has their data: they begin again empty.
     pub lost: Vec<TabletId>,
+    /// The dead that have left the ring with the change that ended, besides whom it was about.
+    pub left: Vec<NodeId>,
+    /// The change on its way goes another way: see [`Topology::turn_from_the_dead`](crate::Topology::turn_from_the_dead).
+    pub turned: bool,
+    /// It would have to, and whichever way it goes a tablet would be left to the dead: it waits.
+    pub stuck: bool,
+}
+
+impl Effects {
+    /// What followed from the same entry.
+    pub fn merge(&mut self, next: Effects) {
+        self.changed.extend(next.changed);
+        self.lost.extend(next.lost);
+        self.left.extend(next.left);
+        self.finished = self.finished.take().or(next.finished);
+        (self.turned, self.stuck) = (self.turned || next.turned, self.stuck || next.stuck);
+    }
 }
 
 /// What a node has to do now, then propose [`Work::report`]. It asks again after a restart, and may do things twice.

@@ -26,6 +26,7 @@ mod ring_codec;
 mod token;
 mod topology;
 mod topology_codec;
+mod turn;
 
 pub use change::{Change, ChangeKind, Effects, Entry, GroupPlacement, Move, NodeState, Phase, Refused, Work};
 pub use change_codec::ENTRY_VERSION;

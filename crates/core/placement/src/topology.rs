@@ -12,6 +12,8 @@
 //!               (gone)      Undo ─► (gone)   └─ Cancel: goes on, and is then moved back
 //! ```
 //!
+//! What a cancel does, and what follows when a node is forgotten to which tablets were to go, is in `turn.rs`.
+//!
 //! Nodes report by proposing entries. Whoever is killed at any moment applies the log again and asks for its work
 //! again; reports made twice, or for a phase that is over, change nothing. One change at a time; within it, few tablets at a time for each node.
 //!
@@ -307,23 +309,16 @@ impl Topology {
         if self.change.is_some() {
             return Err(Refused::Busy);
         }
-        let target = match kind {
-            ChangeKind::Join { node, info } => self.ring.with_node(*node, info.clone())?,
-            ChangeKind::Drain { node } => self.ring.without(*node)?,
-            ChangeKind::Replace { dead, new, info } => self.ring.replaced(*dead, *new, info.clone())?,
-            ChangeKind::Relocate { node, info } => self.ring.with_info(*node, info.clone())?,
-            ChangeKind::Split { slots } => self.ring.with_slots(*slots)?,
-            ChangeKind::SetReplication { groups } => {
-                for (group, replication) in groups {
-                    let placement = self.groups.get(group).ok_or(Refused::NoGroup(*group))?;
-                    let local = |replication: &Replication| *replication == Replication::Local;
-                    if !replication.is_valid() || local(replication) != local(&placement.replication) {
-                        return Err(Refused::InvalidPlacement);
-                    }
+        if let ChangeKind::SetReplication { groups } = kind {
+            for (group, replication) in groups {
+                let placement = self.groups.get(group).ok_or(Refused::NoGroup(*group))?;
+                let local = |replication: &Replication| *replication == Replication::Local;
+                if !replication.is_valid() || local(replication) != local(&placement.replication) {
+                    return Err(Refused::InvalidPlacement);
                 }
-                self.ring.clone()
             }
-        };
+        }
+        let target = self.target_of(kind)?;
         let members = self.members.clone();
         match kind {
             ChangeKind::Join { node, .. } => drop(self.members.insert(*node, NodeState::Joining)),
@@ -353,13 +348,24 @@ impl Topology {
             (self.change, self.planned, self.members) = (None, BTreeMap::new(), members);
             return Err(Refused::ToTheDead(dead));
         }
-        let lost = |moving: &Move| !moving.from.is_empty() && moving.from.iter().all(|node| self.is_dead(*node));
-        effects.lost.extend(self.planned.iter().filter(|(_, moving)| lost(moving)).map(|(tablet, _)| *tablet));
+        effects.lost.extend(self.begin_empty(|_| true));
         Ok(())
     }
 
+    /// The ring at the end of a change of this kind.
+    pub(crate) fn target_of(&self, kind: &ChangeKind) -> Result<Ring, Refused> {
+        Ok(match kind {
+            ChangeKind::Join { node, info } => self.ring.with_node(*node, info.clone())?,
+            ChangeKind::Drain { node } => self.ring.without(*node)?,
+            ChangeKind::Replace { dead, new, info } => self.ring.replaced(*dead, *new, info.clone())?,
+            ChangeKind::Relocate { node, info } => self.ring.with_info(*node, info.clone())?,
+            ChangeKind::Split { slots } => self.ring.with_slots(*slots)?,
+            ChangeKind::SetReplication { .. } => self.ring.clone(),
+        })
+    }
+
     /// Of each group, of each tablet, where it settles as things are.
-    fn all_settled(&self) -> Vec<Vec<Vec<NodeId>>> {
+    pub(crate) fn all_settled(&self) -> Vec<Vec<Vec<NodeId>>> {
         let of_group = |(group, placement): (&GroupId, &GroupPlacement)| {
             (0..placement.tablets).map(|ordinal| self.settled(*group, placement, ordinal)).collect()
         };
@@ -367,7 +373,7 @@ impl Topology {
     }
 
     /// Plans the moves from where tablets are to where they now settle.
-    fn plan(&mut self, before: Vec<Vec<Vec<NodeId>>>) {
+    pub(crate) fn plan(&mut self, before: Vec<Vec<Vec<NodeId>>>) {
         let mut planned = BTreeMap::new();
         for ((group, placement), before) in self.groups.iter().zip(before) {
             for (ordinal, from) in (0u32..).zip(before) {
@@ -400,39 +406,5 @@ impl Topology {
                 effects.changed.push(*tablet);
             }
         }
-    }
-
-    fn cancel(&mut self, started: u64, effects: &mut Effects) -> Result<(), Refused> {
-        let is_meant = |change: &Change| change.started == started && !change.cancelled;
-        let change = self.change.clone().filter(is_meant).ok_or(Refused::NothingToCancel)?;
-        let switched = |moving: &Move| matches!(moving.phase, Phase::ReadNew | Phase::Clean);
-        // Where each tablet is, or will be when the move it is in has ended.
-        let mut before = self.all_settled();
-        for (places, group) in before.iter_mut().zip(self.groups.keys()) {
-            for (ordinal, place) in (0u32..).zip(places.iter_mut()) {
-                let tablet = TabletId::new(*group, ordinal);
-                let going_on = self.active.get(&tablet).filter(|moving| switched(moving));
-                let going_back = self.active.get(&tablet).or(self.planned.get(&tablet));
-                // Otherwise it is, or will be, where the change would have put it.
-                if let (None, Some(moving)) = (going_on, going_back) {
-                    place.clone_from(&moving.from);
-                }
-            }
-        }
-        let planned = std::mem::take(&mut self.planned);
-        self.change = Some(Change { target: self.ring.clone(), cancelled: true, ..change.clone() });
-        self.plan(before);
-        if self.planned.values().flat_map(|moving| moving.coming()).any(|node| self.is_dead(node)) {
-            (self.change, self.planned) = (Some(change), planned);
-            return Err(Refused::TooLate);
-        }
-        for (tablet, moving) in &mut self.active {
-            if moving.phase == Phase::Streaming {
-                (moving.phase, moving.reported) = (Phase::Undo, BTreeSet::new());
-                effects.changed.push(*tablet);
-                self.since.insert(*tablet, self.epoch);
-            }
-        }
-        Ok(())
     }
 }

@@ -16,11 +16,15 @@
 //! bring older data. (Cassandra has this as `only_purge_repaired_tombstones`.) A replica that is away ends no comparison, so
 //! nothing is forgotten meanwhile.
 //!
+//! A transaction that was decided long ago is older data as well, which a new leader of the tablet's consensus group writes again if the
+//! log does not say that the replicas have it. So a replica whose log may have such a leader refuses to begin, until the log says so.
+//!
 //! Both times are of the nodes' common clock: a node whose clock is off takes no deletions, and makes no comparisons. A mark that
 //! is lost is earned again.
 
 mod mend;
 
+use crate::consensus::Groups;
 use crate::coordinator::{Coordinator, Demand, ReplicaError, Speculation, address_of, count};
 use crate::fill::FillProgress;
 use crate::level::Level;
@@ -58,6 +62,10 @@ pub enum RepairError {
     Away(NodeId),
     #[error("the tablet moves")]
     Moves,
+    #[error(
+        "the consensus group does not know yet, at replica {0}, that its last decisions are at the replicas: try again in some seconds"
+    )]
+    Untold(NodeId),
     #[error("replica {0} does not answer ({1})")]
     NoAnswer(NodeId, CallError),
     #[error(transparent)]
@@ -84,6 +92,7 @@ pub struct Repairs {
     shard: Rc<Shard>,
     service: ServiceId,
     coordinator: Rc<Coordinator>,
+    groups: Rc<Groups>,
     engine: RefCell<Option<Engine>>,
     /// Of replicas here: all have what any had at this time, seconds.
     marks: RefCell<BTreeMap<TabletId, i64>>,
@@ -115,11 +124,17 @@ fn key(tablet: TabletId) -> [u8; 8] {
 }
 
 impl Repairs {
-    pub fn new(shard: &Rc<Shard>, service: ServiceId, coordinator: &Rc<Coordinator>) -> Rc<Repairs> {
+    pub fn new(
+        shard: &Rc<Shard>,
+        service: ServiceId,
+        coordinator: &Rc<Coordinator>,
+        groups: &Rc<Groups>,
+    ) -> Rc<Repairs> {
         Rc::new(Repairs {
             shard: shard.clone(),
             service,
             coordinator: coordinator.clone(),
+            groups: groups.clone(),
             engine: RefCell::new(None),
             marks: RefCell::default(),
             begun: RefCell::default(),
@@ -204,6 +219,9 @@ impl Repairs {
     pub async fn answer(&self, verb: Verb, payload: Bytes) -> Result<Bytes, CallError> {
         let message = Message::decode(payload).map_err(|_| CallError::NotHere)?;
         match verb {
+            BEGIN if !self.groups.is_written_before(message.tablet, message.mark.saturating_mul(1_000_000)).await => {
+                Err(CallError::Failed(Bytes::new()))
+            }
             BEGIN => self.begin_here(&message),
             _ => self.end_here(&message).await.map(|()| Bytes::new()),
         }
@@ -390,7 +408,11 @@ impl Repairs {
         });
         let answers = join_all(asked).await.into_iter().zip(nodes);
         answers
-            .map(|(answer, node)| Ok((*node, answer.map_err(|error| RepairError::NoAnswer(*node, error))?)))
+            .map(|(answer, node)| match answer {
+                Ok(answer) => Ok((*node, answer)),
+                Err(CallError::Failed(_)) => Err(RepairError::Untold(*node)),
+                Err(error) => Err(RepairError::NoAnswer(*node, error)),
+            })
             .collect()
     }
 }
@@ -400,7 +422,7 @@ impl Repairs {
 struct Message {
     run: u64,
     tablet: TabletId,
-    /// Seconds; of no meaning in BEGIN.
+    /// Seconds.
     mark: i64,
 }
 

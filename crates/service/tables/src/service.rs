@@ -103,7 +103,7 @@ impl TablesService {
         let (accounts, tablets) = (Accounts::new(&shard), LocalTablets::default());
         let coordinator = Coordinator::new(&shard, config.data_center.as_str().into());
         let groups = Groups::new(&shard, TABLES_SERVICE, &coordinator);
-        let repairs = Repairs::new(&shard, TABLES_SERVICE, &coordinator);
+        let repairs = Repairs::new(&shard, TABLES_SERVICE, &coordinator, &groups);
         let cuts = Cuts::new(&shard);
         let requests = shard.pool("requests", config.request_bytes / 2);
         let answers = shard.pool("answers", config.request_bytes / 2);

@@ -144,9 +144,9 @@ impl Group {
         }
     }
 
-    /// A leader that is about to sleep: an old decision, written again by a leader of another day, could bring back what was
-    /// deleted since and whose tombstone is gone.
-    fn tell_what_is_written(&self) {
+    /// A leader that is about to sleep, or that holds up a comparison: an old decision, written again by a leader of another day, could
+    /// bring back what was deleted since and whose tombstone is gone.
+    pub(super) fn tell_what_is_written(&self) {
         let (Some(me), Some(term)) = (self.me.upgrade(), self.leads()) else { return };
         self.untold.set(false);
         self.shard.spawn(Scope::Node, Class::Background, async move {
@@ -276,6 +276,25 @@ impl Group {
     fn applied(&self) -> u64 {
         let first = self.unapplied.borrow().keys().next().copied();
         first.map_or_else(|| self.raft.borrow().handed_out(), |first| first - 1)
+    }
+
+    /// The earliest timestamp of what is in the log, decided or not, and by the log not at a majority of the replicas yet: whoever leads
+    /// next with this log writes it again.
+    pub(super) fn may_write_again(&self) -> Option<i64> {
+        let raft = self.raft.borrow();
+        let status = raft.status();
+        let (mut through, mut written) = (0, BTreeMap::new());
+        for index in status.first_index..=status.last_index {
+            let Some(Payload::Normal(bytes)) = raft.entry(index).map(|entry| entry.payload.clone()) else { continue };
+            let Ok(decision) = Decision::decode(bytes) else { return Some(i64::MIN) };
+            if index <= status.commit {
+                through = through.max(decision.applied);
+            }
+            if !decision.mutation.is_empty() {
+                written.insert(index, decision.timestamp);
+            }
+        }
+        written.split_off(&(through + 1)).into_values().min()
     }
 
     /// What the replicas have, the log need not keep.

@@ -143,6 +143,26 @@ impl Groups {
         });
     }
 
+    /// Whether no leader of another day, elected with what this node's member has, writes anything from before a timestamp again: that
+    /// may have been deleted since, and the deletion be forgotten. If one may, somebody leads now, and sees to it.
+    pub(crate) async fn is_written_before(&self, tablet: TabletId, timestamp: i64) -> bool {
+        if self.engine.borrow().is_none() {
+            return false; // what this node has of it is not known yet
+        }
+        let has_group = self.shard.map().is_some_and(|map| map.founders(tablet).is_some());
+        if !has_group || !self.has_ledger(tablet) {
+            return true; // nobody is elected with it
+        }
+        let (Some(group), Some(me)) = (self.member(tablet, false).await, self.me.upgrade()) else { return false };
+        let is_written = group.may_write_again().is_none_or(|oldest| oldest >= timestamp);
+        if !is_written {
+            // Whoever leads is asked, too, like every replica.
+            group.tell_what_is_written();
+            me.see_to_a_leader(tablet);
+        }
+        is_written
+    }
+
     /// Returns when the group has let this node go, so that it may forget what it promised.
     ///
     /// # Errors

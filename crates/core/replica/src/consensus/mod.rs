@@ -545,3 +545,6 @@ impl Leadership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
 //! A node of several shards on one disk in memory. Envelopes between them are carried as bytes.
 
 use super::Connected;
+use bytes::Bytes;
 use holon_base::{Instant, NodeId, ShardId, Wall};
 use holon_cql::{Compression, Version};
 use holon_kernel::testing::MemoryDisk;
-use holon_kernel::{Class, Envelope, Order, Router, Scope, Shard, ShardOptions};
+use holon_kernel::{CallError, Class, Envelope, EnvelopeKind, Order, Router, Scope, Shard, ShardOptions, Target};
 use holon_metadata::Metadata;
 use holon_tables::service::{TablesConfig, TablesService};
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,36 @@ pub struct Shards {
     post: Post,
     /// Envelopes to this shard are lost.
     pub deaf: Option<ShardId>,
+    refusal: RefCell<Refusal>,
+}
+
+/// A tablet carries out what it is asked, and refuses it nevertheless, as one that knows it has begun to move.
+#[derive(Default)]
+struct Refusal {
+    /// So many requests more, and what happens when one is refused.
+    left: usize,
+    then: Option<Box<dyn Fn()>>,
+    /// Who asked, and by which number.
+    asked: BTreeSet<(ShardId, u64)>,
+    refused: usize,
+}
+
+impl Refusal {
+    fn pass(&mut self, envelope: &mut Envelope) {
+        match &mut envelope.kind {
+            EnvelopeKind::Request { target: Target::Tablet(_), .. } if self.left > 0 => {
+                self.left -= 1;
+                self.asked.insert((envelope.source.shard, envelope.correlation));
+            }
+            EnvelopeKind::Reply(outcome) if self.asked.remove(&(envelope.destination.shard, envelope.correlation)) => {
+                *outcome = Err(CallError::NotHere);
+                envelope.payload = Bytes::new();
+                self.refused += 1;
+                self.then.iter().for_each(|then| then());
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Shards {
@@ -47,7 +78,13 @@ impl Shards {
                 clock: Arc::clone(&clock),
             })
         };
-        let mut node = Shards { shards: (0..count).map(shard).collect(), services: Vec::new(), post, deaf: None };
+        let mut node = Shards {
+            shards: (0..count).map(shard).collect(),
+            services: Vec::new(),
+            post,
+            deaf: None,
+            refusal: RefCell::default(),
+        };
         let started = Rc::new(RefCell::new(0));
         for shard in &node.shards {
             let metadata = Metadata::alone(shard, 1);
@@ -63,6 +100,15 @@ impl Shards {
         node.settle();
         assert_eq!(*started.borrow(), count, "every shard has started");
         node
+    }
+
+    /// Of what tablets are asked from now on by other shards, so many requests are refused when they are carried out.
+    pub fn refuse(&self, requests: usize, then: Option<Box<dyn Fn()>>) {
+        *self.refusal.borrow_mut() = Refusal { left: requests, then, ..Refusal::default() };
+    }
+
+    pub fn refused(&self) -> usize {
+        self.refusal.borrow().refused
     }
 
     /// Lets the shards work until they have nothing to do but wait, and a second more.
@@ -101,7 +147,8 @@ impl Shards {
         let envelopes: Vec<Envelope> = self.post.0.borrow_mut().drain(..).collect();
         let carried = !envelopes.is_empty();
         for envelope in envelopes.into_iter().filter(|envelope| Some(envelope.destination.shard) != self.deaf) {
-            let envelope = Envelope::decode(envelope.encode()).expect("decodes");
+            let mut envelope = Envelope::decode(envelope.encode()).expect("decodes");
+            self.refusal.borrow_mut().pass(&mut envelope);
             self.shards[usize::from(envelope.destination.shard.0)].deliver(envelope);
         }
         carried || self.shards.iter().map(|shard| shard.polls()).sum::<u64>() > before
