@@ -9,8 +9,9 @@
 //! ```
 //!
 //! All keys are Ed25519, all files PEM. A node's name in its certificate is the DNS name `<node id>.node.holon`, which nobody looks up.
-//! Certificates are good for ten years. Replacing them, and taking one back, are not here: a node that is no member
-//! any more still has its own, and the authority's key.
+//! Certificates are good for ten years. A node that starts when less than a third of that is left of its own, or none, issues itself
+//! another for the same key, as every member can. The authority's own is never replaced, and need not be: whoever trusts it does so
+//! whatever its dates say. Taking certificates back is not here: a node that is no member any more still has its own, and the authority's key.
 
 use super::tls;
 use base64::Engine;
@@ -71,8 +72,12 @@ fn node_name(node: NodeId) -> String {
     format!("{node}.node.holon")
 }
 
-fn parameters(names: Vec<String>, common_name: String) -> Result<CertificateParams, rcgen::Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// Since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn parameters(names: Vec<String>, common_name: String, now: Duration) -> Result<CertificateParams, rcgen::Error> {
     let mut parameters = CertificateParams::new(names)?;
     parameters.distinguished_name = rcgen::DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(common_name));
@@ -82,7 +87,7 @@ fn parameters(names: Vec<String>, common_name: String) -> Result<CertificatePara
 }
 
 fn authority_parameters() -> Result<CertificateParams, rcgen::Error> {
-    let mut parameters = parameters(Vec::new(), AUTHORITY_NAME.to_string())?;
+    let mut parameters = parameters(Vec::new(), AUTHORITY_NAME.to_string(), now())?;
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     Ok(parameters)
@@ -138,7 +143,17 @@ impl ClusterAuthority {
     /// A certificate (DER) for a node with this Ed25519 public key. Whoever asks needs no proof that it has the private one:
     /// without it the certificate is of no use.
     pub fn issue(&self, node: NodeId, public_key: [u8; PUBLIC_KEY_BYTES]) -> Result<Vec<u8>, PeerIdentityError> {
-        let mut parameters = parameters(vec![node_name(node)], format!("Holon node {node}"))?;
+        self.issue_at(node, public_key, now())
+    }
+
+    /// As of a time since 1970.
+    pub fn issue_at(
+        &self,
+        node: NodeId,
+        public_key: [u8; PUBLIC_KEY_BYTES],
+        now: Duration,
+    ) -> Result<Vec<u8>, PeerIdentityError> {
+        let mut parameters = parameters(vec![node_name(node)], format!("Holon node {node}"), now)?;
         parameters.is_ca = IsCa::ExplicitNoCa;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -195,16 +210,27 @@ impl NodeIdentity {
     fn check(&self) -> Result<(), PeerIdentityError> {
         let node = self.node;
         let check = |certificate: &CertificateDer<'static>| {
-            let checked = tls::check_certificate(certificate, &self.authority.certificate, node);
+            let checked = tls::check_certificate(certificate, &self.authority.certificate, node, now());
             checked.map_err(|source| PeerIdentityError::NotOurs { node, source })
         };
         check(&self.certificate)?;
         // What it issues with that key must be good, too.
-        let mut public_key = [0; PUBLIC_KEY_BYTES];
-        public_key.copy_from_slice(self.key.public_key_raw());
-        check(&CertificateDer::from(self.authority.issue(node, public_key)?))?;
+        check(&self.issue_own()?)?;
         tls::PeersTls::new(self)?; // refuses a certificate for another key
         Ok(())
+    }
+
+    fn issue_own(&self) -> Result<CertificateDer<'static>, PeerIdentityError> {
+        let mut public_key = [0; PUBLIC_KEY_BYTES];
+        public_key.copy_from_slice(self.key.public_key_raw());
+        Ok(CertificateDer::from(self.authority.issue(self.node, public_key)?))
+    }
+
+    /// Whether the certificate is good but for its dates, and by these not now, or not for long any more. One that was issued by a
+    /// clock that was ahead is good only later: a node must not be cut off until then.
+    fn wants_renewal(&self) -> bool {
+        let at = |when| tls::check_certificate(&self.certificate, &self.authority.certificate, self.node, when);
+        [now(), now() + VALID / 3].into_iter().any(|when| at(when).is_err_and(|error| tls::is_out_of_date(&error)))
     }
 
     pub fn node(&self) -> NodeId {
@@ -254,10 +280,19 @@ impl NodeIdentity {
         };
         let authority = ClusterAuthority { key: key("ca.key")?, certificate: certificate("ca.crt")? };
         let (key, certificate) = (key("node.key")?, certificate("node.crt")?);
-        let identity = NodeIdentity { node, authority, key, certificate };
+        let mut identity = NodeIdentity { node, authority, key, certificate };
+        let renewed = identity.wants_renewal();
+        if renewed {
+            identity.certificate = identity.issue_own()?;
+        }
         let checked = identity.check();
         let path = directory.join("node.crt");
         checked.map_err(|error| PeerIdentityError::Damaged { path, detail: error.to_string() })?;
+        if renewed {
+            write(&directory, "node.crt", "CERTIFICATE", &identity.certificate)?;
+            sync(&directory).map_err(|source| PeerIdentityError::File { path: directory.clone(), source })?;
+            tracing::info!(%node, "the node's certificate is renewed: the one before was out of date, or good for a third of its time or less");
+        }
         Ok(Some(identity))
     }
 }
@@ -295,4 +330,20 @@ fn write(directory: &Path, name: &str, label: &str, der: &[u8]) -> Result<(), Pe
 
 fn sync(directory: &Path) -> std::io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So what it issues is good, when it is in date itself, also in eleven years.
+    #[test]
+    fn an_authority_is_trusted_whatever_its_dates_say() {
+        let (authority, key, later) =
+            (ClusterAuthority::create().expect("made"), NodeKey::create().expect("made"), now() + VALID * 11 / 10);
+        let issued_at = |at| CertificateDer::from(authority.issue_at(NodeId(7), key.public_key(), at).expect("issued"));
+        let check = |certificate| tls::check_certificate(&certificate, &authority.certificate, NodeId(7), later);
+        assert_eq!(check(issued_at(later)), Ok(()));
+        assert!(check(issued_at(now())).is_err_and(|error| tls::is_out_of_date(&error)));
+    }
 }

@@ -2,11 +2,12 @@
 
 use crate::damage::{converse, frame, hello, refusal};
 use crate::support::{CLUSTER, ECHO, Node, PATIENCE, Plan, at, block_on, eventually, introduce};
+use base64::Engine;
 use bytes::Bytes;
 use holon_base::NodeId;
 use holon_edge::peers::{
-    AskError, ClusterAuthority, JoinGrant, JoinRequest, JoinToken, NodeIdentity, NodeKey, PeersTls, RequestHandler,
-    Security, Trust, ask,
+    AskError, ClusterAuthority, JoinGrant, JoinRequest, JoinToken, NodeIdentity, NodeKey, PeerIdentityError, PeersTls,
+    RequestHandler, Security, Trust, ask,
 };
 use holon_kernel::CallError;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -15,7 +16,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SHORT: Duration = Duration::from_millis(400);
 
@@ -278,4 +279,57 @@ fn a_request_that_is_damaged_is_refused() {
     let long = [&(1u32 << 20).to_le_bytes()[..], &[0; 4]].concat();
     converse(&one, &[&request_hello[..], &long].concat());
     one.expect_report("a frame of 1048576 bytes, and at most 65536 are allowed here");
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Every member has the authority's key, and needs nobody for it.
+#[test]
+fn a_node_that_starts_renews_a_certificate_that_is_not_good_for_long() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let cases = [
+        (now, false),
+        (now - 6 * YEAR, false),
+        (now - 7 * YEAR, true),
+        (now - 11 * YEAR, true),
+        // By a clock that was ahead.
+        (now + 2 * YEAR, true),
+    ];
+    let first = NodeIdentity::found(NodeId(1)).expect("identity");
+    for (number, (issued_at, renewed)) in cases.into_iter().enumerate() {
+        let directory = Directory::new(&format!("renewal-{number}"));
+        let key = NodeKey::create().expect("key");
+        let public_key = key.public_key();
+        let certificate = first.authority().issue(NodeId(2), public_key).expect("certificate");
+        let identity = NodeIdentity::new(NodeId(2), authority_of(&first), key, &certificate).expect("identity");
+        identity.save(&directory.0).expect("saved");
+        let path = directory.0.join("cluster/node.crt");
+        let write = |node: u128, at: Duration| {
+            let der = first.authority().issue_at(NodeId(node), public_key, at).expect("certificate");
+            let text = base64::engine::general_purpose::STANDARD.encode(der);
+            std::fs::write(&path, format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"))
+                .expect("written");
+        };
+        let read = || std::fs::read(&path).expect("there");
+        write(2, issued_at);
+        let before = read();
+        let loaded = NodeIdentity::load(&directory.0, NodeId(2)).expect("starts").expect("is there");
+        assert_eq!(read() != before, renewed, "issued at {issued_at:?}");
+        let after = read();
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        NodeIdentity::load(&directory.0, NodeId(2)).expect("starts again").expect("is there");
+        assert_eq!(read(), after, "renewed once");
+
+        let (one, two) = (secured(Plan::new(1, 1), &first), secured(Plan::new(2, 1), &loaded));
+        let (one, two) = (Node::start(one), Node::start(two));
+        introduce(&[&one, &two]);
+        assert!(
+            one.call(0, at(&two, 0), ECHO, Bytes::from_static(b"hello"), PATIENCE).is_ok(),
+            "issued at {issued_at:?}"
+        );
+
+        // Of another node: nothing that is renewed.
+        write(3, issued_at);
+        assert!(matches!(NodeIdentity::load(&directory.0, NodeId(2)), Err(PeerIdentityError::Damaged { .. })));
+    }
 }
