@@ -96,7 +96,8 @@ impl Metadata {
         let cluster = self.cluster.borrow();
         let replaced = cluster.replaced_by(new);
         let records = cluster.records();
-        let mut others = records.iter().map(|record| record.node).filter(|node| ![Some(new), replaced].contains(&Some(*node)));
+        let mut others =
+            records.iter().map(|record| record.node).filter(|node| ![Some(new), replaced].contains(&Some(*node)));
         match others.find(|member| self.is_at(*member, address)) {
             Some(member) => Err(AdmitError::AddressTaken { address, member }),
             None => Ok(()),

@@ -51,8 +51,8 @@ pub async fn execute(
     let table = first.plan.table.clone();
     let serial = parameters.serial_consistency;
     let checked = consistency::check_conditional(context, &table, serial, parameters.consistency);
-    let required = checked
-        .map_err(|error| consistency::of_conditional(context, error, &table, tablet_of(context, first)))?;
+    let required =
+        checked.map_err(|error| consistency::of_conditional(context, error, &table, tablet_of(context, first)))?;
     clock::settled(context, parameters).await?;
     // The timestamp that a driver sends with every request is not one that somebody asked for: it is not used.
     let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());
