@@ -2,8 +2,10 @@
 certificate. The others have to learn it from the node itself, whatever the metadata log said of it before.
 """
 
+import shutil
+
 import pytest
-from clusters import ALL, SMALL, command, eventually, run, status, table, up
+from clusters import ALL, SMALL, command, eventually, run, status, table, token, up
 from holon_node import free_address
 
 
@@ -131,4 +133,32 @@ def test_all_come_back_at_one_anothers_addresses(cluster):
         node.start(wait=False)
     for node in three.nodes:
         node.wait_ready(60)
+    all_serve(three)
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_whoever_lost_its_disk_is_not_taken_for_one_more(cluster, insecure):
+    """A node with an empty directory at the address of a member: that member's place is the only one it can have."""
+    three = cluster(insecure=insecure).form()
+    first, lost = three.nodes[0], three.nodes[2]
+    session = table(three)
+    for key in range(100):
+        run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, {key})", ALL)
+    lost.kill()
+    eventually("the loss is known", lambda: " down " in status(first))
+    shutil.rmtree(lost.data_dir)
+
+    def start(*arguments):
+        proof = ["--insecure"] if insecure else ["--token", token(first)]
+        lost.arguments = [*SMALL, "--rack", "rack3", "--join", f"{first.address}:7000", *proof, *arguments]
+        lost.start(wait=False)
+
+    start()
+    lost.wait_for(f"{lost.address}:7000 is the address of node [0-9a-f-]+, which is a member: with --replace")
+    assert len(addresses(first)) == 3 and up(first) == 2, status(first)
+    lost.kill()
+    start("--replace", lost.address)
+    lost.wait_ready()
+    eventually("it has the place of the lost one", lambda: up(first) == 3 and "change" not in status(first), 60)
+    assert run(three.reconnect(lost), "SELECT count(*) FROM k.t", ALL).one().count == 100
     all_serve(three)

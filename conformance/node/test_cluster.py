@@ -171,6 +171,21 @@ def test_who_is_refused_is_told_how_many_replicas_are_alive(cluster):
     assert seen == {1, 2}
 
 
+def test_a_condition_that_nobody_can_decide_is_refused_at_its_serial_level(cluster):
+    """Also where the level at which it is written could not be met either: that comes after."""
+    four = cluster().form(4)
+    session = table(four)
+    for node in four.nodes[2:]:
+        node.kill()
+    eventually("the losses are known", lambda: up(four.nodes[0]) == 2)
+    seen = set()
+    for key in range(40):
+        with pytest.raises(Unavailable) as refused:
+            run(session, f"INSERT INTO k.t (k, v) VALUES ({key}, 1) IF NOT EXISTS", ALL)
+        seen.add((refused.value.consistency, refused.value.required_replicas, refused.value.alive_replicas))
+    assert seen == {(ConsistencyLevel.SERIAL, 2, 1), (ALL, 3, 2)}
+
+
 def test_a_trace_can_be_read_at_any_node(cluster):
     """Drivers ask for a trace where their policy leads them, not where it was made."""
     three = cluster().form()

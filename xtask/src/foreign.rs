@@ -73,7 +73,7 @@ pub fn build_other_drivers(work: &mut Work) {
     work.prepare("build go_driver", &mut go);
     let folder = node_driver_folder();
     let copied = fs::create_dir_all(&folder).and_then(|()| {
-        ["main.js", "package.json"]
+        ["main.js", "cluster.js", "package.json"]
             .iter()
             .try_for_each(|name| fs::copy(root.join("node_driver").join(name), folder.join(name)).map(|_| ()))
     });

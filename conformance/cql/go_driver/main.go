@@ -1,4 +1,4 @@
-// Gocql, with its defaults, against a server: `go_driver HOST`.
+// Gocql, with its defaults, against a server: `go_driver HOST`; see cluster.go for `write` and `follow`.
 //
 // Each case prints `ok NAME` or `FAILED NAME: why`; the last line is `N passed, N failed`.
 package main
@@ -162,6 +162,13 @@ func run(host string) (passed, failed int) {
 }
 
 func main() {
+	if len(os.Args) > 3 {
+		if err := onCluster(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	passed, failed := run(os.Args[1])
 	fmt.Printf("%d passed, %d failed\n", passed, failed)
 	if failed > 0 {

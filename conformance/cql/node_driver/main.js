@@ -1,9 +1,10 @@
-// The Node.js driver, with its defaults, against a server: `node main.js HOST:PORT`.
+// The Node.js driver, with its defaults, against a server: `node main.js HOST:PORT`; see cluster.js for `write` and `follow`.
 //
 // Each case prints `ok NAME` or `FAILED NAME: why`; the last line is `N passed, N failed`.
 'use strict';
 const assert = require('node:assert');
 const { Client, types } = require('cassandra-driver');
+const { onCluster } = require('./cluster');
 
 const KEYSPACE = 'node_driver';
 
@@ -57,6 +58,10 @@ const CASES = {
 async function main() {
   const [host, port] = process.argv[2].split(':');
   const options = { contactPoints: [host], protocolOptions: { port: Number(port || 9042) } };
+  if (process.argv.length > 3) {
+    await onCluster(new Client({ ...options, localDataCenter: 'datacenter1' }), process.argv.slice(3));
+    return;
+  }
   let passed = 0;
   let failed = 0;
   let client;
@@ -87,4 +92,7 @@ async function main() {
   process.exitCode = failed > 0 ? 1 : 0;
 }
 
-main();
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

@@ -392,7 +392,7 @@ async fn answer(
                 AdmitError::Unreadable(_) | AdmitError::NoSuchNode(_) | AdmitError::Refused(_) => {
                     format!("{FINAL}{error}")
                 }
-                AdmitError::Unknown | AdmitError::StillAlive(_) => error.to_string(),
+                AdmitError::Unknown | AdmitError::StillAlive(_) | AdmitError::AddressTaken { .. } => error.to_string(),
             })
         })
     });

@@ -1,8 +1,11 @@
-//! The Rust driver, with its defaults, against a server: `rust_driver HOST:PORT`, or `rust_driver HOST:PORT write TABLE N`,
-//! which writes rows 0 to N of a table with columns k and v, for whoever counts where they come.
+//! The Rust driver, with its defaults, against a server: `rust_driver HOST:PORT`; or `rust_driver HOST:PORT write TABLE N`,
+//! which writes rows 0 to N of a table with columns k and v, for whoever counts where they come; or `… follow TABLE`, which
+//! tells of the cluster as the driver sees it (`follow.rs`).
 //!
 //! Each case prints `ok NAME` or `FAILED NAME: why`; the last line is `N passed, N failed`, and the exit status says the
 //! same. It is no benchmark, and it knows nothing of the server but CQL.
+
+mod follow;
 
 use futures::{StreamExt, TryStreamExt};
 use scylla::client::session::Session;
@@ -277,18 +280,23 @@ async fn write_rows(address: &str, table: &str, rows: i32) -> Outcome {
 async fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let address = match words[..] {
-        [address] => address.to_string(),
-        [address, "write", table, rows] => {
-            let written = write_rows(address, table, rows.parse().unwrap_or(0)).await;
-            return written.map_or_else(|error| { eprintln!("{error}"); ExitCode::FAILURE }, |()| ExitCode::SUCCESS);
-        }
-        _ => {
-            eprintln!("usage: rust_driver HOST:PORT [write TABLE N]");
-            return ExitCode::FAILURE;
-        }
+    let done = match words[..] {
+        [address] => return all_cases(address).await,
+        [address, "write", table, rows] => write_rows(address, table, rows.parse().unwrap_or(0)).await,
+        [address, "follow", table] => follow::follow(address, table).await,
+        _ => Err("usage: rust_driver HOST:PORT [write TABLE N | follow TABLE]".into()),
     };
-    let (passed, failed) = run_all(&address).await;
+    done.map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+async fn all_cases(address: &str) -> ExitCode {
+    let (passed, failed) = run_all(address).await;
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -57,6 +57,11 @@ impl Metadata {
         cluster.removed().chain(members).collect()
     }
 
+    /// As far as this shard knows.
+    pub(crate) fn is_at(&self, node: NodeId, address: SocketAddr) -> bool {
+        self.addresses.known.borrow().get(&node) == Some(&address)
+    }
+
     fn address_of_log(&self, node: NodeId) -> Option<SocketAddr> {
         let cluster = self.cluster.borrow();
         let member = cluster.record(node).map(|record| record.address);

@@ -6,6 +6,7 @@ use crate::service::{METADATA_SERVICE, Metadata};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, ShortInput};
 use holon_kernel::NodeRecord;
+use std::net::SocketAddr;
 use thiserror::Error;
 
 const VERSION: u8 = 2;
@@ -31,6 +32,11 @@ pub enum AdmitError {
         "node {0} is to be replaced but does not seem dead (yet): stop it, and wait until `holon status` says that it is down"
     )]
     StillAlive(NodeId),
+    #[error(
+        "{address} is the address of node {member}, which is a member: with --replace {member} this node takes its place, once that is \
+         down; if it is elsewhere now, start it first; if it never comes back, `holon cluster forget {member}`"
+    )]
+    AddressTaken { address: SocketAddr, member: NodeId },
     #[error("the cluster refuses it: {0}")]
     Refused(String),
     #[error("the request to join cannot be read ({0}): the other node is of another version")]
@@ -64,12 +70,13 @@ impl Metadata {
     ///
     /// # Errors
     /// No majority of the metadata group answered in time: the outcome is unknown. Or the node that it is to replace is none,
-    /// or seems alive.
+    /// or seems alive. Or another member is where this node says it is.
     pub async fn admit(&self, request: JoinRequest) -> Result<Cluster, AdmitError> {
         let node = request.record.node;
         if !request.replaces.is_empty() {
             self.prepare_replacement(node, &request.replaces).await?;
         }
+        self.check_address(node, request.record.address)?;
         let command = ClusterCommand::Node(request.record).encode();
         let committed = self.propose(METADATA_SERVICE, command).await.map_err(|_| AdmitError::Unknown)?;
         committed.answer.map_err(|why| AdmitError::Refused(String::from_utf8_lossy(&why).into_owned()))?;
@@ -81,6 +88,20 @@ impl Metadata {
         let seeds = mine.into_iter().chain(others).take(SEEDS_MAX).map(|record| (record.node, record.address));
         let Cluster { id, founder, .. } = self.options.cluster;
         Ok(Cluster { id, founder, seeds: seeds.collect() })
+    }
+
+    /// Two members at one address: whoever lost its disk and is started anew, as a rule. The others would look for the one and find
+    /// the other, drivers know nodes by their addresses, and a change would wait for the old one, which cannot come back.
+    fn check_address(&self, new: NodeId, address: SocketAddr) -> Result<(), AdmitError> {
+        let cluster = self.cluster.borrow();
+        let replaced = cluster.replaced_by(new);
+        let records = cluster.records();
+        let mut others =
+            records.iter().map(|record| record.node).filter(|node| ![Some(new), replaced].contains(&Some(*node)));
+        match others.find(|member| self.is_at(*member, address)) {
+            Some(member) => Err(AdmitError::AddressTaken { address, member }),
+            None => Ok(()),
+        }
     }
 
     /// Before the node is a member: the leader takes in whoever comes, and has to know in which way.

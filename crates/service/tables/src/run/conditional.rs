@@ -17,6 +17,7 @@ use crate::schema::{ColumnKind, Table};
 use crate::tablet::{Condition, ConditionTest, StepCondition, Transaction, TransactionAnswer};
 use crate::types::{collection, row_key};
 use bytes::Bytes;
+use holon_base::TabletId;
 use holon_cql::response::WriteType;
 use holon_cql::{BoundValue, ColumnSpec, CqlType, RowsMetadata, RowsWriter};
 use holon_cql_language::ast::ComparisonOperator;
@@ -27,6 +28,13 @@ use std::sync::Arc;
 pub struct Conditional<'a> {
     pub plan: &'a ModificationPlan,
     pub environment: Environment<'a>,
+}
+
+/// Where it belongs, if that can be said.
+fn tablet_of(context: &Context, statement: &Conditional<'_>) -> Option<TabletId> {
+    let stamp = Stamp { timestamp: 0, now_seconds: 0 };
+    let targets = write::targets(context, statement.plan, &statement.environment, stamp).ok()?;
+    targets.first().map(|target| target.tablet)
 }
 
 /// Executes statements of which at least one has a condition, all on one partition.
@@ -42,7 +50,9 @@ pub async fn execute(
     let Some(first) = statements.first() else { return Ok(Outcome::default()) };
     let table = first.plan.table.clone();
     let serial = parameters.serial_consistency;
-    let required = consistency::check_conditional(context, &table, serial, parameters.consistency)?;
+    let checked = consistency::check_conditional(context, &table, serial, parameters.consistency);
+    let required =
+        checked.map_err(|error| consistency::of_conditional(context, error, &table, tablet_of(context, first)))?;
     clock::settled(context, parameters).await?;
     // The timestamp that a driver sends with every request is not one that somebody asked for: it is not used.
     let now_seconds = parameters.now_seconds.unwrap_or_else(|| context.shard.wall().seconds());

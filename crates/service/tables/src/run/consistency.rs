@@ -119,3 +119,16 @@ pub fn check_conditional(
     check(context, table, commit)?;
     Ok(required)
 }
+
+/// An "unavailable" of a conditional statement, as [`of_tablet`]: whether its tablet's group can decide comes first.
+pub fn of_conditional(context: &Context, error: CqlError, table: &Table, tablet: Option<TabletId>) -> CqlError {
+    let (CqlError::Unavailable { .. }, Some(keyspace)) = (&error, context.schema.keyspace(&table.keyspace)) else {
+        return error;
+    };
+    let required = required(keyspace, Consistency::Serial, &context.data_center);
+    let decides = CqlError::Unavailable { consistency: Consistency::Serial, required, alive: u32::MAX };
+    match of_tablet(context, decides, tablet) {
+        decides @ CqlError::Unavailable { alive, .. } if alive < required => decides,
+        _ => of_tablet(context, error, tablet),
+    }
+}
