@@ -160,7 +160,7 @@ impl World {
 
     /// When a shard that has nothing ready, or is busy, goes on by itself.
     pub(crate) fn wakes_at(&self, node: usize) -> impl Iterator<Item = Instant> + '_ {
-        self.shards_of(node).into_iter().filter_map(move |shard| {
+        self.shards_of(node).filter_map(move |shard| {
             let free_at = self.free_at(node, shard.id().0);
             if free_at > self.now { Some(free_at) } else { shard.next_deadline() }
         })
@@ -171,7 +171,8 @@ impl World {
         let mut ran = false;
         for node in 0..self.nodes.len() {
             let wall = self.wall(node);
-            for shard in self.shards_of(node) {
+            for number in 0..self.shards_of(node).count() {
+                let Some(shard) = self.shards_of(node).nth(number).cloned() else { break };
                 if self.free_at(node, shard.id().0) > self.now {
                     continue;
                 }

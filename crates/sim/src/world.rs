@@ -370,19 +370,19 @@ impl World {
         })
     }
 
-    pub(crate) fn shards_of(&self, node: usize) -> Vec<Rc<Shard>> {
-        match &self.nodes[node].phase {
-            Phase::Down => Vec::new(),
-            Phase::Identity { shard, .. } | Phase::Joining { shard, .. } => vec![shard.clone()],
-            Phase::Starting { live, .. } | Phase::Up { live } | Phase::Stopping { live, .. } => {
-                live.iter().map(|live| live.shard.clone()).collect()
-            }
-        }
+    pub(crate) fn shards_of(&self, node: usize) -> impl Iterator<Item = &Rc<Shard>> {
+        let (one, live): (_, &[LiveShard]) = match &self.nodes[node].phase {
+            Phase::Down => (None, &[]),
+            Phase::Identity { shard, .. } | Phase::Joining { shard, .. } => (Some(shard), &[]),
+            Phase::Starting { live, .. } | Phase::Up { live } | Phase::Stopping { live, .. } => (None, live),
+        };
+        one.into_iter().chain(live.iter().map(|live| &live.shard))
     }
 
     /// Moves a node through its phases; notices a shard that has stopped itself.
     pub(crate) fn advance_phase(&mut self, node: usize) {
-        if let Some(reason) = self.shards_of(node).iter().find_map(|shard| shard.stopped()) {
+        let stopped = self.shards_of(node).find_map(|shard| shard.stopped());
+        if let Some(reason) = stopped {
             // The process ends: its disk does not lose power, but what it had in flight is nobody's any more.
             self.fail(node, reason);
             return;
@@ -486,7 +486,8 @@ impl World {
         let mut ran = false;
         for node in 0..self.nodes.len() {
             let wall = self.wall(node);
-            for shard in self.shards_of(node) {
+            for number in 0..self.shards_of(node).count() {
+                let Some(shard) = self.shards_of(node).nth(number).cloned() else { break };
                 shard.advance(self.now, wall);
                 let before = shard.polls();
                 shard.run_ready(1 + self.random.below(64) as usize);
@@ -559,7 +560,7 @@ impl World {
                 let completed = self.nodes[node].disk.borrow_mut().complete_next(self.now);
                 let Some((shard, id, result)) = completed else { break };
                 self.note(id.0);
-                if let Some(shard) = self.shards_of(node).get(usize::from(shard.0)) {
+                if let Some(shard) = self.shards_of(node).nth(usize::from(shard.0)) {
                     shard.complete_disk(id, result);
                 }
             }
@@ -584,7 +585,7 @@ impl World {
                 costs.came(index, &envelope);
             }
             if !matches!(self.nodes[index].phase, Phase::Identity { .. } | Phase::Joining { .. })
-                && let Some(shard) = self.shards_of(index).get(usize::from(shard.0))
+                && let Some(shard) = self.shards_of(index).nth(usize::from(shard.0))
             {
                 shard.deliver(envelope);
             }

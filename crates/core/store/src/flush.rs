@@ -20,11 +20,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The flushing task.
 pub async fn run(inner: Rc<Inner>) {
     loop {
-        let oldest = inner.all_trees().into_iter().filter_map(|tree| {
-            let memtable = tree.oldest_frozen()?;
-            Some((memtable.lsn_first(), tree, memtable))
-        });
-        let Some((_, tree, memtable)) = oldest.min_by_key(|(lsn, tree, _)| (*lsn, tree.id)) else {
+        let Some((tree, memtable)) = oldest_frozen(&inner) else {
             if inner.flush_wanted.wait(&inner.shard).await.is_err() {
                 return;
             }
@@ -46,6 +42,14 @@ pub async fn run(inner: Rc<Inner>) {
         inner.compaction_wanted.notify();
         inner.remove_garbage().await;
     }
+}
+
+/// What keeps the log longest.
+fn oldest_frozen(inner: &Inner) -> Option<(Rc<Tree>, Rc<Memtable>)> {
+    let trees = inner.trees.borrow();
+    let frozen = trees.values().filter_map(|tree| Some((tree, tree.oldest_frozen()?)));
+    let (tree, memtable) = frozen.min_by_key(|(tree, memtable)| (memtable.lsn_first(), tree.id))?;
+    Some((tree.clone(), memtable))
 }
 
 /// Writer options for a new table of this tree.

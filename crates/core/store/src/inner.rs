@@ -10,7 +10,7 @@ use crate::options::EngineOptions;
 use crate::sync::{Gate, Signal};
 use crate::table::reader::{Garbage, OpenTable};
 use crate::table::{Table, TableId};
-use crate::tree::Tree;
+use crate::tree::{Tree, tablet_of};
 use crate::wal::segments::Segments;
 use holon_base::{Set, TabletId};
 use holon_kernel::{Class, Scope, Shard};
@@ -281,7 +281,7 @@ impl Inner {
     /// Whether a tree has this file in force (a snapshot may have brought it back).
     fn is_named(&self, path: &str) -> bool {
         let trees = self.trees.borrow();
-        let tree = trees.values().find(|tree| path.starts_with(&tree.directory));
+        let tree = tablet_of(path).and_then(|tablet| trees.get(&tablet));
         tree.is_some_and(|tree| tree.version().tables().any(|table| table.path() == path))
     }
 

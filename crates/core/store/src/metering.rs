@@ -91,29 +91,24 @@ impl Inner {
         for tree in self.trees.borrow().values() {
             stats.tablets += 1;
             stats.damaged_tablets += u64::from(tree.damages.any());
-            for table in tree.version().tables() {
-                stats.tables += 1;
-                stats.table_bytes += table.length();
-                stats.table_memory_bytes += table.memory_bytes() as u64;
-            }
+            let totals = tree.totals();
+            stats.tables += totals.tables;
+            stats.table_bytes += totals.bytes;
+            stats.table_memory_bytes += totals.memory_bytes;
         }
         stats
     }
 }
 
 impl Tree {
-    pub fn run_count(&self) -> usize {
-        self.version().runs.len()
-    }
-
     pub fn stats(&self) -> TabletStats {
         let version = self.version();
         let sum = |count: fn(&Table) -> u64| version.tables().map(|table| count(table)).sum::<u64>();
         TabletStats {
             memtable_bytes: self.memtables().iter().map(|memtable| memtable.bytes() as u64).sum(),
             memtables: self.memtables().len() as u64,
-            tables: version.tables().count() as u64,
-            table_bytes: sum(Table::length),
+            tables: version.totals().tables,
+            table_bytes: version.totals().bytes,
             table_rows: sum(|table| table.properties().rows),
             table_prefixes: sum(|table| table.properties().prefixes),
             table_raw_bytes: sum(|table| table.properties().raw_bytes),

@@ -77,7 +77,7 @@ async fn open_tree(inner: &Rc<Inner>, tablet: TabletId) -> Result<Option<Rc<Tree
         runs.extend((!tables.is_empty()).then(|| Rc::new(Run { id: entry.id, tables })));
     }
     let named: Vec<TableId> = manifest.runs.iter().flat_map(|run| &run.tables).map(|table| table.table).collect();
-    let tree = Tree::new(tablet, options, &manifest, Version { runs }, Damages::new(unreadable));
+    let tree = Tree::new(tablet, options, &manifest, Version::new(runs), Damages::new(unreadable));
     for entry in entries {
         let named = TableId::from_file_name(&entry.name).is_some_and(|id| named.contains(&id));
         if !named && entry.name != MANIFEST_NAME && !entry.is_directory {

@@ -2,6 +2,7 @@
 //! changes only behind its gate, and only in one step without awaits after the manifest that says so is durable.
 
 use crate::changed::Changed;
+use crate::compaction::strategy;
 use crate::damage::Damages;
 use crate::error::StoreError;
 use crate::lsn::Lsn;
@@ -13,7 +14,7 @@ use crate::sync::Gate;
 use crate::table::Table;
 use holon_base::TabletId;
 use smallvec::SmallVec;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 /// Tables in ascending order that do not overlap: to a reader, one sorted sequence.
@@ -49,9 +50,51 @@ impl Run {
 pub struct Version {
     /// In the order they were made.
     pub runs: Vec<Rc<Run>>,
+    totals: OnceCell<Totals>,
+}
+
+/// What all tables of a version come to. Background work asks it of every tree, whatever has changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Totals {
+    pub tables: u64,
+    pub bytes: u64,
+    pub memory_bytes: u64,
+    /// The first second at which nothing in some table is live.
+    pub live_until_first_seconds: i64,
+    /// The largest share that tombstones have of the rows of a table.
+    pub tombstone_ratio_max: f64,
 }
 
 impl Version {
+    pub fn new(runs: Vec<Rc<Run>>) -> Self {
+        Version { runs, totals: OnceCell::new() }
+    }
+
+    pub fn totals(&self) -> Totals {
+        let totals = *self.totals.get_or_init(|| self.sum_up());
+        debug_assert_eq!(totals, self.sum_up(), "tables do not change");
+        totals
+    }
+
+    fn sum_up(&self) -> Totals {
+        let mut totals = Totals {
+            tables: 0,
+            bytes: 0,
+            memory_bytes: 0,
+            live_until_first_seconds: i64::MAX,
+            tombstone_ratio_max: 0.0,
+        };
+        for table in self.tables() {
+            totals.tables += 1;
+            totals.bytes += table.length();
+            totals.memory_bytes += table.memory_bytes() as u64;
+            let properties = table.properties();
+            totals.live_until_first_seconds = totals.live_until_first_seconds.min(properties.live_until_seconds);
+            totals.tombstone_ratio_max = totals.tombstone_ratio_max.max(properties.tombstone_ratio());
+        }
+        totals
+    }
+
     pub fn tables(&self) -> impl Iterator<Item = &Rc<Table>> {
         self.runs.iter().flat_map(|run| run.tables.iter())
     }
@@ -72,6 +115,8 @@ pub struct Tree {
     /// Oldest first.
     frozen: RefCell<Vec<Rc<Memtable>>>,
     version: RefCell<Rc<Version>>,
+    /// How much its runs want to be merged. It follows from `version` and `options` alone.
+    pressure: RefCell<OnceCell<Option<f64>>>,
     sequence: Cell<u64>,
     flushed: Cell<Lsn>,
     pub gate: Gate,
@@ -100,6 +145,7 @@ impl Tree {
             active: RefCell::new(Rc::new(Memtable::new())),
             frozen: RefCell::default(),
             version: RefCell::new(Rc::new(version)),
+            pressure: RefCell::default(),
             sequence: Cell::new(manifest.sequence),
             flushed: Cell::new(manifest.flushed),
             gate: Gate::new(),
@@ -120,6 +166,7 @@ impl Tree {
 
     pub fn set_options(&self, options: TabletOptions) {
         *self.options.borrow_mut() = Rc::new(options);
+        self.pressure.take();
     }
 
     pub fn active(&self) -> Rc<Memtable> {
@@ -138,6 +185,23 @@ impl Tree {
         self.version.borrow().clone()
     }
 
+    pub fn run_count(&self) -> usize {
+        self.version.borrow().runs.len()
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.version.borrow().totals()
+    }
+
+    /// How far a level is beyond its threshold, if one is.
+    pub fn compaction_pressure(&self) -> Option<f64> {
+        let pick = || strategy::pick(&self.version.borrow(), &self.options.borrow().compaction);
+        let find = || pick().map(|(_, pressure)| pressure);
+        let pressure = *self.pressure.borrow().get_or_init(find);
+        debug_assert_eq!(pressure, find(), "of other runs or options");
+        pressure
+    }
+
     pub fn flushed(&self) -> Lsn {
         self.flushed.get()
     }
@@ -154,7 +218,8 @@ impl Tree {
 
     /// The oldest record that is only in memory and in the log; larger than any if there is none.
     pub fn lsn_needed(&self) -> Lsn {
-        self.memtables().iter().map(|memtable| memtable.lsn_first()).min().unwrap_or(Lsn(u64::MAX))
+        let active = self.active.borrow().lsn_first();
+        self.frozen.borrow().iter().map(|memtable| memtable.lsn_first()).fold(active, Lsn::min)
     }
 
     /// Puts the active memtable in line to be flushed; `None` if it is empty.
@@ -195,7 +260,8 @@ impl Tree {
     /// Takes over what a durable manifest says, forgets the memtables that it makes superfluous, and marks the tables
     /// that are no longer named.
     pub fn install(&self, manifest: &Manifest, runs: Vec<Rc<Run>>, flushed: &[Rc<Memtable>]) {
-        let before = self.version.replace(Rc::new(Version { runs }));
+        let before = self.version.replace(Rc::new(Version::new(runs)));
+        self.pressure.take();
         let version = self.version.borrow();
         for table in before.tables() {
             if !version.tables().any(|kept| Rc::ptr_eq(kept, table)) {
@@ -212,6 +278,12 @@ pub const TABLETS: &str = "tablets";
 
 pub fn directory(id: TabletId) -> String {
     format!("{TABLETS}/{:016x}", id.0)
+}
+
+/// The tablet in whose directory a file is.
+pub fn tablet_of(path: &str) -> Option<TabletId> {
+    let (directory, _) = path.strip_prefix(TABLETS)?.strip_prefix('/')?.split_once('/')?;
+    parse_directory(directory)
 }
 
 pub fn parse_directory(name: &str) -> Option<TabletId> {

@@ -36,8 +36,7 @@ pub async fn run(inner: Rc<Inner>) {
             if tree.broken.borrow().is_some() || tree.mending.get() {
                 continue;
             }
-            let pick = strategy::pick(&tree.version(), &tree.options().compaction);
-            let pressure = pick.map(|(_, pressure)| pressure);
+            let pressure = tree.compaction_pressure();
             let pressure = pressure.or_else(|| forgettable(&inner, &tree).map(|_| 0.0));
             candidates.extend(pressure.map(|pressure| (tree, pressure)));
         }
@@ -114,6 +113,11 @@ fn has_tombstones(runs: &[Rc<Run>]) -> bool {
 fn forgettable(inner: &Inner, tree: &Tree) -> Option<(Rc<Run>, Rc<Table>)> {
     let now_seconds = inner.now_seconds();
     let options = tree.options();
+    let ratio = options.compaction.tombstone_ratio;
+    let totals = tree.totals();
+    if totals.live_until_first_seconds > now_seconds && totals.tombstone_ratio_max < ratio {
+        return None; // as of most trees: the owner need not be asked
+    }
     let policy = (options.purge)(now_seconds);
     if !policy.repaired {
         return None;
@@ -121,9 +125,8 @@ fn forgettable(inner: &Inner, tree: &Tree) -> Option<(Rc<Run>, Rc<Table>)> {
     for run in &tree.version().runs {
         for table in &run.tables {
             let properties = table.properties();
-            let ratio = properties.tombstones as f64 / properties.rows.max(1) as f64;
             let expired = properties.live_until_seconds <= now_seconds;
-            if !expired && ratio < options.compaction.tombstone_ratio {
+            if !expired && properties.tombstone_ratio() < ratio {
                 continue;
             }
             let purge = Purge { tree, inputs: std::slice::from_ref(table), policy, now_seconds };

@@ -146,6 +146,11 @@ pub struct Properties {
 }
 
 impl Properties {
+    /// The share that deletions have of the rows.
+    pub fn tombstone_ratio(&self) -> f64 {
+        self.tombstones as f64 / self.rows.max(1) as f64
+    }
+
     pub fn new() -> Self {
         let summary = RowSummary::default();
         Properties {
