@@ -4,9 +4,10 @@
 mod data_world;
 
 use data_world::{World, rows_of};
-use holon_kernel::Verb;
+use holon_base::{NodeId, TabletId};
+use holon_kernel::{ClusterMap, Founders, LocalFuture, NodeRecord, Replicas, Verb};
 use holon_replica::ReadRequest;
-use holon_store::{Cell, CellEntry, Durability, KeyRange, MutationBuilder, RowPatch};
+use holon_store::{Cell, CellEntry, Durability, KeyRange, Mutation, MutationBuilder, RowPatch};
 use holon_tables::plan::Plan;
 use holon_tables::run::{self, Parameters};
 use holon_tables::tablet::batch_log;
@@ -53,6 +54,81 @@ fn a_batch_cut_off_after_its_first_part_is_finished_at_the_next_start() {
     world.ok("DELETE FROM t WHERE k = 1");
     world.crash();
     assert_eq!(world.ok("SELECT count(*), sum(v) FROM t").lines().last(), Some("7 | 350"));
+}
+
+/// One tablet has two further replicas; of all others this node has the only one.
+struct Shared {
+    tablet: Option<TabletId>,
+    here: NodeId,
+}
+
+const ELSEWHERE: [NodeId; 2] = [NodeId(77), NodeId(78)];
+
+impl ClusterMap for Shared {
+    fn epoch(&self) -> u64 {
+        1
+    }
+    fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
+        let is_shared = self.tablet == Some(tablet);
+        let readers = [self.here, ELSEWHERE[0], ELSEWHERE[1]];
+        Some(if is_shared {
+            Replicas { readers: Rc::new(readers), ..Replicas::default() }
+        } else {
+            Replicas::only(self.here)
+        })
+    }
+    fn founders(&self, _: TabletId) -> Option<Founders> {
+        None
+    }
+    fn found(&self, _: TabletId) -> LocalFuture<bool> {
+        Box::pin(async { false })
+    }
+    fn nodes(&self) -> Rc<[NodeRecord]> {
+        Rc::new([])
+    }
+    fn slots(&self) -> u32 {
+        1
+    }
+    fn reached(&self, _: u64) -> LocalFuture<()> {
+        Box::pin(async {})
+    }
+    fn ask_for(&self, _: u64, _: NodeId) {}
+}
+
+/// Whoever asks the other two would find that part without the batch.
+#[test]
+fn a_replica_that_alone_knows_of_a_batch_writes_no_other_part_before_a_majority_knows() {
+    let mut world = world();
+    // As a coordinator writes them: what goes to the tablet in which it begins comes last.
+    let (first, own) = part(&world, 8, 80);
+    let mut parts: Vec<(i32, batch_log::Part)> = (1..=8).map(|k| (k, part(&world, k, k * 10))).collect();
+    parts.sort_by_key(|(_, (tablet, _))| *tablet == first);
+    let elsewhere: Vec<i32> = parts.iter().filter(|(_, (tablet, _))| *tablet != first).map(|(k, _)| *k).collect();
+    assert!(!elsewhere.is_empty());
+    let parts: Vec<batch_log::Part> = parts.into_iter().map(|(_, part)| part).collect();
+    let (key, row) = batch_log::entry(7, &parts, 1);
+    let own = Mutation::decode(own).expect("a mutation");
+    let beginning = batch_log::beginning(Some(&own), &key, &row).expect("small");
+    let engine = world.engine.clone();
+    world.test.block_on(async move { engine.write(first, beginning, Durability::Sync).await }).expect("written");
+    let here = world.test.shard.node();
+    let tablet = world.context().tablets.get(first).expect("open");
+    let replay = |world: &World| {
+        let tablet = tablet.clone();
+        world.test.block_on(async move { batch_log::replay(&tablet).await })
+    };
+
+    world.test.shard.set_map(Rc::new(Shared { tablet: Some(first), here }));
+    ELSEWHERE.into_iter().for_each(|node| world.test.shard.set_alive(node, false));
+    replay(&world).expect_err("the others are away");
+    for k in &elsewhere {
+        let shown = world.ok(&format!("SELECT v FROM t WHERE k = {k}"));
+        assert_eq!(shown.lines().last(), Some("[v]"), "of a batch that others may not know of");
+    }
+
+    world.test.shard.set_map(Rc::new(Shared { tablet: None, here }));
+    assert_eq!(replay(&world), Ok(1));
+    assert_eq!(world.ok("SELECT count(*), sum(v) FROM t").lines().last(), Some("8 | 360"));
 }
 
 fn together(world: &World, plan: &Rc<Plan>, times: usize) -> Vec<bool> {
