@@ -41,7 +41,9 @@ fn waits(seed: u64, node: usize) -> Duration {
         assert!(shard.map().expect("has one").epoch() >= entry.index);
         let tablet = TabletId::new(GroupId(1), 0);
         let deadline = begun + Duration::from_secs(20);
-        let answer = shard.call_replica(World::node_id(LAST), tablet, shard.map_epoch(), Verb::READ, Bytes::new(), deadline).await;
+        let answer = shard
+            .call_replica(World::node_id(LAST), tablet, shard.map_epoch(), Verb::READ, Bytes::new(), deadline)
+            .await;
         assert_eq!(answer, Err(CallError::NotHere), "by the newest map there is no such tablet");
         place.set(Some(shard.now().since(begun)));
     });
