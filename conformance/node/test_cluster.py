@@ -116,11 +116,22 @@ def test_each_node_tells_the_version_of_the_schema_that_every_other_one_has(clus
         assert well == last and len(well) == 1, (well, last)
     before = well
     session.cluster.max_schema_agreement_wait = 0
+    seems_alive = lambda: up(three.nodes[0]) == 3
     three.nodes[2].process.send_signal(signal.SIGSTOP)
     try:
         run(session, "CREATE TABLE k.another (k int PRIMARY KEY)")
+        deadline = time.monotonic() + 60
+        alive = seems_alive()
+        while alive:
+            assert time.monotonic() < deadline, "never taken for dead"
+            looks = list(versions())
+            alive = seems_alive()
+            for well, last in looks:
+                assert len(well) == 1 and well != before, (well, before)
+                assert not alive or last == before, (last, before)
+        # Nobody waits for the dead, who may never come back.
         for well, last in versions():
-            assert len(well) == 1 and well != before and last == before, (well, last, before)
+            assert well == last and well != before, (well, last, before)
     finally:
         three.nodes[2].process.send_signal(signal.SIGCONT)
     eventually("all agree", lambda: all(well == last for well, last in versions()), 30)

@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-from cassandra import OperationTimedOut
 from clusters import ALL, ONE, command, eventually, run, status, table, up
 
 ROWS = 300
@@ -66,16 +65,6 @@ def test_two_of_three_are_lost_and_the_third_goes_on(cluster):
     assert run(three.session(three.nodes[2]), "INSERT INTO k.once (k, v) VALUES (100, 1) IF NOT EXISTS").one().applied
 
 
-def create(session, table):
-    """Some such statements are not answered in ten seconds just after a node has stopped: known fault 9 of the state of issue 3."""
-    text = f"CREATE TABLE IF NOT EXISTS {table} (k int PRIMARY KEY)"
-    try:
-        run(session, text)
-    except OperationTimedOut:
-        print(f"not answered, asked again: {text}")
-        run(session, text)
-
-
 def test_a_node_whose_history_is_not_that_of_the_cluster_any_more_ends_and_says_so(cluster):
     three = cluster(insecure=True).form()
     table(three)
@@ -83,7 +72,7 @@ def test_a_node_whose_history_is_not_that_of_the_cluster_any_more_ends_and_says_
     third.terminate()
     # Two of three go on, and what they decide the third does not know.
     for number in range(3):
-        create(three.session(first), f"k.unknown{number}")
+        run(three.session(first), f"CREATE TABLE k.unknown{number} (k int PRIMARY KEY)")
     first.kill()
     second.kill()
     assert command(third, "recover", "--begin-anew")[0] == 0

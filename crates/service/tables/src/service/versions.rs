@@ -10,7 +10,7 @@
 //! | all its shards say the same | that |
 //! | one of its shards lags | what that one says |
 //! | seems alive, does not answer in time | what it said last; nothing yet: [`UNKNOWN`], which agrees with nobody |
-//! | seems dead | what it said last; nothing yet: the own version, as drivers leave out who is down |
+//! | seems dead | the own version: nobody waits for it; once it is back it is asked again |
 //! | an older binary, which does not know the question | the own version, as it would say |
 
 use super::TablesService;
@@ -31,9 +31,12 @@ pub(super) type Versions = BTreeMap<NodeId, u128>;
 
 impl TablesService {
     /// What is told of another node: of the last time it was asked.
+    ///
+    /// Drivers leave out who is down, but some learn that it is only after they have waited for it: the Python driver takes in our
+    /// event with the same two threads that wait for agreement. So nobody who seems dead may be what they wait for.
     pub(super) fn schema_version_of(&self, node: NodeId) -> u128 {
         let said = self.schema_versions.borrow().get(&node).copied();
-        said.unwrap_or_else(|| self.schema().version())
+        said.filter(|_| self.shard.is_alive(node)).unwrap_or_else(|| self.schema().version())
     }
 
     /// Asks the other nodes that seem alive.
