@@ -383,14 +383,15 @@ impl ClusterState {
 
     fn place(&mut self, index: u64, entry: &Entry, me: NodeId, changes: &mut Changes) -> Result<(), Refused> {
         let Some(topology) = &mut self.topology else { return Ok(()) };
-        let mut effects = topology.apply(index, entry)?;
+        let changes_turn = Gate::TURNED_CHANGES.is_open(self.level);
+        let mut effects = match entry {
+            Entry::Forget { node } if changes_turn => topology.forget(index, *node)?,
+            entry => topology.apply(index, entry)?,
+        };
         match entry {
-            Entry::Forget { node } if Gate::TURNED_CHANGES.is_open(self.level) => {
-                effects.merge(topology.turn_from_the_dead(*node));
-                changes.tell.extend(turned_text(*node, &effects, topology.change()));
-            }
+            Entry::Forget { node } => changes.tell.extend(turned_text(*node, &effects, topology.change())),
             // Older nodes do not tell of those, and so keep their groups.
-            Entry::Cancel { .. } if !Gate::TURNED_CHANGES.is_open(self.level) => effects.lost.clear(),
+            Entry::Cancel { .. } if !changes_turn => effects.lost.clear(),
             _ => {}
         }
         let turns = effects.turned || matches!(entry, Entry::Start(_) | Entry::Cancel { .. });

@@ -184,7 +184,7 @@ pub struct Effects {
     pub lost: Vec<TabletId>,
     /// The dead that have left the ring with the change that ended, besides whom it was about.
     pub left: Vec<NodeId>,
-    /// The change on its way goes another way: see [`Topology::turn_from_the_dead`](crate::Topology::turn_from_the_dead).
+    /// The change on its way goes another way: see [`Topology::forget`](crate::Topology::forget).
     pub turned: bool,
     /// It would have to, and whichever way it goes a tablet would be left to the dead: it waits.
     pub stuck: bool,

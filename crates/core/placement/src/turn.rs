@@ -6,6 +6,7 @@
 //!   cancelled: moved to b, and to go back to a      the cancelling is taken back: it stays on b
 //!   under way: on b, and to go to a                 the change goes back: it stays on b
 //!   some this, some that                            a leaves the ring with this change: they go to, or stay on, others
+//!   read on a, still held by b                      b is read again, and it stays there
 //!   on a, to go to b                                b begins empty, and that is told
 //!   on a, to go to c, which is dead too             it does not move; who takes it then begins empty
 //! ```
@@ -31,9 +32,42 @@ impl Topology {
         Ok(())
     }
 
-    /// After [`Entry::Forget`] of `node`: a change that would wait for the dead for ever goes the other way, if that one is
-    /// open. Of the same index as the entry. It changes nothing where nothing waits so.
-    pub fn turn_from_the_dead(&mut self, node: NodeId) -> Effects {
+    /// Applies [`Entry::Forget`] of `node`, with what follows from it since changes turn: what was there before the node had it is
+    /// read there again, and a change that would wait for the dead for ever goes the other way, if that one is open.
+    ///
+    /// # Errors
+    /// Those of [`Topology::apply`].
+    pub fn forget(&mut self, index: u64, node: NodeId) -> Result<Effects, Refused> {
+        let entry = Entry::Forget { node };
+        if index < self.epoch || self.state(node).is_none() {
+            return self.apply(index, &entry);
+        }
+        self.epoch = index;
+        let read_old = self.read_old_without(node);
+        let mut effects = self.apply(index, &entry)?;
+        effects.merge(self.turn_from_the_dead(node));
+        effects.changed.extend(read_old);
+        Ok(effects)
+    }
+
+    /// Tablets that are read at new replicas, of which none lives without `node`, are read at the old ones again: those still
+    /// take every write.
+    fn read_old_without(&mut self, node: NodeId) -> Vec<TabletId> {
+        let gone = |nodes: &[NodeId]| nodes.iter().all(|one| *one == node || self.is_dead(*one));
+        let only_old = |moving: &Move| moving.phase == Phase::ReadNew && gone(&moving.to) && !gone(&moving.from);
+        let tablets = self.active.iter().filter(|(_, moving)| !moving.to.is_empty() && only_old(moving));
+        let tablets: Vec<TabletId> = tablets.map(|(tablet, _)| *tablet).collect();
+        for tablet in &tablets {
+            if let Some(moving) = self.active.get_mut(tablet) {
+                (moving.phase, moving.reported) = (Phase::Streaming, BTreeSet::new());
+                self.since.insert(*tablet, self.epoch);
+            }
+        }
+        tablets
+    }
+
+    /// After [`Entry::Forget`] of `node`, of the same index. It changes nothing where nothing waits for the dead.
+    fn turn_from_the_dead(&mut self, node: NodeId) -> Effects {
         let mut effects = Effects::default();
         if self.change.is_none() {
             return effects;

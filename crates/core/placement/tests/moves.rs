@@ -104,9 +104,12 @@ impl World {
     fn propose(&mut self, entry: Entry) -> Result<(), Refused> {
         let mut next = self.now().clone();
         let entry = Entry::decode(entry.encode()).unwrap();
-        let mut result = next.apply(self.log.len() as u64, &entry);
-        if let (Entry::Forget { node }, Ok(effects)) = (&entry, &mut result) {
-            effects.merge(next.turn_from_the_dead(*node));
+        let index = self.log.len() as u64;
+        let result = match &entry {
+            Entry::Forget { node } => next.forget(index, *node),
+            entry => next.apply(index, entry),
+        };
+        if let Ok(effects) = &result {
             self.turned += u64::from(effects.turned);
             assert!(self.alone || !(effects.turned || effects.stuck), "others have it");
         }

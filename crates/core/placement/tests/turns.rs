@@ -1,7 +1,9 @@
 //! A node is forgotten to which alone a change of topology would bring what others have: nothing of it is lost, nothing waits.
 
 use holon_base::{GroupId, NodeId, TabletId};
-use holon_placement::{ChangeKind, Effects, Entry, GroupPlacement, NodeInfo, NodeState, Replication, Ring, Topology};
+use holon_placement::{
+    ChangeKind, Effects, Entry, GroupPlacement, NodeInfo, NodeState, Phase, Replication, Ring, Topology,
+};
 
 const GROUP: GroupId = GroupId(1);
 const TABLETS: u32 = 8;
@@ -25,10 +27,11 @@ fn of_nodes(nodes: u64) -> Topology {
 
 fn apply(topology: &mut Topology, entry: &Entry) -> Effects {
     let index = topology.epoch() + 1;
-    let mut effects = topology.apply(index, entry).unwrap();
-    if let Entry::Forget { node } = entry {
-        effects.merge(topology.turn_from_the_dead(*node));
+    let effects = match entry {
+        Entry::Forget { node } => topology.forget(index, *node),
+        entry => topology.apply(index, entry),
     }
+    .unwrap();
     assert_eq!(Topology::decode(topology.encode()).as_ref(), Ok(&*topology));
     effects
 }
@@ -109,6 +112,28 @@ fn a_change_goes_back_when_the_only_copy_would_go_to_a_forgotten_node() {
     assert_eq!(topology.change(), None);
     assert!(moves.iter().all(|(tablet, to)| *to != other || reader(&topology, *tablet) == node(0)));
     assert_eq!(topology.state(node(0)), Some(NodeState::Normal), "it can be drained again when the other is out");
+}
+
+/// As long as that one takes all writes.
+#[test]
+fn the_old_copy_is_read_again_when_the_new_one_is_forgotten() {
+    let mut topology = of_nodes(2);
+    start(&mut topology, ChangeKind::Join { node: node(2), info: info(2) });
+    let (tablet, old) = loop {
+        let read_new = topology.moves().1.iter().find(|(_, moving)| moving.phase == Phase::ReadNew);
+        if let Some((tablet, moving)) = read_new {
+            break (*tablet, moving.from[0]);
+        }
+        let work = topology.next_work(node(2)).into_iter().next().expect("a tablet to copy");
+        apply(&mut topology, &work.report(node(2)));
+    };
+    assert_eq!(reader(&topology, tablet), node(2));
+    let effects = apply(&mut topology, &Entry::Forget { node: node(2) });
+    assert!(effects.changed.contains(&tablet) && effects.turned && effects.lost.is_empty(), "{effects:?}");
+    assert_eq!(reader(&topology, tablet), old);
+    work(&mut topology, 3);
+    assert_eq!(topology.change(), None, "it waits for ever");
+    assert_eq!(reader(&topology, tablet), old);
 }
 
 #[test]
