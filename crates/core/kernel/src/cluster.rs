@@ -108,6 +108,10 @@ pub trait ClusterMap {
 impl Shard {
     /// A request for a tablet was routed by a map: a newer one than this shard has is waited for; if the tablet has moved
     /// since an older one, the request is refused, and routed anew.
+    ///
+    /// One of the very epoch that the map has is checked too. Replicas may be those of the next entry already: the epoch
+    /// follows when the tablets of that entry are open. And whoever asks may have chosen the node by an older map than the
+    /// one it names: who copies a tablet asks the same nodes for every page.
     pub(crate) async fn check_epoch(&self, source: NodeId, target: Target, epoch: u64) -> Result<(), CallError> {
         let (Target::Tablet(tablet), Some(map)) = (target, self.map()) else { return Ok(()) };
         if plant::get().accept_old_maps {
@@ -123,7 +127,8 @@ impl Shard {
 
     /// A tablet was changed by a request that was routed by a map. If the tablet began to move meanwhile, whoever copies it
     /// may have read it before the change was there, so the change must not be acknowledged by that map: it is there, and
-    /// has to be made once more by the new one.
+    /// has to be made once more by the new one. That the epoch is the same as before the change does not tell that nothing has
+    /// moved ([`Shard::check_epoch`]).
     pub(crate) fn check_moved(&self, target: Target, verb: Verb, epoch: u64) -> Result<(), CallError> {
         let (Target::Tablet(tablet), Verb::APPLY, Some(map)) = (target, verb, self.map()) else { return Ok(()) };
         match map.replicas(tablet) {

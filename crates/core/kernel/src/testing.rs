@@ -1,19 +1,22 @@
-//! For unit tests of what lives on a shard: a reliable disk in memory, and a single shard one can block on. Faults, several
-//! nodes and seeds are the business of `sim`.
+//! For unit tests of what lives on a shard: a reliable disk in memory, a map of the cluster that the test decides on, and a
+//! single shard one can block on. Faults, several nodes and seeds are the business of `sim`.
 
+use crate::cluster::{ClusterMap, Founders, NodeRecord, Replicas};
 use crate::disk::{
     DirectoryEntry, Disk, DiskBuffer, DiskError, DiskErrorKind, DiskOperation, DiskOutput, DiskResult, FileId,
     OperationId,
 };
 use crate::envelope::Envelope;
 use crate::executor::{Class, Order, Scope};
+use crate::service::LocalFuture;
 use crate::shard::{Router, Shard, ShardOptions};
+use crate::ticket::Completer;
 use bytes::Bytes;
-use holon_base::{Instant, NodeId, ShardId, Wall};
-use std::cell::RefCell;
+use holon_base::{Instant, NodeId, ShardId, TabletId, Wall};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -225,6 +228,103 @@ pub struct NoRouter;
 
 impl Router for NoRouter {
     fn send(&mut self, _: Envelope) {}
+}
+
+type Of<T> = Box<dyn Fn(TabletId) -> Option<T>>;
+
+/// The map of the cluster as a test wants it. Nothing comes into the log but by [`TestMap::moves_to`].
+pub struct TestMap {
+    shard: Weak<Shard>,
+    epoch: Cell<u64>,
+    replicas: RefCell<Of<Replicas>>,
+    waiting: RefCell<BTreeMap<u64, Vec<Completer<()>>>>,
+    /// The news that were asked for.
+    pub asked: RefCell<Vec<(u64, NodeId)>>,
+    founders: Of<Founders>,
+    nodes: Rc<[NodeRecord]>,
+}
+
+impl TestMap {
+    /// With one entry, no consensus groups, and nodes that nobody knows more about.
+    pub fn new(shard: &Rc<Shard>, replicas: impl Fn(TabletId) -> Option<Replicas> + 'static) -> TestMap {
+        TestMap {
+            shard: Rc::downgrade(shard),
+            epoch: Cell::new(1),
+            replicas: RefCell::new(Box::new(replicas)),
+            waiting: RefCell::default(),
+            asked: RefCell::default(),
+            founders: Box::new(|_| None),
+            nodes: Rc::new([]),
+        }
+    }
+
+    #[must_use]
+    pub fn at_epoch(self, epoch: u64) -> TestMap {
+        TestMap { epoch: Cell::new(epoch), ..self }
+    }
+
+    #[must_use]
+    pub fn with_founders(self, founders: impl Fn(TabletId) -> Option<Founders> + 'static) -> TestMap {
+        TestMap { founders: Box::new(founders), ..self }
+    }
+
+    #[must_use]
+    pub fn with_nodes(self, nodes: Rc<[NodeRecord]>) -> TestMap {
+        TestMap { nodes, ..self }
+    }
+
+    /// An entry that moves all tablets.
+    pub fn moves_to(&self, readers: &[NodeId]) {
+        let since = self.epoch.get() + 1;
+        let replicas = Replicas { readers: readers.into(), joint: Rc::new([]), since };
+        *self.replicas.borrow_mut() = Box::new(move |_| Some(replicas.clone()));
+        self.epoch.set(since);
+        let later = self.waiting.borrow_mut().split_off(&(since + 1));
+        let now = self.waiting.replace(later);
+        now.into_values().flatten().for_each(|completer| completer.complete(()));
+    }
+}
+
+impl ClusterMap for TestMap {
+    fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
+        (self.replicas.borrow())(tablet)
+    }
+
+    fn founders(&self, tablet: TabletId) -> Option<Founders> {
+        (self.founders)(tablet)
+    }
+
+    fn found(&self, tablet: TabletId) -> LocalFuture<bool> {
+        let is_founded = self.founders(tablet).is_some();
+        Box::pin(async move { is_founded })
+    }
+
+    fn nodes(&self) -> Rc<[NodeRecord]> {
+        self.nodes.clone()
+    }
+
+    fn slots(&self) -> u32 {
+        1
+    }
+
+    fn reached(&self, epoch: u64) -> LocalFuture<()> {
+        if self.epoch.get() >= epoch {
+            return Box::pin(async {});
+        }
+        let (completer, ticket) = self.shard.upgrade().expect("runs").ticket();
+        self.waiting.borrow_mut().entry(epoch).or_default().push(completer);
+        Box::pin(async move {
+            let _ = ticket.await; // cancelled only when the map goes
+        })
+    }
+
+    fn ask_for(&self, epoch: u64, node: NodeId) {
+        self.asked.borrow_mut().push((epoch, node));
+    }
 }
 
 /// One shard on a disk, driven by the test.

@@ -9,8 +9,8 @@ use crate::recover::TERMS_AHEAD;
 use holon_base::{GroupId, NodeId, ServiceId, TabletId};
 use holon_kernel::{Founders, MetadataEffect, NodeRecord, Replicas, Replication, TabletDescriptor};
 use holon_placement::{
-    Change, ChangeKind, Effects, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed, Topology,
-    Work,
+    Change, ChangeKind, Effects, Entry, GroupPlacement, NodeInfo, NodeState, Refused, Replication as Placed,
+    TabletReplicas, Topology, Work,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -128,6 +128,11 @@ pub(crate) fn kernel_replication(placed: Placed) -> Option<Replication> {
         Placed::NetworkTopology { factors } => Some(Replication::PerDataCenter { factors }),
         Placed::Everywhere | Placed::Local => None,
     }
+}
+
+/// A tablet's replicas as the topology gives them.
+pub(crate) fn kernel_replicas(of: TabletReplicas) -> Replicas {
+    Replicas { readers: of.readers.into(), joint: of.joint.into(), since: of.since }
 }
 
 pub(crate) fn info_of(record: &NodeRecord) -> NodeInfo {
@@ -410,9 +415,8 @@ impl ClusterState {
         for tablet in effects.changed {
             let (id, ordinal) = (tablet.group(), tablet.ordinal());
             let Some(now) = topology.replicas(tablet) else { continue };
-            let now = Replicas { readers: now.readers.into(), joint: now.joint.into(), since: now.since };
             let Some(group) = self.groups.get_mut(&id) else { continue };
-            let before = std::mem::replace(&mut group.tablets[ordinal as usize], now);
+            let before = std::mem::replace(&mut group.tablets[ordinal as usize], kernel_replicas(now));
             if group.tablets[ordinal as usize].holds(me) && !before.holds(me) {
                 changes.open.push(group.descriptor(ordinal as usize));
             }
@@ -441,7 +445,7 @@ impl ClusterState {
                 let Some(now) = topology.replicas(TabletId::new(id, ordinal as u32)) else { continue };
                 let same = *now.readers == *replicas.readers && *now.joint == *replicas.joint;
                 if !same {
-                    *replicas = Replicas { readers: now.readers.into(), joint: now.joint.into(), since: now.since };
+                    *replicas = kernel_replicas(now);
                 }
             }
         }

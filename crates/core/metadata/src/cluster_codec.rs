@@ -10,11 +10,11 @@
 //!   founders    = count (ordinal member* present* anew:u128 index:u64)*          (0: none has gone on alone)
 //! ```
 
-use crate::cluster::{ClusterState, Group, kernel_replication, placed};
+use crate::cluster::{ClusterState, Group, kernel_replicas, kernel_replication, placed};
 use crate::cluster_command::{put_record, read_record};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, ServiceId, ShortInput, TabletId};
-use holon_kernel::{Founders, Replicas};
+use holon_kernel::Founders;
 use holon_placement::{Entry, GroupPlacement, Replication as Placed, Topology};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -124,8 +124,7 @@ fn read_group(input: &mut ByteReader, topology: Option<&Topology>) -> Result<Gro
     let replication = kernel_replication(replication).ok_or(ShortInput { offset })?;
     let replicas = |ordinal: u32| {
         let now = topology.and_then(|topology| topology.replicas(TabletId::new(id, ordinal)));
-        let now = now.map(|now| Replicas { readers: now.readers.into(), joint: now.joint.into(), since: now.since });
-        now.unwrap_or_default() // it could not be placed
+        now.map(kernel_replicas).unwrap_or_default() // it could not be placed
     };
     let mut founders = BTreeMap::new();
     for _ in 0..input.count()? {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use holon_base::{GroupId, NodeId, TabletId};
 use holon_kernel::limits::CREDIT_PER_PEER_REQUESTS;
-use holon_kernel::testing::{MemoryDisk, TestShard};
+use holon_kernel::testing::{MemoryDisk, TestMap, TestShard};
 use holon_kernel::*;
 use holon_replica::coordinator::Demand;
 use holon_replica::message::decode_apply;
@@ -98,61 +98,6 @@ impl Replica {
     }
 }
 
-/// The map as the test wants it.
-struct Plan {
-    shard: Weak<Shard>,
-    epoch: Cell<u64>,
-    replicas: RefCell<Replicas>,
-    waiting: RefCell<Vec<Completer<()>>>,
-    asked: RefCell<Vec<(u64, NodeId)>>,
-}
-
-impl Plan {
-    /// An entry that moves the tablet.
-    fn moves_to(&self, readers: &[NodeId]) {
-        let since = self.epoch.get() + 1;
-        *self.replicas.borrow_mut() = Replicas { readers: readers.into(), joint: Rc::new([]), since };
-        self.epoch.set(since);
-        self.waiting.take().into_iter().for_each(|completer| completer.complete(()));
-    }
-}
-
-struct PlanOf(Rc<Plan>);
-
-impl ClusterMap for PlanOf {
-    fn epoch(&self) -> u64 {
-        self.0.epoch.get()
-    }
-    fn replicas(&self, _: TabletId) -> Option<Replicas> {
-        Some(self.0.replicas.borrow().clone())
-    }
-    fn founders(&self, _: TabletId) -> Option<Founders> {
-        None
-    }
-    fn found(&self, _: TabletId) -> LocalFuture<bool> {
-        Box::pin(async { false })
-    }
-    fn nodes(&self) -> Rc<[NodeRecord]> {
-        Rc::new([])
-    }
-    fn slots(&self) -> u32 {
-        1
-    }
-    fn reached(&self, epoch: u64) -> LocalFuture<()> {
-        let plan = self.0.clone();
-        Box::pin(async move {
-            while plan.epoch.get() < epoch {
-                let (completer, ticket) = plan.shard.upgrade().expect("runs").ticket();
-                plan.waiting.borrow_mut().push(completer);
-                let _ = ticket.await; // looked at again either way
-            }
-        })
-    }
-    fn ask_for(&self, epoch: u64, node: NodeId) {
-        self.0.asked.borrow_mut().push((epoch, node));
-    }
-}
-
 type Nodes = Rc<BTreeMap<NodeId, Replica>>;
 
 /// Brings requests to the replicas and their answers back.
@@ -199,7 +144,7 @@ impl Router for Wires {
 
 struct World {
     test: TestShard,
-    plan: Rc<Plan>,
+    plan: Rc<TestMap>,
     since: Rc<Cell<u64>>,
     nodes: Nodes,
     coordinator: Rc<Coordinator>,
@@ -214,14 +159,8 @@ impl World {
         let test = TestShard::with_router(Box::new(MemoryDisk::new()), Box::new(wires));
         *place.borrow_mut() = Rc::downgrade(&test.shard);
         let replicas = Replicas { readers: Rc::new([A, B, C]), joint: Rc::new([]), since: 1 };
-        let plan = Rc::new(Plan {
-            shard: Rc::downgrade(&test.shard),
-            epoch: Cell::new(1),
-            replicas: RefCell::new(replicas),
-            waiting: RefCell::default(),
-            asked: RefCell::default(),
-        });
-        test.shard.set_map(Rc::new(PlanOf(plan.clone())));
+        let plan = Rc::new(TestMap::new(&test.shard, move |_| Some(replicas.clone())));
+        test.shard.set_map(plan.clone());
         let coordinator = Coordinator::new(&test.shard, Rc::from("dc"));
         World { test, plan, since, nodes, coordinator }
     }
@@ -402,7 +341,7 @@ fn a_write_that_had_to_wait_goes_out_by_the_map_that_chose_its_replicas() {
     shard.clone().spawn(Scope::Node, Class::Foreground, async move {
         shard.sleep(Duration::from_millis(30)).await;
         plan.moves_to(&[D]);
-        since.set(plan.epoch.get());
+        since.set(plan.epoch());
     });
     let (outcome, took) = world.write(7, Level::Quorum);
     assert_eq!(outcome, Ok(()));

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use holon_base::{GroupId, Instant, NodeId, ShardId, TabletId};
-use holon_kernel::testing::{MemoryDisk, TestShard};
+use holon_kernel::testing::{MemoryDisk, TestMap, TestShard};
 use holon_kernel::*;
 use holon_replica::HintStore;
 use holon_replica::own::tablet_options;
@@ -21,39 +21,19 @@ fn tablet() -> TabletId {
     TabletId::new(GroupId(1), 0)
 }
 
-struct Map;
-
-impl ClusterMap for Map {
-    fn epoch(&self) -> u64 {
-        1
-    }
-    fn replicas(&self, _: TabletId) -> Option<Replicas> {
-        Some(Replicas { readers: Rc::new([AWAY]), joint: Rc::new([]), since: 1 })
-    }
-    fn founders(&self, _: TabletId) -> Option<Founders> {
-        None
-    }
-    fn found(&self, _: TabletId) -> LocalFuture<bool> {
-        Box::pin(async { false })
-    }
-    fn nodes(&self) -> Rc<[NodeRecord]> {
-        Rc::new([NodeRecord {
-            node: AWAY,
-            address: ([127, 0, 0, 2], 7000).into(),
-            data_center: Rc::from("dc"),
-            rack: Rc::from("rack"),
-            shards: 1,
-            tokens: Rc::new([]),
-            facts: Rc::new([]),
-        }])
-    }
-    fn slots(&self) -> u32 {
-        1
-    }
-    fn reached(&self, _: u64) -> LocalFuture<()> {
-        Box::pin(async {})
-    }
-    fn ask_for(&self, _: u64, _: NodeId) {}
+/// Every tablet is at the replica that is away.
+fn map(shard: &Rc<Shard>) -> TestMap {
+    let record = NodeRecord {
+        node: AWAY,
+        address: ([127, 0, 0, 2], 7000).into(),
+        data_center: Rc::from("dc"),
+        rack: Rc::from("rack"),
+        shards: 1,
+        tokens: Rc::new([]),
+        facts: Rc::new([]),
+    };
+    let replicas = Replicas { readers: Rc::new([AWAY]), joint: Rc::new([]), since: 1 };
+    TestMap::new(shard, move |_| Some(replicas.clone())).with_nodes(Rc::new([record]))
 }
 
 fn other_tablet() -> TabletId {
@@ -110,7 +90,7 @@ impl World {
             Replica { shard: place.clone(), answer: answer.clone(), taken: taken.clone(), asked: asked.clone() };
         let test = TestShard::with_router(Box::new(MemoryDisk::new()), Box::new(replica));
         *place.borrow_mut() = Rc::downgrade(&test.shard);
-        test.shard.set_map(Rc::new(Map));
+        test.shard.set_map(Rc::new(map(&test.shard)));
         assert_eq!(test.shard.id(), ShardId(0));
         let shard = test.shard.clone();
         let (hints, engine) = test.block_on(async move {

@@ -5,7 +5,8 @@ mod data_world;
 
 use data_world::{World, rows_of};
 use holon_base::{NodeId, TabletId};
-use holon_kernel::{ClusterMap, Founders, LocalFuture, NodeRecord, Replicas, Verb};
+use holon_kernel::testing::TestMap;
+use holon_kernel::{Replicas, Shard, Verb};
 use holon_replica::ReadRequest;
 use holon_store::{Cell, CellEntry, Durability, KeyRange, Mutation, MutationBuilder, RowPatch};
 use holon_tables::plan::Plan;
@@ -56,43 +57,20 @@ fn a_batch_cut_off_after_its_first_part_is_finished_at_the_next_start() {
     assert_eq!(world.ok("SELECT count(*), sum(v) FROM t").lines().last(), Some("7 | 350"));
 }
 
-/// One tablet has two further replicas; of all others this node has the only one.
-struct Shared {
-    tablet: Option<TabletId>,
-    here: NodeId,
-}
-
 const ELSEWHERE: [NodeId; 2] = [NodeId(77), NodeId(78)];
 
-impl ClusterMap for Shared {
-    fn epoch(&self) -> u64 {
-        1
-    }
-    fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
-        let is_shared = self.tablet == Some(tablet);
-        let readers = [self.here, ELSEWHERE[0], ELSEWHERE[1]];
+/// One tablet has two further replicas; of all others this node has the only one.
+fn shared(shard: &Rc<Shard>, tablet: Option<TabletId>) -> Rc<TestMap> {
+    let here = shard.node();
+    let readers = Rc::new([here, ELSEWHERE[0], ELSEWHERE[1]]);
+    Rc::new(TestMap::new(shard, move |asked| {
+        let is_shared = tablet == Some(asked);
         Some(if is_shared {
-            Replicas { readers: Rc::new(readers), ..Replicas::default() }
+            Replicas { readers: readers.clone(), ..Replicas::default() }
         } else {
-            Replicas::only(self.here)
+            Replicas::only(here)
         })
-    }
-    fn founders(&self, _: TabletId) -> Option<Founders> {
-        None
-    }
-    fn found(&self, _: TabletId) -> LocalFuture<bool> {
-        Box::pin(async { false })
-    }
-    fn nodes(&self) -> Rc<[NodeRecord]> {
-        Rc::new([])
-    }
-    fn slots(&self) -> u32 {
-        1
-    }
-    fn reached(&self, _: u64) -> LocalFuture<()> {
-        Box::pin(async {})
-    }
-    fn ask_for(&self, _: u64, _: NodeId) {}
+    }))
 }
 
 /// Whoever asks the other two would find that part without the batch.
@@ -111,14 +89,13 @@ fn a_replica_that_alone_knows_of_a_batch_writes_no_other_part_before_a_majority_
     let beginning = batch_log::beginning(Some(&own), &key, &row).expect("small");
     let engine = world.engine.clone();
     world.test.block_on(async move { engine.write(first, beginning, Durability::Sync).await }).expect("written");
-    let here = world.test.shard.node();
     let tablet = world.context().tablets.get(first).expect("open");
     let replay = |world: &World| {
         let tablet = tablet.clone();
         world.test.block_on(async move { batch_log::replay(&tablet).await })
     };
 
-    world.test.shard.set_map(Rc::new(Shared { tablet: Some(first), here }));
+    world.test.shard.set_map(shared(&world.test.shard, Some(first)));
     ELSEWHERE.into_iter().for_each(|node| world.test.shard.set_alive(node, false));
     replay(&world).expect_err("the others are away");
     for k in &elsewhere {
@@ -126,7 +103,7 @@ fn a_replica_that_alone_knows_of_a_batch_writes_no_other_part_before_a_majority_
         assert_eq!(shown.lines().last(), Some("[v]"), "of a batch that others may not know of");
     }
 
-    world.test.shard.set_map(Rc::new(Shared { tablet: None, here }));
+    world.test.shard.set_map(shared(&world.test.shard, None));
     assert_eq!(replay(&world), Ok(1));
     assert_eq!(world.ok("SELECT count(*), sum(v) FROM t").lines().last(), Some("8 | 360"));
 }

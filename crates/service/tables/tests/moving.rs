@@ -3,11 +3,12 @@
 
 mod support;
 
-use holon_base::{NodeId, TabletId};
+use holon_base::NodeId;
 use holon_cql::request::{Query, QueryParameters};
 use holon_cql::response::{ErrorCode, ResultResponse};
 use holon_cql::{Consistency, Request, Response, Version};
-use holon_kernel::{ClusterMap, Founders, LocalFuture, NodeRecord, Replicas};
+use holon_kernel::testing::TestMap;
+use holon_kernel::{Replicas, Shard};
 use std::rc::Rc;
 use support::Connected;
 use support::shards::Shards;
@@ -78,37 +79,14 @@ fn a_read_that_the_tablet_s_core_refuses_is_routed_anew() {
     assert!(refused > 2, "{refused} went to the other core");
 }
 
-/// The map, but for where tablets are.
-struct Elsewhere(Rc<dyn ClusterMap>);
-
 const AWAY: NodeId = NodeId(77);
 
-impl ClusterMap for Elsewhere {
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-    fn replicas(&self, tablet: TabletId) -> Option<Replicas> {
-        let replicas = self.0.replicas(tablet)?;
-        Some(Replicas { readers: Rc::new([AWAY]), joint: Rc::new([]), ..replicas })
-    }
-    fn founders(&self, tablet: TabletId) -> Option<Founders> {
-        self.0.founders(tablet)
-    }
-    fn found(&self, tablet: TabletId) -> LocalFuture<bool> {
-        self.0.found(tablet)
-    }
-    fn nodes(&self) -> Rc<[NodeRecord]> {
-        self.0.nodes()
-    }
-    fn slots(&self) -> u32 {
-        self.0.slots()
-    }
-    fn reached(&self, epoch: u64) -> LocalFuture<()> {
-        self.0.reached(epoch)
-    }
-    fn ask_for(&self, epoch: u64, node: NodeId) {
-        self.0.ask_for(epoch, node);
-    }
+/// The map of a node that has moved all tablets away.
+fn elsewhere(shard: &Rc<Shard>) -> Rc<TestMap> {
+    let replicas = Replicas::only(AWAY);
+    let map = shard.map().expect("a map");
+    let elsewhere = TestMap::new(shard, move |_| Some(replicas.clone()));
+    Rc::new(elsewhere.at_epoch(map.epoch()).with_nodes(map.nodes()))
 }
 
 #[test]
@@ -118,7 +96,7 @@ fn a_write_that_is_there_is_not_said_to_be_undone_when_the_new_replicas_are_away
         let (node, mut client) = start();
         let shard = node.shards[0].clone();
         shard.set_alive(AWAY, false);
-        node.refuse(1, Some(Box::new(move || shard.set_map(Rc::new(Elsewhere(shard.map().expect("a map")))))));
+        node.refuse(1, Some(Box::new(move || shard.set_map(elsewhere(&shard)))));
         let answer = ask(&node, &mut client, &insert(row));
         if node.refused() == 0 {
             continue;

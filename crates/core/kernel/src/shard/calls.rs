@@ -50,7 +50,7 @@ impl Shard {
         deadline: Instant,
     ) -> Result<Bytes, CallError> {
         let to = Address { node, shard: tablet.shard(self.shards) };
-        self.call_by(to, Request { target: Target::Tablet(tablet), verb, payload, epoch }, deadline).await
+        self.call_by(to, Request { target: Target::Tablet(tablet), verb, payload, epoch }, deadline, false).await
     }
 
     /// A message without an answer: it may get lost, and nobody is told.
@@ -76,16 +76,7 @@ impl Shard {
         deadline: Instant,
     ) -> Result<Bytes, CallError> {
         let request = Request { target, verb, payload, epoch: self.map_epoch() };
-        self.call_by(destination, request, deadline).await
-    }
-
-    async fn call_by(&self, destination: Address, request: Request, deadline: Instant) -> Result<Bytes, CallError> {
-        if destination == self.address {
-            let work = self.take(self.address, request);
-            return self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout));
-        }
-        let work = self.call_remote(destination, request, deadline, false);
-        self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout))
+        self.call_by(destination, request, deadline, false).await
     }
 
     /// As [`Shard::call`], also to a node that seems dead: it may be this one whom nobody talks to any more.
@@ -98,7 +89,21 @@ impl Shard {
         deadline: Instant,
     ) -> Result<Bytes, CallError> {
         let request = Request { target, verb, payload, epoch: self.map_epoch() };
-        let work = self.call_remote(destination, request, deadline, true);
+        self.call_by(destination, request, deadline, true).await
+    }
+
+    async fn call_by(
+        &self,
+        destination: Address,
+        request: Request,
+        deadline: Instant,
+        even_if_dead: bool,
+    ) -> Result<Bytes, CallError> {
+        if destination == self.address {
+            let work = self.take(self.address, request);
+            return self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout));
+        }
+        let work = self.call_remote(destination, request, deadline, even_if_dead);
         self.timeout(deadline, work).await.unwrap_or(Err(CallError::Timeout))
     }
 

@@ -4,11 +4,8 @@ use super::*;
 use crate::Repairs;
 use crate::limits::REPAIR_MARGIN;
 use holon_base::{GroupId, Random};
-use holon_kernel::testing::{MemoryDisk, TestShard};
-use holon_kernel::{
-    ClusterMap, Disk, DiskOperation, DiskResult, Envelope, EnvelopeKind, NodeRecord, OperationId, Replicas, Router,
-    Tablet,
-};
+use holon_kernel::testing::{MemoryDisk, TestMap, TestShard};
+use holon_kernel::{Disk, DiskOperation, DiskResult, Envelope, EnvelopeKind, OperationId, Replicas, Router, Tablet};
 use holon_raft::{Output, Raft, Stored};
 use holon_store::EngineOptions;
 use std::future::Future;
@@ -129,31 +126,11 @@ impl Tablet for Mute {
     }
 }
 
-struct Map(Rc<Around>);
-
-impl ClusterMap for Map {
-    fn epoch(&self) -> u64 {
-        1
-    }
-    fn replicas(&self, _: TabletId) -> Option<Replicas> {
-        Some(Replicas { readers: self.0.readers.borrow().clone(), joint: Rc::new([]), since: 1 })
-    }
-    fn founders(&self, _: TabletId) -> Option<Founders> {
-        Some(self.0.founders.borrow().clone())
-    }
-    fn found(&self, _: TabletId) -> LocalFuture<bool> {
-        Box::pin(async { true })
-    }
-    fn nodes(&self) -> Rc<[NodeRecord]> {
-        Rc::new([])
-    }
-    fn slots(&self) -> u32 {
-        1
-    }
-    fn reached(&self, _: u64) -> LocalFuture<()> {
-        Box::pin(std::future::pending())
-    }
-    fn ask_for(&self, _: u64, _: NodeId) {}
+fn map(shard: &Rc<Shard>, around: &Rc<Around>) -> TestMap {
+    let (here, begun) = (around.clone(), around.clone());
+    let replicas = move |_| Some(Replicas { readers: here.readers.borrow().clone(), joint: Rc::new([]), since: 1 });
+    let founders = move |_| Some(begun.founders.borrow().clone());
+    TestMap::new(shard, replicas).with_founders(founders)
 }
 
 /// What is in memory, and takes its time.
@@ -217,7 +194,7 @@ impl World {
         let slow = SlowDisk { disk: disk.clone(), takes: takes.clone(), shard: place.clone() };
         let test = TestShard::with_router(Box::new(slow), Box::new(wires));
         *place.borrow_mut() = Rc::downgrade(&test.shard);
-        test.shard.set_map(Rc::new(Map(around.clone())));
+        test.shard.set_map(Rc::new(map(&test.shard, &around)));
         test.shard.insert_tablet(tablet(), Rc::new(Mute));
         let shard = test.shard.clone();
         let engine = test.block_on(async move {

@@ -71,9 +71,13 @@ fn decode(value: Bytes) -> Result<Vec<Part>, ShortInput> {
 ///
 /// # Errors
 /// It is too large.
-pub fn beginning(own: Option<&Mutation>, key: &[u8], row: &RowPatch) -> Result<Mutation, StoreError> {
+pub fn beginning<'a>(
+    own: impl IntoIterator<Item = &'a Mutation>,
+    key: &[u8],
+    row: &RowPatch,
+) -> Result<Mutation, StoreError> {
     let mut builder = MutationBuilder::new();
-    if let Some(own) = own {
+    for own in own {
         for (key, patch) in own.rows()? {
             builder.row(&key, &patch);
         }
@@ -116,9 +120,9 @@ pub async fn replay(tablet: &Rc<TableTablet>) -> Result<u64, CallError> {
                 crate::error::CqlError::server(format!("the batch log of tablet {} is unreadable: {short}", tablet.id))
                     .into_call()
             };
-            let parts = decode(cell.value.clone()).map_err(unreadable)?;
+            let mut parts = decode(cell.value.clone()).map_err(unreadable)?;
             if !tablet.coordinator.is_alone(tablet.id) {
-                begin_again(tablet, &key, cell, &parts).await?;
+                begin_again(tablet, &key, cell, &mut parts).await?;
             }
             for (target, mutation) in parts {
                 write_part(tablet, target, &mutation).await?;
@@ -141,12 +145,17 @@ pub async fn replay(tablet: &Rc<TableTablet>) -> Result<u64, CallError> {
 
 /// Perhaps this replica alone knows of a batch. Before any other part of it can be seen, a majority has to know, or whoever
 /// asks the others (a reader, a backup) finds a part without the batch that it belongs to.
-async fn begin_again(tablet: &TableTablet, key: &[u8], kept: &Cell, parts: &[Part]) -> Result<(), CallError> {
-    let own = parts.iter().find(|(target, _)| *target == tablet.id);
-    let own = own.map(|(_, mutation)| Mutation::decode(mutation.clone())).transpose().map_err(refusal)?;
+///
+/// This tablet's own part goes with it, and is taken out of `parts`, for it is written then as the others are to be: whole,
+/// at the same level, with hints for whoever misses it, and to where the tablet moves if it does. A tablet that this node
+/// has alone does without a beginning, and keeps its part among the others.
+async fn begin_again(tablet: &TableTablet, key: &[u8], kept: &Cell, parts: &mut Vec<Part>) -> Result<(), CallError> {
+    let own: Vec<Part> = parts.extract_if(.., |(target, _)| *target == tablet.id).collect();
+    let own = own.into_iter().map(|(_, mutation)| Mutation::decode(mutation));
+    let own = own.collect::<Result<Vec<_>, _>>().map_err(refusal)?;
     let mut row = RowPatch::default();
     row.put(CellEntry::new(COLUMN, kept.clone()));
-    let beginning = beginning(own.as_ref(), key, &row).map_err(refusal)?;
+    let beginning = beginning(&own, key, &row).map_err(refusal)?;
     write_part(tablet, tablet.id, beginning.bytes()).await
 }
 
