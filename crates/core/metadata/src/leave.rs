@@ -1,5 +1,6 @@
 //! What an administrator is told of a node that is to leave, before it does, and of a change that waits, while it does. Advice of this
-//! node at this moment: the machine that applies entries refuses none of it, and `--force` goes past it.
+//! node at this moment: the machine that applies entries refuses none of it, and `--force` goes past it, unless no node at all would have a
+//! tablet any more.
 
 use crate::cluster::ClusterState;
 use crate::direct::ChangeError;

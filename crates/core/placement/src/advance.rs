@@ -50,9 +50,9 @@ impl Topology {
         let reported = |node: NodeId| self.is_dead(node) || moving.reported.contains(&node);
         match moving.phase {
             Phase::Planned => true,
-            // Whom nobody alive would have the data after, waits.
+            // Whom nobody alive would have the data after, waits. To no node at all only what the dead alone had goes: nothing.
             Phase::Streaming => {
-                moving.to.iter().any(|node| !self.is_dead(*node))
+                (moving.to.is_empty() || moving.to.iter().any(|node| !self.is_dead(*node)))
                     && self.filled(moving).all(|node| moving.reported.contains(&node))
             }
             Phase::ReadNew => {

@@ -156,8 +156,10 @@ pub enum Refused {
     Busy,
     #[error("there is no such change to cancel (any more)")]
     NothingToCancel,
-    #[error("too late to cancel: tablets would go back to a node that is dead")]
+    #[error("too late to cancel: tablets would go back to a node that is dead, or to none")]
     TooLate,
+    #[error("no node would have some tablets any more: change the replication of their keyspace first, or drop it")]
+    Nowhere,
     #[error("tablets would go to node {0}, which is dead: drain or replace it first")]
     ToTheDead(NodeId),
     #[error("group {0:?} exists already")]

@@ -344,9 +344,13 @@ impl Topology {
         let ends_at_the_dead =
             |moving: &Move| moving.to.iter().copied().find(|_| moving.to.iter().all(|node| self.is_dead(*node)));
         let to_the_dead = |moving: &Move| comes_to_the_dead(moving).or(ends_at_the_dead(moving));
-        if let Some(dead) = self.planned.values().find_map(to_the_dead) {
+        let refused = match self.planned.values().find_map(to_the_dead) {
+            Some(dead) => Some(Refused::ToTheDead(dead)),
+            None => self.plans_nowhere().then_some(Refused::Nowhere),
+        };
+        if let Some(refused) = refused {
             (self.change, self.planned, self.members) = (None, BTreeMap::new(), members);
-            return Err(Refused::ToTheDead(dead));
+            return Err(refused);
         }
         effects.lost.extend(self.begin_empty(|_| true));
         Ok(())
@@ -384,6 +388,12 @@ impl Topology {
             }
         }
         self.planned = planned;
+    }
+
+    /// Whether tablets that a living node has would be on none: the last copy would be removed, and nobody have said so.
+    pub(crate) fn plans_nowhere(&self) -> bool {
+        let lives = |moving: &Move| moving.from.iter().any(|node| !self.is_dead(*node));
+        self.planned.values().any(|moving| moving.to.is_empty() && lives(moving))
     }
 
     /// Counts only if it was made for this phase of this move: `since` began it.

@@ -23,7 +23,8 @@ impl Topology {
         self.change.as_ref().filter(is_meant).ok_or(Refused::NothingToCancel)?;
         let mut turned = self.clone();
         let changed = turned.turn(self.ring.clone(), true)?;
-        if turned.planned.values().flat_map(|moving| moving.coming()).any(|node| turned.is_dead(node)) {
+        let to_the_dead = turned.planned.values().flat_map(|moving| moving.coming()).any(|node| turned.is_dead(node));
+        if to_the_dead || turned.plans_nowhere() {
             return Err(Refused::TooLate);
         }
         *self = turned;
@@ -74,7 +75,8 @@ impl Topology {
         }
         let waits = self.waits_for_the_dead();
         if !waits.is_empty() {
-            let way = self.other_ways(&waits).find(|(turned, _)| turned.waits_for_the_dead().is_empty());
+            let is_open = |turned: &Topology| turned.waits_for_the_dead().is_empty() && !turned.plans_nowhere();
+            let way = self.other_ways(&waits).find(|(turned, _)| is_open(turned));
             match way {
                 Some((turned, changed)) => {
                     *self = turned;

@@ -2,8 +2,9 @@
 
 use holon_base::{GroupId, NodeId, TabletId};
 use holon_placement::{
-    ChangeKind, Effects, Entry, GroupPlacement, NodeInfo, NodeState, Phase, Replication, Ring, Topology,
+    ChangeKind, Effects, Entry, GroupPlacement, NodeInfo, NodeState, Phase, Refused, Replication, Ring, Topology,
 };
+use std::collections::BTreeMap;
 
 const GROUP: GroupId = GroupId(1);
 const TABLETS: u32 = 8;
@@ -180,4 +181,89 @@ fn a_cancel_says_what_is_lost() {
     assert_eq!(apply(&mut topology, &Entry::Cancel { started }).lost, [moved]);
     work(&mut topology, 3);
     assert_eq!(topology.change(), None);
+}
+
+fn far() -> NodeInfo {
+    NodeInfo::new("far", "r", 1)
+}
+
+fn kept_far(factor: u32) -> Replication {
+    Replication::NetworkTopology { factors: BTreeMap::from([("far".to_string(), factor)]) }
+}
+
+/// Tablets of one replica in a data centre, and nodes in this one and that.
+fn with_far(near: u64, nodes: u64) -> Topology {
+    let place = |number: u64| if number < near { info(number) } else { far() };
+    let mut topology =
+        Topology::of_ring(Ring::from_nodes((0..nodes).map(|number| (node(number), place(number)))).unwrap());
+    let placement = GroupPlacement { replication: kept_far(1), tablets: TABLETS };
+    apply(&mut topology, &Entry::CreateGroup { group: GROUP, placement });
+    topology
+}
+
+fn refusal(topology: &Topology, entry: &Entry) -> Refused {
+    let mut refused = topology.clone();
+    let why = refused.apply(topology.epoch() + 1, entry).expect_err("no node would have the tablets");
+    let mut as_before = topology.clone();
+    let _ = as_before.apply(topology.epoch() + 1, &Entry::Cancel { started: u64::MAX });
+    assert_eq!(refused, as_before, "a refused entry changes nothing but the epoch");
+    why
+}
+
+/// Nobody would have what they hold, and nobody say that it has come: such a change would wait for ever.
+#[test]
+fn no_change_takes_tablets_from_the_last_node_that_may_have_them() {
+    let mut topology = with_far(1, 2);
+    let (last, groups) = (node(1), BTreeMap::from([(GROUP, kept_far(0))]));
+    for kind in [
+        ChangeKind::Drain { node: last },
+        ChangeKind::Relocate { node: last, info: info(1) },
+        ChangeKind::SetReplication { groups },
+    ] {
+        assert_eq!(refusal(&topology, &Entry::Start(kind)), Refused::Nowhere);
+    }
+    // Where they may be kept is said first.
+    start(
+        &mut topology,
+        ChangeKind::SetReplication {
+            groups: BTreeMap::from([(
+                GROUP,
+                Replication::NetworkTopology { factors: BTreeMap::from([("dc1".to_string(), 1)]) },
+            )]),
+        },
+    );
+    work(&mut topology, 2);
+    apply(&mut topology, &Entry::Start(ChangeKind::Drain { node: last }));
+    work(&mut topology, 2);
+    assert_eq!(topology.members().collect::<Vec<_>>(), [(node(0), NodeState::Normal)]);
+}
+
+#[test]
+fn the_last_node_that_may_have_tablets_is_taken_out_when_it_is_dead() {
+    let mut topology = with_far(1, 2);
+    apply(&mut topology, &Entry::Forget { node: node(1) });
+    apply(&mut topology, &Entry::Start(ChangeKind::Drain { node: node(1) }));
+    work(&mut topology, 2);
+    assert_eq!(topology.change(), None, "it waits for ever");
+    assert_eq!(topology.members().collect::<Vec<_>>(), [(node(0), NodeState::Normal)]);
+    assert!(tablets().all(|tablet| topology.replicas(tablet).unwrap().readers.is_empty()));
+}
+
+/// What clients have written since has no other place.
+#[test]
+fn the_join_of_the_first_node_of_a_data_center_goes_back_only_while_no_tablet_is_read_there() {
+    let join = ChangeKind::Join { node: node(1), info: far() };
+    let mut topology = with_far(1, 1);
+    let started = start(&mut topology, join.clone());
+    apply(&mut topology, &Entry::Cancel { started });
+    work(&mut topology, 2);
+    assert_eq!((topology.change(), topology.state(node(1))), (None, None));
+
+    let started = start(&mut topology, join);
+    let streamed = topology.next_work(node(1)).into_iter().next().expect("to be filled");
+    apply(&mut topology, &streamed.report(node(1)));
+    assert_eq!(topology.replicas(streamed.tablet()).unwrap().readers, [node(1)]);
+    assert_eq!(refusal(&topology, &Entry::Cancel { started }), Refused::TooLate);
+    work(&mut topology, 2);
+    assert_eq!((topology.change(), topology.state(node(1))), (None, Some(NodeState::Normal)));
 }

@@ -146,6 +146,14 @@ impl Coordinator {
         }
     }
 
+    /// # Errors
+    /// [`ReplicaError::Unavailable`]: of the replicas that there are (while the tablet moves, of the old or of the new) fewer
+    /// than a majority seem alive.
+    pub(crate) fn check_majority_alive(&self, tablet: TabletId) -> Result<(), ReplicaError> {
+        let demand = Demand { tablet, level: Level::Quorum, replication: None, deadline: self.shard.now() };
+        self.check_alive(&self.quotas(&self.shard.replicas(tablet), &demand))
+    }
+
     /// Replicas to ask, the nearest first: this node, those of its rack, of its data centre, others; the map's order
     /// among equals.
     fn by_distance(&self, nodes: &[NodeId]) -> Vec<NodeId> {

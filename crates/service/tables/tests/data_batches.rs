@@ -5,10 +5,13 @@ mod data_world;
 
 use data_world::{World, rows_of};
 use holon_base::{NodeId, TabletId};
+use holon_cql::Consistency;
+use holon_cql::response::WriteType;
 use holon_kernel::testing::TestMap;
 use holon_kernel::{Replicas, Shard, Verb};
 use holon_replica::ReadRequest;
 use holon_store::{Cell, CellEntry, Durability, KeyRange, Mutation, MutationBuilder, RowPatch};
+use holon_tables::error::CqlError;
 use holon_tables::plan::Plan;
 use holon_tables::run::{self, Parameters};
 use holon_tables::tablet::batch_log;
@@ -108,6 +111,40 @@ fn a_replica_that_alone_knows_of_a_batch_writes_no_other_part_before_a_majority_
     assert_eq!(world.ok("SELECT count(*), sum(v) FROM t").lines().last(), Some("8 | 360"));
 }
 
+/// The others seem alive, and nobody leads; then they do not. What lives and what is needed is said as it is.
+#[test]
+fn without_a_leader_it_is_a_timeout_and_with_too_few_replicas_unavailable() {
+    let world = world();
+    let conditional = world.plan("INSERT INTO t (k, v) VALUES (1, 0) IF NOT EXISTS").expect("a plan");
+    let reading = world.plan("UPDATE t SET n[0] = 1 WHERE k = 1").expect("a plan");
+    let (tablet, _) = part(&world, 1, 0);
+    let here = world.test.shard.node();
+    world.test.shard.set_map(shared(&world.test.shard, Some(tablet)));
+    let refused = |world: &World, plan: &Rc<Plan>| {
+        let (context, plan, parameters) = (world.context(), plan.clone(), world.parameters());
+        world.test.block_on(async move { run::execute(&context, &plan, &parameters).await }).expect_err("nobody leads")
+    };
+    world.test.shard.set_alive(ELSEWHERE[0], false);
+    for (plan, write_type, level) in [
+        (&conditional, WriteType::Cas, Consistency::Serial),
+        (&reading, WriteType::Simple, world.parameters().consistency),
+    ] {
+        match refused(&world, plan) {
+            CqlError::WriteTimeout { consistency, received: 0, write_type: told, .. } => {
+                assert_eq!((consistency, told), (level, write_type));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    world.test.shard.set_alive(ELSEWHERE[1], false);
+    for plan in [&conditional, &reading] {
+        match refused(&world, plan) {
+            CqlError::Unavailable { consistency: Consistency::Serial, required: 2, alive: 1 } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 fn together(world: &World, plan: &Rc<Plan>, times: usize) -> Vec<bool> {
     let context = world.context();
     let (plan, parameters) = (plan.clone(), world.parameters());
@@ -152,7 +189,7 @@ fn a_caller_that_goes_away_does_not_break_the_order_of_transactions() {
         let second = run::execute(&context, &plan, &parameters).await;
         (first, second)
     });
-    let applied = |outcome: Result<run::Outcome, holon_tables::error::CqlError>| match outcome {
+    let applied = |outcome: Result<run::Outcome, CqlError>| match outcome {
         Ok(outcome) => rows_of(&outcome).map(|rows| rows.rows[0][0].as_deref() == Some(&[1])),
         Err(error) => {
             assert_eq!(error.code(), 0x1100, "{error}");

@@ -12,6 +12,7 @@
 //! While an answer is late, others are asked who leads, so that later requests need not wait too.
 
 use super::{ASK, Elsewhere, Groups};
+use crate::coordinator::ReplicaError;
 use crate::limits::{GROUP_ASK_PAUSE, GROUP_DOUBT, GROUP_ELECTION, GROUP_REQUEST_MEMORY, GROUP_SCOUT_PATIENCE};
 use crate::plant;
 use bytes::Bytes;
@@ -78,7 +79,12 @@ impl Drop for Serving {
 /// Why a transaction has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskError {
-    /// Nothing was done: no leader was found in time.
+    /// Nothing was done, and cannot be: fewer of the tablet's replicas seem alive than a majority.
+    Unavailable {
+        required: usize,
+        alive: usize,
+    },
+    /// Nothing was done: a majority of the replicas seems alive, and no leader was found in time.
     NoLeader,
     Call(CallError),
 }
@@ -157,8 +163,8 @@ impl Groups {
     /// Has the leader of a tablet's group carry out a request; begins the group if it is the first.
     ///
     /// # Errors
-    /// Unless it is [`AskError::NoLeader`], [`CallError::Overloaded`] or [`CallError::NotHere`], the request may have been
-    /// carried out.
+    /// Unless it is [`AskError::Unavailable`], [`AskError::NoLeader`], [`CallError::Overloaded`] or [`CallError::NotHere`], the
+    /// request may have been carried out.
     pub async fn ask(&self, tablet: TabletId, request: Bytes, deadline: Instant) -> Result<Bytes, AskError> {
         let Some(map) = self.shard.map() else { return self.serve_here(tablet, request, deadline).await };
         if map.founders(tablet).is_none() {
@@ -168,7 +174,7 @@ impl Groups {
             // Whether it was done, the map tells; and somebody else may have done it.
             let _ = self.shard.timeout(deadline, map.found(tablet)).await;
             if map.founders(tablet).is_none() {
-                return Err(AskError::NoLeader);
+                return Err(self.without_leader(tablet));
             }
         }
         let (mut hint, mut tried) = (self.believed_leader(tablet), 0);
@@ -178,7 +184,7 @@ impl Groups {
                 None => {
                     let candidates = self.candidates(tablet);
                     if candidates.is_empty() {
-                        return Err(AskError::NoLeader);
+                        return Err(self.without_leader(tablet));
                     }
                     if tried > 0 && tried % candidates.len() == 0 {
                         self.shard.sleep(GROUP_ASK_PAUSE).await;
@@ -213,14 +219,22 @@ impl Groups {
                 self.shard.yield_now().await;
             }
         }
-        Err(AskError::NoLeader)
+        Err(self.without_leader(tablet))
     }
 
     async fn serve_here(&self, tablet: TabletId, request: Bytes, deadline: Instant) -> Result<Bytes, AskError> {
         let serve = self.serve.borrow().clone();
         match (self.led_here(tablet), serve) {
             (Some(leadership), Some(serve)) => serve(leadership, request, deadline).await.map_err(AskError::Call),
-            _ => Err(AskError::NoLeader),
+            _ => Err(self.without_leader(tablet)),
+        }
+    }
+
+    /// Nobody leads. A majority of the replicas is needed to decide, while the tablet moves one of the old and one of the new.
+    fn without_leader(&self, tablet: TabletId) -> AskError {
+        match self.coordinator.check_majority_alive(tablet) {
+            Err(ReplicaError::Unavailable { required, alive }) => AskError::Unavailable { required, alive },
+            _ => AskError::NoLeader,
         }
     }
 

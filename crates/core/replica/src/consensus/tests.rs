@@ -29,6 +29,7 @@ struct Around {
     written: RefCell<BTreeMap<Bytes, usize>>,
     founders: RefCell<Founders>,
     readers: RefCell<Rc<[NodeId]>>,
+    joint: RefCell<Rc<[NodeId]>>,
     groups: RefCell<Weak<Groups>>,
 }
 
@@ -83,11 +84,12 @@ impl Router for Wires {
                 }
                 return;
             }
-            if verb != Verb::APPLY {
+            if verb != Verb::APPLY && verb != ASK {
                 return;
             }
-            let outcome = if around.writable.get() { Ok(()) } else { Err(CallError::Overloaded) };
-            if outcome.is_ok() {
+            // Who is asked knows of no leader: an empty answer. Who is written to has it, or too much to do.
+            let outcome = if verb == ASK || around.writable.get() { Ok(()) } else { Err(CallError::Overloaded) };
+            if verb == Verb::APPLY && outcome.is_ok() {
                 let (_, mut mutation) = crate::message::decode_apply(envelope.payload).expect("a mutation");
                 *around.written.borrow_mut().entry(mutation.rest()).or_default() += 1;
             }
@@ -128,7 +130,10 @@ impl Tablet for Mute {
 
 fn map(shard: &Rc<Shard>, around: &Rc<Around>) -> TestMap {
     let (here, begun) = (around.clone(), around.clone());
-    let replicas = move |_| Some(Replicas { readers: here.readers.borrow().clone(), joint: Rc::new([]), since: 1 });
+    let replicas = move |_| {
+        let (readers, joint) = (here.readers.borrow().clone(), here.joint.borrow().clone());
+        Some(Replicas { readers, joint, since: 1 })
+    };
     let founders = move |_| Some(begun.founders.borrow().clone());
     TestMap::new(shard, replicas).with_founders(founders)
 }
@@ -182,6 +187,7 @@ impl World {
             written: RefCell::default(),
             founders: RefCell::new(Founders { members: all.clone(), present: all.clone(), anew: None }),
             readers: RefCell::new(all),
+            joint: RefCell::new(Rc::new([])),
             groups: RefCell::default(),
         });
         World::start(MemoryDisk::new(), around, 1)
@@ -468,4 +474,25 @@ fn a_group_at_work_lets_comparisons_begin() {
         world.millis(1_000);
         assert!(begins_comparison(&world, REPAIR_MARGIN));
     }
+}
+
+/// What a client is told depends on it: who hears that too few replicas live may turn to a lower level.
+#[test]
+fn that_nobody_leads_is_told_apart_from_that_too_few_replicas_live() {
+    let ask = |world: &World| {
+        let (groups, deadline) = (world.groups.clone(), world.test.shard.now() + Duration::from_secs(3));
+        world.block_on(async move { groups.ask(tablet(), Bytes::from_static(b"transaction"), deadline).await })
+    };
+    let world = World::new();
+    // The others seem alive, and vote for nobody.
+    world.around.silent.set(true);
+    world.test.shard.set_alive(OTHERS[0], false);
+    assert_eq!(ask(&world), Err(AskError::NoLeader), "two of three live");
+    world.test.shard.set_alive(OTHERS[1], false);
+    assert_eq!(ask(&world), Err(AskError::Unavailable { required: 2, alive: 1 }));
+    // What is decided must get to a majority of those that come, too.
+    *world.around.readers.borrow_mut() = Rc::new([OWN]);
+    *world.around.joint.borrow_mut() = Rc::new([NodeId(4), NodeId(5), NodeId(6), OTHERS[0]]);
+    world.test.shard.set_alive(NodeId(4), false);
+    assert_eq!(ask(&world), Err(AskError::Unavailable { required: 3, alive: 2 }));
 }

@@ -72,7 +72,7 @@ pub fn note_answer(context: &Context, tracing: &Tracing, node: NodeId, events: B
     tracing.note(|| format!("Node {node} has answered"));
 }
 
-fn small(count: usize) -> u32 {
+pub fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

@@ -150,12 +150,13 @@ impl<'a> Sender<'a> {
         match self.context.groups.ask(tablet, payload, self.deadline).await {
             Ok(bytes) => request::decode_transacted(bytes)
                 .map_err(|short| CqlError::server(format!("a tablet answered unreadably: {short}"))),
-            // Nothing was done. The protocol has no better word: too few replicas that agree on a leader.
-            Err(AskError::NoLeader) => Err(CqlError::Unavailable {
-                consistency: self.parameters.serial_consistency.unwrap_or(Consistency::Serial),
-                required: self.required,
-                alive: self.required.saturating_sub(1),
+            // Whatever the level, it takes a majority of all replicas.
+            Err(AskError::Unavailable { required, alive }) => Err(CqlError::Unavailable {
+                consistency: Consistency::Serial,
+                required: replicas::small(required),
+                alive: replicas::small(alive),
             }),
+            Err(AskError::NoLeader) => Err(self.no_leader()),
             Err(AskError::Call(error)) => Err(self.failure(error)),
         }
     }
@@ -170,6 +171,18 @@ impl<'a> Sender<'a> {
             Some(Level::Any | Level::Count(1) | Level::LocalCount(1) | Level::Quorum) | None => false,
             Some(Level::LocalQuorum | Level::EachQuorum) => several_centers(),
             Some(_) => true,
+        }
+    }
+
+    /// Enough replicas seem alive, so it is not unavailable. Nothing was done, for which the protocol has no word: this is what
+    /// Cassandra says when its replicas give no promise in time.
+    fn no_leader(&self) -> CqlError {
+        match (self.failure(CallError::Timeout), self.write_type) {
+            (CqlError::WriteTimeout { received, required, write_type, .. }, WriteType::Cas) => {
+                let consistency = self.parameters.serial_consistency.unwrap_or(Consistency::Serial);
+                CqlError::WriteTimeout { consistency, received, required, write_type }
+            }
+            (error, _) => error,
         }
     }
 

@@ -44,7 +44,7 @@ impl Client {
     /// A request that this version cannot express.
     pub fn request(&mut self, request: Request) -> Result<(i16, Bytes), CqlError> {
         let stream = self.next_stream;
-        self.next_stream = (stream + 1) & 0x7fff;
+        self.next_stream = stream.wrapping_add(1) & 0x7fff;
         self.starting |= matches!(request, Request::Startup(_));
         let message = RequestMessage { stream, tracing: false, custom_payload: BytesMap::new(), request };
         self.message(&message).map(|bytes| (stream, bytes))

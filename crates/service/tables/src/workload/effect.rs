@@ -6,7 +6,7 @@ use holon_cql::response::ErrorCode;
 pub enum Effect {
     /// Certainly nothing was written.
     None,
-    /// Nothing, if the statement was a conditional one or counted: it could not read, or found no leader, and so has written nothing.
+    /// Nothing, if the statement was a conditional one or counted: it could not read, and so has written nothing.
     NoneIfConditional,
     /// It may have been written, or still be.
     Unknown,
