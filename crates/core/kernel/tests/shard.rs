@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holon_base::{Instant, NodeId, Random, ShardId, TabletId, Wall};
-use holon_kernel::testing::{MemoryDisk, NoRouter, TestShard};
+use holon_kernel::testing::{MemoryDisk, NoRouter, TestMap, TestShard};
 use holon_kernel::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -244,25 +244,49 @@ fn calls_go_to_the_shard_that_holds_the_tablet_and_come_back_once() {
     assert_eq!(answers, expected);
 }
 
+/// Another node asks a tablet of this shard to apply something.
+fn to_tablet(there: &Shard, tablet: TabletId, correlation: u64, map_epoch: u64) -> Envelope {
+    Envelope {
+        source: Address { node: NodeId(2), shard: ShardId(0) },
+        destination: there.address(),
+        correlation,
+        map_epoch,
+        clock: 0,
+        kind: EnvelopeKind::Request {
+            target: Target::Tablet(tablet),
+            verb: Verb::APPLY,
+            remaining: Duration::from_secs(1),
+        },
+        payload: Bytes::from_static(b"ab"),
+    }
+}
+
+#[test]
+fn a_tablet_that_has_moved_by_an_entry_whose_tablets_are_still_being_opened_takes_nothing_by_the_map_before() {
+    let post = Rc::new(RefCell::new(Vec::new()));
+    let there = shard(1, Box::new(Post(post.clone())), Order::FirstCome);
+    let tablet = (0..).map(TabletId).find(|tablet| tablet.shard(2) == ShardId(1)).expect("one of two");
+    there.insert_tablet(tablet, Rc::new(Doubler));
+    let by_map_of = |since| {
+        let replicas = Replicas { since, ..Replicas::only(there.node()) };
+        let map = TestMap::new(&there, move |_| Some(replicas.clone()));
+        assert_eq!(map.epoch(), 1);
+        there.set_map(Rc::new(map));
+        there.deliver(to_tablet(&there, tablet, 1, 1));
+        there.run_ready(100);
+        post.take().pop().expect("an answer").kind
+    };
+    assert_eq!(by_map_of(1), EnvelopeKind::Reply(Ok(())));
+    assert_eq!(by_map_of(2), EnvelopeKind::Reply(Err(CallError::NotHere)));
+}
+
 #[test]
 fn a_shard_that_starts_refuses_requests_for_tablets_and_has_done_nothing() {
     let post = Rc::new(RefCell::new(Vec::new()));
     let there = shard(1, Box::new(Post(post.clone())), Order::FirstCome);
     let tablet = (0..).map(TabletId).find(|tablet| tablet.shard(2) == ShardId(1)).expect("one of two");
     let ask = || {
-        there.deliver(Envelope {
-            source: Address { node: NodeId(2), shard: ShardId(0) },
-            destination: there.address(),
-            correlation: 1,
-            map_epoch: 0,
-            clock: 0,
-            kind: EnvelopeKind::Request {
-                target: Target::Tablet(tablet),
-                verb: Verb::APPLY,
-                remaining: Duration::from_secs(1),
-            },
-            payload: Bytes::from_static(b"ab"),
-        });
+        there.deliver(to_tablet(&there, tablet, 1, 0));
         there.run_ready(100);
         post.take().pop().expect("an answer").kind
     };
@@ -297,19 +321,7 @@ fn who_waits_for_a_tablet_that_leaves_is_told_so_and_does_not_wait_in_vain() {
     let tablet = (0..).map(TabletId).find(|tablet| tablet.shard(2) == ShardId(1)).expect("one of two");
     there.insert_tablet(tablet, Rc::new(Slow));
     for correlation in [0, 7] {
-        there.deliver(Envelope {
-            source: Address { node: NodeId(2), shard: ShardId(0) },
-            destination: there.address(),
-            correlation,
-            map_epoch: 0,
-            clock: 0,
-            kind: EnvelopeKind::Request {
-                target: Target::Tablet(tablet),
-                verb: Verb::APPLY,
-                remaining: Duration::from_secs(1),
-            },
-            payload: Bytes::new(),
-        });
+        there.deliver(to_tablet(&there, tablet, correlation, 0));
     }
     there.run_ready(100);
     assert!(post.borrow().is_empty());
