@@ -36,6 +36,10 @@ const AT_REST: Duration = Duration::from_millis(1_500);
 const CHANGE_MIN: Duration = Duration::from_secs(1);
 const CHANGE_MAX: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether the change has begun, or is over: what is measured is the change, and little beside it, however
+/// short it is.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Compactions of what was written first, and whatever nodes tell each other when they are new, take no longer.
 const SETTLING: Duration = Duration::from_secs(10);
 
@@ -384,7 +388,7 @@ impl Run {
         let (mut began, mut copied, mut busy) = (None, 0, Vec::new());
         while world.now < deadline {
             let seen = self.look(world)?;
-            self.go_on(world, Duration::from_millis(200))?;
+            self.go_on(world, LOOK)?;
             match (&*seen.borrow(), began) {
                 (Some(Some(change)), _) => {
                     copied = copied.max(change.copied.bytes);
