@@ -36,9 +36,10 @@ const AT_REST: Duration = Duration::from_millis(1_500);
 const CHANGE_MIN: Duration = Duration::from_secs(1);
 const CHANGE_MAX: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether the change has begun, or is over: what is measured is the change, and little beside it, however
-/// short it is.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked whether the change has begun: what is measured is all of it, however short it is.
+const LOOK_FOR_BEGINNING: Duration = Duration::from_millis(20);
+/// And whether it is over. To look costs the nodes something, too.
+const LOOK_FOR_END: Duration = Duration::from_millis(100);
 
 /// Compactions of what was written first, and whatever nodes tell each other when they are new, take no longer.
 const SETTLING: Duration = Duration::from_secs(10);
@@ -388,7 +389,7 @@ impl Run {
         let (mut began, mut copied, mut busy) = (None, 0, Vec::new());
         while world.now < deadline {
             let seen = self.look(world)?;
-            self.go_on(world, LOOK)?;
+            self.go_on(world, if began.is_none() { LOOK_FOR_BEGINNING } else { LOOK_FOR_END })?;
             match (&*seen.borrow(), began) {
                 (Some(Some(change)), _) => {
                     copied = copied.max(change.copied.bytes);
