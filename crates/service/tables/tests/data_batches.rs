@@ -118,7 +118,6 @@ fn without_a_leader_it_is_a_timeout_and_with_too_few_replicas_unavailable() {
     let conditional = world.plan("INSERT INTO t (k, v) VALUES (1, 0) IF NOT EXISTS").expect("a plan");
     let reading = world.plan("UPDATE t SET n[0] = 1 WHERE k = 1").expect("a plan");
     let (tablet, _) = part(&world, 1, 0);
-    let here = world.test.shard.node();
     world.test.shard.set_map(shared(&world.test.shard, Some(tablet)));
     let refused = |world: &World, plan: &Rc<Plan>| {
         let (context, plan, parameters) = (world.context(), plan.clone(), world.parameters());
