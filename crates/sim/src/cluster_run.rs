@@ -27,6 +27,9 @@ const FACTOR: u32 = 3;
 /// After the last fault the clients go on for so long: all of them must be served again.
 const HEALING: Duration = Duration::from_secs(20);
 
+/// For the upgrade of all nodes of the version before, one by one.
+const UPGRADING: Duration = Duration::from_secs(120);
+
 /// After the last write, until everything is read back: longer than hints and batches take.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -236,6 +239,7 @@ impl Run {
             94..97 => self.disks.fill_up(world, node, &mut self.random),
             97..101 if self.rot != Rot::Off && self.broken.is_none() && !self.is_alone() => {
                 self.disks.rot(world, node, &mut self.random);
+                self.clients.workload.copies_lost();
             }
             101..114 => self.clocks.go_wrong(world, node, &mut self.random),
             _ => {}
@@ -282,7 +286,7 @@ impl Run {
         if let (Some(dead), true) = (down, may_break) {
             world.nodes[new].replaces = Some(dead);
             self.broken = Some(dead);
-            self.clients.workload.node_lost();
+            self.clients.workload.copies_lost();
             world.faults.fired(Fault::NodeReplaced);
         }
     }
@@ -303,7 +307,7 @@ impl Run {
         let may_go = self.members.contains(&node) && Self::can_be_lost(world, node);
         if may_go && self.ask(world, node, self.least_to_leave()).is_some() {
             self.broken = Some(node);
-            self.clients.workload.node_lost();
+            self.clients.workload.copies_lost();
             self.forget_at = Some(world.now);
         }
     }
@@ -436,6 +440,20 @@ impl Run {
         std::iter::once(what).chain(nodes).collect::<Vec<_>>().join("\n    ")
     }
 
+    /// Whoever is of the version before is upgraded: some changes wait for what only a cluster of the present one may do.
+    fn upgrade(&mut self, world: &mut World) {
+        let deadline = world.now + UPGRADING;
+        // Some may leave meanwhile.
+        let members = |run: &Run| (0..run.nodes).filter(|node| run.may_start(*node)).collect::<Vec<_>>();
+        while self.errors.is_empty() && upgrades::go_on(world, &members(self)) {
+            if world.now > deadline {
+                self.errors
+                    .push(format!("after all faults ended the nodes could not all be upgraded in {UPGRADING:?}"));
+            }
+            self.turn(world, false);
+        }
+    }
+
     /// Faults end, all nodes come up; after a while everything is read back, through every node.
     fn finish(&mut self, world: &mut World) {
         if !self.errors.is_empty() {
@@ -445,6 +463,7 @@ impl Run {
         world.network.heal();
         world.network.options = NetworkFaults::default();
         (0..self.nodes).for_each(|node| self.clocks.set_right(world, node, &mut self.random));
+        self.upgrade(world);
         let healed = world.now + HEALING;
         while world.now < healed && self.errors.is_empty() {
             self.turn(world, false);

@@ -1,5 +1,7 @@
-//! Clusters of two versions: nodes of the one before, which [`World::start`] replaces by the present one, one by one.
+//! Clusters of two versions: nodes of the one before, which [`World::start`] replaces by the present one, one by one,
+//! and [`go_on`] those that are left in the end.
 
+use crate::faults::Fault;
 use crate::world::World;
 use holon_base::Random;
 use holon_metadata::{LEVEL, LogOptions};
@@ -15,4 +17,19 @@ pub fn prepare(world: &mut World, seed: u64) {
             .filter(|node| !is_new(*node, &mut random))
             .for_each(|node| world.nodes[node].level = LEVEL - 1);
     }
+}
+
+/// Stops the next node of the version before, when all others run, so that it starts as one of the present one. False when none of
+/// these is left to do.
+pub fn go_on(world: &mut World, nodes: &[usize]) -> bool {
+    let Some(old) = nodes.iter().copied().find(|node| world.nodes[*node].level < LEVEL) else { return false };
+    let is_up = world.up(old).is_some();
+    if (is_up || world.is_down(old)) && nodes.iter().all(|node| *node == old || world.up(*node).is_some()) {
+        if is_up {
+            world.stop(old);
+        }
+        world.nodes[old].level = LEVEL;
+        world.faults.fired(Fault::Upgrade);
+    }
+    true
 }

@@ -89,6 +89,12 @@ pub trait ClusterMap {
     /// All members, by id; this node among them.
     fn nodes(&self) -> Rc<[NodeRecord]>;
 
+    /// Whether an administrator has given a member up (`holon cluster forget`): it never comes back, and leaves the ring
+    /// when what it had is elsewhere.
+    fn is_forgotten(&self, _node: NodeId) -> bool {
+        false
+    }
+
     /// Whether a member says that it is reached elsewhere than its record says, which follows.
     fn is_elsewhere(&self, _node: NodeId) -> bool {
         false

@@ -241,7 +241,9 @@ pub struct TestMap {
     /// The news that were asked for.
     pub asked: RefCell<Vec<(u64, NodeId)>>,
     founders: Of<Founders>,
+    found_anew: Of<()>,
     nodes: Rc<[NodeRecord]>,
+    forgotten: RefCell<Vec<NodeId>>,
 }
 
 impl TestMap {
@@ -254,7 +256,9 @@ impl TestMap {
             waiting: RefCell::default(),
             asked: RefCell::default(),
             founders: Box::new(|_| None),
+            found_anew: Box::new(|_| None),
             nodes: Rc::new([]),
+            forgotten: RefCell::default(),
         }
     }
 
@@ -268,9 +272,20 @@ impl TestMap {
         TestMap { founders: Box::new(founders), ..self }
     }
 
+    /// Does what follows when somebody wants to go on alone, and says whether that came about.
+    #[must_use]
+    pub fn with_found_anew(self, found: impl Fn(TabletId) -> Option<()> + 'static) -> TestMap {
+        TestMap { found_anew: Box::new(found), ..self }
+    }
+
     #[must_use]
     pub fn with_nodes(self, nodes: Rc<[NodeRecord]>) -> TestMap {
         TestMap { nodes, ..self }
+    }
+
+    /// An administrator gives a node up, which stays in the ring.
+    pub fn forget(&self, node: NodeId) {
+        self.forgotten.borrow_mut().push(node);
     }
 
     /// An entry that moves all tablets.
@@ -303,8 +318,17 @@ impl ClusterMap for TestMap {
         Box::pin(async move { is_founded })
     }
 
+    fn found_anew(&self, tablet: TabletId, _known: Option<u64>) -> LocalFuture<bool> {
+        let is_found = (self.found_anew)(tablet).is_some();
+        Box::pin(async move { is_found })
+    }
+
     fn nodes(&self) -> Rc<[NodeRecord]> {
         self.nodes.clone()
+    }
+
+    fn is_forgotten(&self, node: NodeId) -> bool {
+        self.forgotten.borrow().contains(&node)
     }
 
     fn slots(&self) -> u32 {

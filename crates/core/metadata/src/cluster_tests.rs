@@ -190,3 +190,26 @@ fn a_change_that_would_wait_for_a_forgotten_node_turns_and_says_so() {
         }
     }
 }
+
+/// What a level opens may be what the others need to let it go.
+#[test]
+fn the_level_waits_for_no_node_that_was_given_up() {
+    let (mut state, index) = three();
+    create(&mut state, index, 1);
+    let mut index = index;
+    let mut apply = |state: &mut ClusterState, command: ClusterCommand| {
+        index += 1;
+        state.apply(index, command, NodeId(1)).map(|_| ())
+    };
+    for number in 1..=2 {
+        let facts = [(crate::gate::LEVEL_FACT.to_string(), "2".to_string())];
+        let upgraded = NodeRecord { facts: facts.into(), ..node(number) };
+        apply(&mut state, ClusterCommand::OtherFacts(upgraded)).expect("upgraded");
+    }
+    apply(&mut state, ClusterCommand::Placement(Entry::Start(ChangeKind::Drain { node: NodeId(2) }))).expect("begins");
+    assert_eq!(apply(&mut state, ClusterCommand::Level(2)), Err(NoChange::NotYet { level: 2 }));
+    apply(&mut state, ClusterCommand::Placement(Entry::Forget { node: NodeId(3) })).expect("given up");
+    assert_eq!(state.state(NodeId(3)), Some(NodeState::Dead), "it is in the ring until the change is over");
+    apply(&mut state, ClusterCommand::Level(2)).expect("those that are left know it");
+    assert_eq!(state.level, 2);
+}

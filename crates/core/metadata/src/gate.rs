@@ -8,7 +8,7 @@
 use crate::cluster::{Changes, ClusterState};
 use holon_base::{NodeId, TabletId};
 use holon_kernel::{NodeRecord, plant};
-use holon_placement::Refused;
+use holon_placement::{NodeState, Refused};
 use thiserror::Error;
 
 /// The highest level this binary knows.
@@ -64,12 +64,14 @@ impl ClusterState {
         if knows < level { Err(NoChange::TooOld { node, knows, level }) } else { Ok(()) }
     }
 
-    /// The highest level that all members know.
+    /// The highest level that all members know. Those that are forgotten never come back to read anything, and the others may need
+    /// what a level opens to let them go.
     pub(crate) fn level_known(&self) -> u32 {
         if plant::get().skip_gates {
             return LEVEL;
         }
-        self.nodes.values().map(level_of).min().unwrap_or(LEVEL_FIRST)
+        let present = self.nodes.values().filter(|record| self.state(record.node) != Some(NodeState::Dead));
+        present.map(level_of).min().unwrap_or(LEVEL_FIRST)
     }
 
     pub(crate) fn raise_level(&mut self, level: u32, changes: &mut Changes) -> Result<(), NoChange> {

@@ -5,6 +5,7 @@ use crate::gate::Gate;
 use crate::service::{METADATA_SERVICE, Metadata};
 use holon_base::{NodeId, TabletId};
 use holon_kernel::{ClusterMap, Founders, LocalFuture, NodeRecord, Replicas};
+use holon_placement::NodeState;
 use std::rc::Rc;
 
 impl ClusterMap for Metadata {
@@ -36,6 +37,10 @@ impl ClusterMap for Metadata {
 
     fn nodes(&self) -> Rc<[NodeRecord]> {
         self.cluster.borrow().records()
+    }
+
+    fn is_forgotten(&self, node: NodeId) -> bool {
+        self.cluster.borrow().state(node) == Some(NodeState::Dead)
     }
 
     fn is_elsewhere(&self, node: NodeId) -> bool {

@@ -4,12 +4,9 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Model, NOW, TABLET, World, options, try_open};
+use common::{Model, NOW, TABLET, World, options, try_open, write_round};
 use holon_kernel::testing::MemoryDisk;
-use holon_store::{
-    Cell, CellEntry, Deletion, Durability, EngineOptions, KeyRange, MutationBuilder, RangeTombstone, Row, ScanOptions,
-    StoreError,
-};
+use holon_store::{Cell, CellEntry, Durability, EngineOptions, KeyRange, Row, ScanOptions, StoreError};
 use std::rc::Rc;
 
 /// What a file does for the data.
@@ -25,32 +22,15 @@ fn small_log(options: &mut EngineOptions) {
     options.segment_bytes = 16 << 10;
 }
 
-fn write_round(world: &World, model: &mut Model, round: u8) {
-    for number in 0..12u8 {
-        let mut builder = MutationBuilder::new();
-        let time = i64::from(round) * 100 + i64::from(number);
-        let mut row = Row::default();
-        row.put(CellEntry::new(1, Cell::live(time, vec![number; 20])));
-        if number % 3 == round % 3 {
-            row.put(CellEntry::new(2, Cell::tombstone(time, NOW)));
-        }
-        builder.row([b'k', number * 3 % 17, round % 2], &row);
-        if number == 5 {
-            let deletion = Deletion { timestamp: time, local_seconds: NOW };
-            builder.delete_range(RangeTombstone { start: "k\u{3}".into(), end: "k\u{5}".into(), deletion });
-        }
-        let mutation = builder.finish().expect("a mutation");
-        model.apply(&mutation);
-        world.write(mutation);
-    }
-}
+/// Rows, keys and bytes of a value ([`write_round`]).
+const SHAPE: (u8, u8, usize) = (12, 17, 20);
 
 /// A disk with two runs of tables, a log that was closed, and the model of what it holds.
 fn prepare() -> (MemoryDisk, Model) {
     let world = World::on(MemoryDisk::new(), small_log);
     let mut model = Model::default();
     for round in 0..3 {
-        write_round(&world, &mut model, round);
+        write_round(&world, &mut model, round, SHAPE);
         world.flush();
         if round == 1 {
             world.run(|engine| async move { engine.compact(TABLET, |_| ()).await }).expect("compacts");
@@ -214,10 +194,10 @@ fn files_in_each_others_place() {
 fn an_older_version_of_a_table_or_manifest_is_not_taken_for_the_current_one() {
     let world = World::new();
     let mut model = Model::default();
-    write_round(&world, &mut model, 0);
+    write_round(&world, &mut model, 0, SHAPE);
     world.flush();
     let before = world.disk.deep_copy();
-    write_round(&world, &mut model, 1);
+    write_round(&world, &mut model, 1, SHAPE);
     world.flush();
     world.run(|engine| async move { engine.compact(TABLET, |_| ()).await }).expect("compacts");
     // The old manifest names tables that are gone.
@@ -261,7 +241,7 @@ fn missing_files_are_named() {
 fn a_snapshot() {
     let world = World::new();
     let mut model = Model::default();
-    write_round(&world, &mut model, 0);
+    write_round(&world, &mut model, 0, SHAPE);
     world.run(|engine| async move { engine.snapshot(TABLET, "before").await }).expect("takes a snapshot");
     let after = Row { cells: vec![CellEntry::new(1, Cell::live(5000, "after"))], ..Row::default() };
     world.put(b"zz", &after);

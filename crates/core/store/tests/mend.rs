@@ -4,11 +4,11 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Model, NOW, TABLET, World, options, try_open};
+use common::{Model, NOW, TABLET, World, options, try_open, write_round};
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_store::{
-    Cell, CellEntry, Deletion, Durability, Engine, EngineOptions, KeyRange, MutationBuilder, RangeTombstone, Row,
-    ScanOptions, StoreError, TabletOptions,
+    Cell, CellEntry, Durability, Engine, EngineOptions, KeyRange, MutationBuilder, Row, ScanOptions, StoreError,
+    TabletOptions,
 };
 use std::rc::Rc;
 
@@ -22,31 +22,15 @@ fn row(time: i64, value: Vec<u8>) -> Row {
     Row { cells: vec![CellEntry::new(1, Cell::live(time, value))], ..Row::default() }
 }
 
-fn write_round(world: &World, model: &mut Model, round: u8) {
-    for number in 0..24u8 {
-        let mut builder = MutationBuilder::new();
-        let time = i64::from(round) * 100 + i64::from(number);
-        let mut row = row(time, vec![number; 40]);
-        if number % 3 == round % 3 {
-            row.put(CellEntry::new(2, Cell::tombstone(time, NOW)));
-        }
-        builder.row([b'k', number * 3 % 29, round % 2], &row);
-        if number == 5 {
-            let deletion = Deletion { timestamp: time, local_seconds: NOW };
-            builder.delete_range(RangeTombstone { start: "k\u{3}".into(), end: "k\u{5}".into(), deletion });
-        }
-        let mutation = builder.finish().expect("a mutation");
-        model.apply(&mutation);
-        world.write(mutation);
-    }
-}
+/// Rows, keys and bytes of a value ([`write_round`]).
+const SHAPE: (u8, u8, usize) = (24, 29, 40);
 
 /// A disk with three runs of tables.
 fn prepare() -> (World, Model) {
     let world = World::on(MemoryDisk::new(), tune);
     let mut model = Model::default();
     for round in 0..4 {
-        write_round(&world, &mut model, round);
+        write_round(&world, &mut model, round, SHAPE);
         world.flush();
         if round == 1 {
             world.run(|engine| async move { engine.compact(TABLET, |_| ()).await }).expect("compacts");

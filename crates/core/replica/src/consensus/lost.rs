@@ -2,8 +2,8 @@
 //! they were replaced, so many at a time that those that are left could decide nothing, and nobody can be taken in.
 //!
 //! One of those that are left goes on alone, and takes in the readers of the tablet as ever. It must be the one whose log
-//! reaches furthest, and it must not be that the others have gone on without it. So it asks *every* node of the cluster for what it has
-//! of the group's log, by a map as new as its own, and proposes itself only when all have answered and none has more: then no newer members exist, and
+//! reaches furthest, and it must not be that the others have gone on without it. So it asks *every* node of the cluster that is
+//! not given up for what it has of the group's log, by a map as new as its own, and proposes itself only when all have answered and none has more: then no newer members exist, and
 //! those of its log have no majority with which to decide anything meanwhile. The metadata log orders such proposals: of two that
 //! stand on the same state the second is refused.
 //!
@@ -14,7 +14,7 @@ use super::group::Group;
 use crate::limits::GROUP_LEAD_PATIENCE;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, NodeId, TabletId};
-use holon_kernel::{CallError, Class, Scope, Target, Verb, join_all};
+use holon_kernel::{CallError, Class, ClusterMap, Scope, Target, Verb, join_all};
 use std::rc::Rc;
 
 /// What a node has of a group's log: the term and the index of its last entry, nothing if it has no member.
@@ -54,10 +54,10 @@ impl Groups {
 
     fn has_lost_majority(&self, group: &Group) -> bool {
         let Some(map) = self.shard.map() else { return false };
-        let nodes = map.nodes();
+        let left: Vec<NodeId> = not_given_up(&*map).collect();
         let raft = group.raft();
         let voters = &raft.members().voters;
-        let left = voters.iter().filter(|voter| nodes.iter().any(|record| record.node == **voter)).count();
+        let left = voters.iter().filter(|voter| left.contains(voter)).count();
         voters.contains(&self.shard.node()) && 2 * left <= voters.len()
     }
 
@@ -66,8 +66,7 @@ impl Groups {
         let (epoch, known) = (map.epoch(), map.founders(tablet).and_then(|founders| founders.anew));
         let known = known.map(|(_, index)| index);
         let own = position(group);
-        let nodes = map.nodes();
-        let others = nodes.iter().map(|record| record.node).filter(|node| *node != self.shard.node());
+        let others = not_given_up(&*map).filter(|node| *node != self.shard.node());
         let positions = join_all(others.map(|node| self.position_at(node, tablet, epoch))).await;
         let is_furthest = positions.iter().all(|other| other.as_ref().is_ok_and(|other| *other <= Some(own)));
         // What was heard meanwhile may have changed everything.
@@ -116,6 +115,13 @@ impl Groups {
         }
         Ok(out.freeze())
     }
+}
+
+/// Those that may have something of a group, or have yet to come back with it. A node that is forgotten is none of them even while it
+/// is in the ring: it stays there until the change that is under way ends, and that may wait for the very group.
+fn not_given_up(map: &dyn ClusterMap) -> impl Iterator<Item = NodeId> {
+    let nodes: Vec<NodeId> = map.nodes().iter().map(|record| record.node).collect();
+    nodes.into_iter().filter(|node| !map.is_forgotten(*node))
 }
 
 fn position(group: &Group) -> Position {

@@ -5,7 +5,9 @@ use crate::Repairs;
 use crate::limits::REPAIR_MARGIN;
 use holon_base::{GroupId, Random};
 use holon_kernel::testing::{MemoryDisk, TestMap, TestShard};
-use holon_kernel::{Disk, DiskOperation, DiskResult, Envelope, EnvelopeKind, OperationId, Replicas, Router, Tablet};
+use holon_kernel::{
+    Disk, DiskOperation, DiskResult, Envelope, EnvelopeKind, NodeRecord, OperationId, Replicas, Router, Tablet,
+};
 use holon_raft::{Output, Raft, Stored};
 use holon_store::EngineOptions;
 use std::future::Future;
@@ -84,11 +86,14 @@ impl Router for Wires {
                 }
                 return;
             }
-            if verb != Verb::APPLY && verb != ASK {
+            // Nobody but its members has anything of the group; of them those that are asked are gone.
+            let knows = verb == lost::POSITION && !OTHERS.contains(&node);
+            if verb != Verb::APPLY && verb != ASK && !knows {
                 return;
             }
             // Who is asked knows of no leader: an empty answer. Who is written to has it, or too much to do.
-            let outcome = if verb == ASK || around.writable.get() { Ok(()) } else { Err(CallError::Overloaded) };
+            let outcome =
+                if verb != Verb::APPLY || around.writable.get() { Ok(()) } else { Err(CallError::Overloaded) };
             if verb == Verb::APPLY && outcome.is_ok() {
                 let (_, mut mutation) = crate::message::decode_apply(envelope.payload).expect("a mutation");
                 *around.written.borrow_mut().entry(mutation.rest()).or_default() += 1;
@@ -135,7 +140,22 @@ fn map(shard: &Rc<Shard>, around: &Rc<Around>) -> TestMap {
         Some(Replicas { readers, joint, since: 1 })
     };
     let founders = move |_| Some(begun.founders.borrow().clone());
-    TestMap::new(shard, replicas).with_founders(founders)
+    let told = around.clone();
+    let found_anew = move |_| {
+        told.founders.borrow_mut().anew = Some((OWN, 9));
+        Some(())
+    };
+    let record = |node| NodeRecord {
+        node,
+        address: ([127, 0, 0, 1], 7000).into(),
+        data_center: "dc".into(),
+        rack: "r".into(),
+        shards: 1,
+        tokens: Rc::new([]),
+        facts: Rc::new([]),
+    };
+    let nodes = [OWN, OTHERS[0], OTHERS[1], NodeId(4)].map(record);
+    TestMap::new(shard, replicas).with_founders(founders).with_nodes(nodes.into()).with_found_anew(found_anew)
 }
 
 /// What is in memory, and takes its time.
@@ -169,6 +189,7 @@ struct World {
     engine: Engine,
     coordinator: Rc<Coordinator>,
     groups: Rc<Groups>,
+    map: Rc<TestMap>,
     boot: u32,
 }
 
@@ -200,7 +221,8 @@ impl World {
         let slow = SlowDisk { disk: disk.clone(), takes: takes.clone(), shard: place.clone() };
         let test = TestShard::with_router(Box::new(slow), Box::new(wires));
         *place.borrow_mut() = Rc::downgrade(&test.shard);
-        test.shard.set_map(Rc::new(map(&test.shard, &around)));
+        let map = Rc::new(map(&test.shard, &around));
+        test.shard.set_map(map.clone());
         test.shard.insert_tablet(tablet(), Rc::new(Mute));
         let shard = test.shard.clone();
         let engine = test.block_on(async move {
@@ -215,7 +237,7 @@ impl World {
         let groups = Groups::new(&test.shard, SERVICE, &coordinator);
         *around.groups.borrow_mut() = Rc::downgrade(&groups);
         groups.start(&engine, Rc::new(|_, _, _| Box::pin(async { Err(CallError::NotHere) })));
-        World { test, takes, disk, around, engine, coordinator, groups, boot }
+        World { test, takes, disk, around, engine, coordinator, groups, map, boot }
     }
 
     /// Ends the node without a word, and starts another on its disk. The others stay.
@@ -495,4 +517,28 @@ fn that_nobody_leads_is_told_apart_from_that_too_few_replicas_live() {
     *world.around.joint.borrow_mut() = Rc::new([NodeId(4), NodeId(5), NodeId(6), OTHERS[0]]);
     world.test.shard.set_alive(NodeId(4), false);
     assert_eq!(ask(&world), Err(AskError::Unavailable { required: 3, alive: 2 }));
+}
+
+/// It leaves the ring when the change that is under way ends, and that may wait for this group to let a member go.
+#[test]
+fn the_last_member_goes_on_alone_while_the_forgotten_are_still_in_the_ring() {
+    let world = World::new();
+    world.around.silent.set(true);
+    let may_lead = |world: &World| {
+        let (groups, deadline) = (world.groups.clone(), world.test.shard.now() + Duration::from_secs(10));
+        world.block_on(async move {
+            while groups.shard.now() < deadline {
+                if groups.lead(tablet(), None, deadline).await.is_ok() {
+                    return true;
+                }
+            }
+            false
+        })
+    };
+    world.map.forget(OTHERS[0]);
+    assert!(!may_lead(&world), "the other one may come back with what the two decided");
+    assert_eq!(world.around.founders.borrow().anew, None);
+    world.map.forget(OTHERS[1]);
+    assert!(may_lead(&world), "nobody else ever can");
+    assert_eq!(world.around.founders.borrow().anew, Some((OWN, 9)));
 }

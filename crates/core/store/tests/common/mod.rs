@@ -6,8 +6,9 @@ use bytes::Bytes;
 use holon_base::TabletId;
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_store::{
-    CompactionOptions, Deletion, Durability, Engine, EngineOptions, KeyRange, Lsn, Mutation, PurgePolicy,
-    RangeTombstone, RecoveryReport, Row, ScanOptions, StoreError, TabletOptions,
+    Cell as RowCell, CellEntry, CompactionOptions, Deletion, Durability, Engine, EngineOptions, KeyRange, Lsn,
+    Mutation, MutationBuilder, PurgePolicy, RangeTombstone, RecoveryReport, Row, ScanOptions, StoreError,
+    TabletOptions,
 };
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -164,5 +165,26 @@ impl Model {
             rows.reverse();
         }
         rows
+    }
+}
+
+/// Rows over `keys` keys for each parity of the round, with values of so many bytes, deletions of cells and one of a range.
+pub fn write_round(world: &World, model: &mut Model, round: u8, (rows, keys, value_bytes): (u8, u8, usize)) {
+    for number in 0..rows {
+        let mut builder = MutationBuilder::new();
+        let time = i64::from(round) * 100 + i64::from(number);
+        let value = CellEntry::new(1, RowCell::live(time, vec![number; value_bytes]));
+        let mut row = Row { cells: vec![value], ..Row::default() };
+        if number % 3 == round % 3 {
+            row.put(CellEntry::new(2, RowCell::tombstone(time, NOW)));
+        }
+        builder.row([b'k', number * 3 % keys, round % 2], &row);
+        if number == 5 {
+            let deletion = Deletion { timestamp: time, local_seconds: NOW };
+            builder.delete_range(RangeTombstone { start: "k\u{3}".into(), end: "k\u{5}".into(), deletion });
+        }
+        let mutation = builder.finish().expect("a mutation");
+        model.apply(&mutation);
+        world.write(mutation);
     }
 }

@@ -112,7 +112,7 @@ pub struct ClusterWorkload {
     batches_compared: bool,
     quiet: Vec<Quiet>,
     quiet_shown: Option<BTreeSet<i64>>,
-    a_node_was_lost: bool,
+    copies_were_lost: bool,
     /// What was refused last, for people.
     pub last_refusal: String,
     last_timestamp: i64,
@@ -162,7 +162,7 @@ impl ClusterWorkload {
             batches_compared: false,
             quiet: Vec::new(),
             quiet_shown: None,
-            a_node_was_lost: false,
+            copies_were_lost: false,
             last_refusal: String::new(),
             last_timestamp: 0,
             next_value: 0,

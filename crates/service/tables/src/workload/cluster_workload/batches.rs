@@ -26,9 +26,10 @@ impl ClusterWorkload {
         (Operation::Batch { number }, Request::Batch(made))
     }
 
-    /// A node never comes back. It may have been the only one that knew of a batch which was not acknowledged.
-    pub fn node_lost(&mut self) {
-        self.a_node_was_lost = true;
+    /// A node never comes back, or its files rot. It may have been the only one that knew of a batch which was not acknowledged, or of
+    /// all of it.
+    pub fn copies_lost(&mut self) {
+        self.copies_were_lost = true;
     }
 
     /// Both parts or neither, and both if it was acknowledged.
@@ -37,7 +38,7 @@ impl ClusterWorkload {
         self.batches_compared = true;
         for (number, acknowledged) in self.batches.iter().enumerate() {
             let parts = [2 * number, 2 * number + 1].map(|id| ids.contains(&(id as i64)));
-            let halved = parts[0] != parts[1] && !self.a_node_was_lost;
+            let halved = parts[0] != parts[1] && !self.copies_were_lost;
             if halved || *acknowledged && parts != [true, true] {
                 let what = if *acknowledged { "was acknowledged" } else { "was not acknowledged" };
                 return Err(format!("batch {number} {what}, and of its two parts are there: {parts:?}"));
