@@ -81,8 +81,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         mend_damage: options.rot != Rot::Kept,
         ..small
     };
-    let first = if alone { 1 } else { random.range(3, 5) as usize };
-    let nodes = if alone { 1 } else { first + random.below(3) as usize };
+    let (first, nodes) = if alone { (1, 1) } else { sizes(&mut random, seed) };
     let shards = random.range(1, 3) as u16;
     let expanded = format!("nodes {first} then {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), tables_nodes::install(config));
@@ -129,6 +128,14 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         faults.sometimes(what, points::total(&world, name) > 0);
     }
     run.clients.outcome(seed, expanded, &world, run.errors)
+}
+
+/// Nodes that form the cluster, and how many there may be in the end: 3 to 6, in one of eight seeds up to 9.
+fn sizes(random: &mut Random, seed: u64) -> (usize, usize) {
+    let few = (random.range(3, 5) as usize, random.below(3) as usize);
+    let mut many = Random::new(seed ^ 0x0900_de50);
+    let (first, more) = if many.chance(1, 8) { (many.range(5, 8) as usize, many.below(3) as usize) } else { few };
+    (first, first + more)
 }
 
 impl Run {
