@@ -238,7 +238,7 @@ def test_the_loss_of_one_of_three_is_not_noticed_at_quorum(cluster):
                 failures.append((key, repr(error)))
             key += 2
 
-    threads = [threading.Thread(target=load, args=(session, offset)) for offset, session in enumerate((first, second))]
+    threads = [threading.Thread(target=load, args=(session, offset), daemon=True) for offset, session in enumerate((first, second))]
     [thread.start() for thread in threads]
     # Before the loss, while nobody knows of it yet, and when it is known.
     eventually("the load is under way", lambda: done[0] > 200)
