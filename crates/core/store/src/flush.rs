@@ -69,6 +69,15 @@ pub fn writer_options(inner: &Inner, tree: &Tree, bottom: bool) -> WriterOptions
 
 async fn flush(inner: &Rc<Inner>, tree: &Rc<Tree>, memtable: &Rc<Memtable>) -> Result<(), StoreError> {
     let _flushing = tree.flushing.enter(&inner.shard).await?;
+    match write_and_install(inner, tree, memtable).await {
+        // It is not what was written a moment ago, and that is still in memory: another file. A node that stops, or starts,
+        // waits for this, and fails if it does.
+        Err(StoreError::Damaged { .. }) => write_and_install(inner, tree, memtable).await,
+        done => done,
+    }
+}
+
+async fn write_and_install(inner: &Rc<Inner>, tree: &Rc<Tree>, memtable: &Rc<Memtable>) -> Result<(), StoreError> {
     if tree.dropped.get() {
         return Ok(());
     }

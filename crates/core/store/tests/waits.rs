@@ -22,6 +22,8 @@ enum Mischief {
     Hold(fn(&DiskOperation) -> bool),
     /// The next one that fits fails and does nothing.
     Fail(fn(&DiskOperation) -> bool),
+    /// The next file to be opened whose name ends so has a bit that is wrong.
+    Rot(&'static str),
 }
 
 struct State {
@@ -54,7 +56,21 @@ impl Disk for SlowDisk {
                     detail: "input/output error".to_string(),
                 }))
             }
-            _ => self.disk.submit(id, operation),
+            Mischief::Rot(ending) => {
+                match &operation {
+                    DiskOperation::Open { path, options } if path.ends_with(ending) && !options.create => {
+                        let mut content = self.disk.content(path).expect("it is there");
+                        let at = content.len() - 10;
+                        content[at] ^= 4;
+                        self.disk.replace(path, content);
+                        state.mischief = Mischief::None;
+                        state.failed += 1;
+                    }
+                    _ => {}
+                }
+                self.disk.submit(id, operation)
+            }
+            Mischief::None | Mischief::Hold(_) | Mischief::Fail(_) => self.disk.submit(id, operation),
         }
     }
 }
@@ -198,4 +214,18 @@ fn a_table_that_is_being_removed_can_be_restored() {
     world.let_go();
     let (found, _) = world.survivors().expect("recovers");
     assert_eq!(found, (0..20).collect::<Vec<u32>>());
+}
+
+/// It is found when it is opened, while its rows are still in memory: nobody who waits for the flush, as a node that stops or
+/// starts, has to hear of it.
+#[test]
+fn a_file_that_is_damaged_when_it_was_just_written_is_written_again() {
+    let world = World::new();
+    world.write(0..4);
+    world.mischief(Mischief::Rot(".table"));
+    world.flush();
+    assert_eq!(world.state.borrow().failed, 1);
+    let page = world.run(|engine| async move { engine.scan(TABLET, KeyRange::all(), ScanOptions::new(NOW)).await });
+    assert_eq!(page.expect("is read").rows.len(), 4);
+    assert_eq!(world.disk.paths().iter().filter(|path| path.ends_with(".table")).count(), 1, "the bad one is gone");
 }
