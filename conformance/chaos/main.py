@@ -4,8 +4,8 @@
                                                                                             │ each with begin, end, answer
                                                      holon-sim check-history ◀── history ───┘
 
-A run: nodes are started and join, clients work while faults come and go, then everything is healed. Within a limit every node
-must serve plain, conditional and counting statements again; everything is read back through all nodes; and the history of all
+A run: nodes are started and join, clients work while faults come and go, and a node more comes and is sent away again; then
+everything is healed. Within a limit that node must be gone, and every other one must serve plain, conditional and counting statements again; everything is read back through all nodes; and the history of all
 clients must be one that the models of the simulator's workload allow. Of a set of runs each kind of fault must have fired.
 
 The history of a run that failed stays in the folder that is named at the end, with what its nodes said. Exit status 1: a run
@@ -24,6 +24,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import guest  # noqa: E402
 import holon_node  # noqa: E402
 import load  # noqa: E402
 import nemesis  # noqa: E402
@@ -41,6 +42,7 @@ READ_BACK_LIMIT_S = 60
 # After the last statement, before everything is read back.
 QUIET_S = 1
 CHECK_LIMIT_S = 600
+KINDS = {**nemesis.KINDS, **guest.KINDS}
 # What each node has to do again after all faults.
 KINDS_SERVED = ({"write", "delete"}, {"read"}, {"insert", "update", "remove"}, {"serial_read"}, {"count"}, {"counter_read"})
 
@@ -68,7 +70,7 @@ class Run:
 
     def __init__(self, net, options, seed, folder):
         self.net, self.options, self.seed, self.folder = net, options, seed, folder
-        self.problems, self.fired, self.nodes = [], {}, []
+        self.problems, self.fired, self.nodes, self.guest = [], {}, [], None
         self.began = time.monotonic()
 
     def say(self, text):
@@ -83,8 +85,9 @@ class Run:
         except Exception as error:  # the driver has many; each is a run that failed, and the next one is still done
             self.problems.append(f"{type(error).__name__}: {error}")
         finally:
-            said = [node.log() for node in self.nodes]
-            for node in self.nodes:
+            all_nodes = [*self.nodes, *([self.guest.node] if self.guest else [])]
+            said = [node.log() for node in all_nodes]
+            for node in all_nodes:
                 node.remove()
             self.net.heal()
         if self.problems:
@@ -96,15 +99,19 @@ class Run:
 
     def form(self):
         for number in range(self.options.nodes):
-            join = ["--join", f"{self.net.address(0)}:7000"] if number else []
-            words = [*ARGUMENTS, "--rack", f"rack{number + 1}", *join]
-            self.nodes.append(Node(number, self.net, arguments=words, **self.program()))
+            self.nodes.append(self.node(number, 1 if number else 0))
             self.nodes[-1].start()
         self.within(FORM_LIMIT_S, "all nodes are in the ring", lambda: all(map(self.sees_all, self.nodes)))
         session = load.connect(self.nodes[0].address)
         for text in load.SETUP:
             session.execute(text.format(keyspace=load.KEYSPACE))
         session.cluster.shutdown()
+
+    def node(self, number, asked):
+        """One that asks so many others to be let in."""
+        seeds = ",".join(f"{self.net.address(other)}:7000" for other in range(asked))
+        words = [*ARGUMENTS, "--rack", f"rack{number + 1}", *(["--join", seeds] if seeds else [])]
+        return Node(number, self.net, arguments=words, **self.program())
 
     def program(self):
         if not self.options.plant:
@@ -127,10 +134,16 @@ class Run:
         clients = load.Load([node.address for node in self.nodes], CLIENTS_PER_NODE, self.seed)
         evil = nemesis.Nemesis(self.nodes, self.net, self.say)
         self.fired = evil.fired
+        self.fired.update(dict.fromkeys(guest.KINDS, 0))
+        if not self.options.plant:
+            moments, node = guest.plan(self.seed, self.options.seconds), self.node(len(self.nodes), len(self.nodes))
+            self.guest = evil.guest = guest.Guest(node, moments, self.fired, self.say)
         history = self.folder / f"seed-{self.seed}.jsonl"
         self.began = time.monotonic()
         try:
             clients.start()
+            if self.guest:
+                self.guest.began = self.began
             evil.run(nemesis.plan(self.seed, self.options.nodes, self.options.seconds), self.began)
             healed = time.monotonic()
             self.recover(clients, evil, healed)
@@ -141,7 +154,7 @@ class Run:
             self.tell(clients.history, healed)
         finally:
             clients.stop.set()
-            self.problems += evil.problems + clients.troubles()
+            self.problems += evil.problems + clients.troubles() + (self.guest.problems if self.guest else [])
             clients.history.write(history)
         self.judge(history)
 
@@ -154,9 +167,14 @@ class Run:
             return all(kinds & answered.get(number, {}).keys()
                        for number in range(1, len(self.nodes) + 1) for kinds in KINDS_SERVED)
 
+        def is_as_before():
+            evil.watch()
+            return (self.guest is None or self.guest.is_gone()) and all(map(self.sees_all, self.nodes))
+
         try:
             self.within(RECOVERY_LIMIT_S, "each node serves everything again after the last fault", serves)
             self.say(f"each node serves everything {time.monotonic() - healed:.1f} s after the last fault")
+            self.within(guest.LIMIT_S, "the node that came is gone, and all others are in the ring", is_as_before)
         except AssertionError as error:
             self.problems.append(str(error))
 
@@ -228,7 +246,7 @@ def main():
         holon_node.binary(planted=bool(options.plant)), simulator()
         if os.environ.get(network.INSIDE) is None:
             return outside()
-        net = network.Network(options.nodes)
+        net = network.Network(options.nodes + 1)
     except (network.Missing, RuntimeError) as error:
         print(f"chaos cannot run here: {error}\n0 passed, 1 failed")
         return 1
@@ -241,7 +259,7 @@ def main():
         first = fresh if options.seed is None else options.seed
         seeds = range(first, first + options.runs)
     folder = pathlib.Path(os.environ["HOLON_CHAOS_FOLDER"])
-    fired, passed, failed = dict.fromkeys(nemesis.KINDS, 0), 0, 0
+    fired, passed, failed = dict.fromkeys(KINDS, 0), 0, 0
     for seed in seeds:
         run = Run(net, options, seed, folder)
         if run.do():
@@ -252,7 +270,7 @@ def main():
             print(f"  again: cargo xtask chaos --seed {seed} --seconds {options.seconds} --nodes {options.nodes}{plant}")
         for kind, count in run.fired.items():
             fired[kind] += count
-    for kind, about in nemesis.KINDS.items():
+    for kind, about in KINDS.items():
         print(f"{kind:<10} fired {fired[kind]:>4} times: {about}")
     silent = [kind for kind, count in fired.items() if count == 0]
     if silent and not options.plant:

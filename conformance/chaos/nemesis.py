@@ -73,6 +73,7 @@ class Nemesis:
 
     def __init__(self, nodes, network, say):
         self.nodes, self.network, self.say = nodes, network, say
+        self.guest = None
         self.fired = dict.fromkeys(KINDS, 0)
         self.down, self.problems = set(), []
 
@@ -87,6 +88,8 @@ class Nemesis:
 
     def watch(self):
         """A node that ends by itself has failed."""
+        if self.guest is not None:
+            self.guest.look()
         for number, node in enumerate(self.nodes):
             if number not in self.down and not node.running():
                 self.problems.append(f"node {number + 1} ended by itself ({node.process.poll()}): {node.said()[-2000:]}")
