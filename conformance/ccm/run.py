@@ -44,6 +44,10 @@ def arguments():
     for file in options.files:
         if not (options.source / file.split("::")[0]).exists():
             parser.error(f"{options.source} has no {file}")
+    try:
+        options.binary = pathlib.Path(holon_node.binary()).resolve()
+    except RuntimeError as error:
+        parser.error(str(error))
     return options
 
 
@@ -97,7 +101,7 @@ def settings(options, place, python):
         "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]),
         "TMPDIR": str(place / "tmp"), "HOLON_SCRATCH": str(place / "tmp"),
-        "HOLON_BINARY": str(pathlib.Path(holon_node.binary()).resolve()),
+        "HOLON_BINARY": str(options.binary),
         "HOLON_CCM_SUITE": options.suite, "HOLON_CCM_RESULTS": str(place / "results.jsonl"),
         "HOLON_CCM_LOGS": str(place / "logs"), "HOLON_CCM_RING": ",".join(options.ring),
         "CASSANDRA_VERSION": CASSANDRA_VERSION, "HOLON_CCM_CASSANDRA_VERSION": CASSANDRA_VERSION,
@@ -179,7 +183,7 @@ def main():
                *SUITES[options.suite]["arguments"], *(["-k", options.expression] if options.expression else []),
                *options.files]
     environment = settings(options, place, python)
-    print(f"{options.suite} against {environment['HOLON_BINARY']}; logs in {place}", flush=True)
+    print(f"{options.suite} against {options.binary}; logs in {place}", flush=True)
     code = follow(command, environment, options, place)
     lock.close()
     shutil.rmtree(place / "tmp", ignore_errors=True)
