@@ -152,14 +152,16 @@ class Cluster(Gaps):
             node.start(jvm_args=jvm_args, wait_other_notice=False, no_wait=True)
         for node in stopped:
             node.wait_ready()
-        self.wait_all_in()
+        self._wait_all_in()
+        if any(node.joins for node in stopped):
+            self.nodelist()[0].wait_quiet(self.nodelist(), DEFAULT_CLUSTER_WAIT_TIMEOUT_IN_SECS)
 
-    def wait_all_in(self, limit_s=DEFAULT_CLUSTER_WAIT_TIMEOUT_IN_SECS):
+    def _wait_all_in(self, limit_s=DEFAULT_CLUSTER_WAIT_TIMEOUT_IN_SECS):
         """Until all that run see each other up and in the ring."""
         running = [node for node in self.nodelist() if node.is_running()]
         deadline = time.monotonic() + limit_s
         for node in running:
-            while not all(node.sees(other) == ("up", "normal") for other in running):
+            while not node.sees_all(running):
                 if time.monotonic() > deadline:
                     raise NodeError(f"{node.name} does not see all others up and in the ring within {limit_s} s")
                 time.sleep(0.1)

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -18,6 +19,7 @@ from ccmlib.gaps import Gaps, not_here
 NODE_WAIT_TIMEOUT_IN_SECS = 120
 JOIN_LIMIT_S = 60
 NOTICE_LIMIT_S = 60
+QUIET_S = 2
 PEER_PORT = 7000
 # Small, as many nodes are on one machine.
 _SIZE = shlex.split(os.environ.get("HOLON_CCM_ARGUMENTS", "--memory 512MiB --shards 2"))
@@ -84,12 +86,16 @@ class Node(Gaps):
         self._config_options = {}
         self._folder = pathlib.Path(cluster.get_path()) / name
         self._holon = _Process(data_dir=self._folder / "data", address=address)
-        self._paused = False
+        self._paused = self.joins = False
 
     # What it is
 
     def address(self):
         return self._holon.address
+
+    @property
+    def ip_addr(self):
+        return self.address()
 
     def address_and_port(self):
         return f"{self.address()}:{PEER_PORT}"
@@ -139,6 +145,12 @@ class Node(Gaps):
     def get_conf_option(self, option):
         return {**self.cluster._config_options, **self._config_options}.get(option)
 
+    def get_conf_dir(self):
+        """Of what a test may write there, only `cassandra-rackdc.properties` is read: where the node stands."""
+        folder = self._folder / "conf"
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
     def show(self, **_):
         print(f"{self.name} at {self.address()}: {'runs' if self.is_running() else 'stopped'}")
 
@@ -163,6 +175,8 @@ class Node(Gaps):
         self._launch(replace_address)
         if not no_wait:
             self.wait_ready()
+            if self.joins:
+                self.wait_quiet([self], JOIN_LIMIT_S)
             if wait_other_notice:
                 self._wait_noticed(True)
         return self.process
@@ -171,17 +185,21 @@ class Node(Gaps):
         is_new = not self._holon.data_dir.exists()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._holon.log = self.logfilename()
-        self._holon.arguments = [*_SIZE, "--insecure", "--cluster-name", self.cluster.name, *self._place(), *self._doors()]
+        door = "{}:{}".format(*self.network_interfaces["binary"])
+        self._holon.arguments = [*_SIZE, "--insecure", "--cluster-name", self.cluster.name, "--cql-address", door,
+                                 *self._place(), *self._doors()]
         if self.cluster.formed:
             self._holon.arguments += ["--join", ",".join(self._others())]
         if replace_address and is_new:
             self._holon.arguments += ["--replace", replace_address.lstrip("/").split(":")[0]]
-        self._joins = is_new and self.cluster.formed
+        self.joins = is_new and self.cluster.formed
         _starter.submit(self._holon.start, wait=False).result()
         self.cluster.formed = True
 
     def _place(self):
-        options = (("--data-center", self.data_center), ("--rack", self.rack))
+        file = self._folder / "conf" / "cassandra-rackdc.properties"
+        written = dict(re.findall(r"^\s*(dc|rack)\s*=\s*(\S+)", file.read_text(encoding="utf-8"), re.M)) if file.exists() else {}
+        options = (("--data-center", written.get("dc", self.data_center)), ("--rack", written.get("rack", self.rack)))
         return [word for option, value in options if value for word in (option, value)]
 
     def _doors(self):
@@ -208,9 +226,17 @@ class Node(Gaps):
             self._holon.wait_ready()
         except AssertionError as error:
             raise NodeError(f"{self.name} did not start: {error}", self.process) from None
-        deadline = time.monotonic() + JOIN_LIMIT_S
-        while self._joins and self.sees(self) != ("up", "normal") and time.monotonic() < deadline:
+
+    def wait_quiet(self, nodes, limit_s):
+        """Until these are in the ring and nothing was on its way for a while: the next change may follow a second after the
+        last, as a larger cluster gets a finer ring. Whether it came to that."""
+        deadline, quiet_since = time.monotonic() + limit_s, None
+        while time.monotonic() < deadline:
+            quiet_since = (quiet_since or time.monotonic()) if self.sees_all(nodes, settled=True) else None
+            if quiet_since and time.monotonic() - quiet_since > QUIET_S:
+                return True
             time.sleep(0.1)
+        return False
 
     # Stopping
 
@@ -260,13 +286,21 @@ class Node(Gaps):
             raise ToolError(" ".join(words), "none", "", f"not done within {limit_s} s") from None
         return done.returncode, done.stdout + done.stderr
 
-    def members(self):
-        """As `holon status` of this node has them, by address. Empty while it does not answer."""
+    def view(self):
+        """The cluster as `holon status` of this node has it. Empty while it does not answer."""
         code, text = self.holon("status", "--format", "json") if self.is_running() else (1, "")
-        if code != 0:
-            return {}
-        cluster = json.loads(text[text.index("{"):]).get("cluster") or {}
-        return {member["address"].split(":")[0]: member for member in cluster.get("nodes", [])}
+        return json.loads(text[text.index("{"):]).get("cluster") or {} if code == 0 else {}
+
+    def members(self):
+        """By address."""
+        return {member["address"].split(":")[0]: member for member in self.view().get("nodes", [])}
+
+    def sees_all(self, nodes, settled=False):
+        """Whether it takes all of these for up and in the ring; `settled`: and no data is on its way between nodes."""
+        view = self.view()
+        states = {member["address"].split(":")[0]: (member["state"], member["member"]) for member in view.get("nodes", [])}
+        is_in = all(states.get(node.address()) == ("up", "normal") for node in nodes)
+        return is_in and not (settled and (view["change"] or view["moves"]))
 
     def sees(self, other):
         """Whether it takes the other one for up, and how far that is in the ring."""
@@ -281,7 +315,7 @@ class Node(Gaps):
     def _wait_for(self, nodes, is_up, limit_s):
         deadline = time.monotonic() + limit_s
         for node in nodes:
-            while (node.sees(self)[0] == "up") != is_up:
+            while node.sees(self)[0] not in (("up",) if is_up else ("down", "stopped", None)):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{node.name} does not see within {limit_s} s that {self.name} is "
                                        f"{'up' if is_up else 'down'}")

@@ -13,6 +13,7 @@
 
 import collections
 import shlex
+import time
 
 from ccmlib import common
 from ccmlib.gaps import not_here
@@ -21,6 +22,7 @@ Answer = collections.namedtuple("Answer", "stdout stderr rc")
 # Of `repair`: how it is done and what it costs. Holon compares all replicas of all ranges, which is what most ask for.
 _REPAIR_FLAGS = {"-full", "--full", "-pr", "--partitioner-range", "-seq", "--sequential", "-par", "--parallel", "-inc"}
 _LEAVE_LIMIT_S = 300
+_OTHER_CHANGE_LIMIT_S = 60
 
 
 def run(node, command):
@@ -32,13 +34,16 @@ def run(node, command):
     return Answer(does(node, options) or "", "", 0)
 
 
-def _checked(node, *words, **limits):
+def _checked(node, *words):
+    return _successful(node.holon(*words), words)
+
+
+def _successful(answer, words):
     from ccmlib.node import ToolError  # that module imports this one
 
-    code, text = node.holon(*words, **limits)
-    if code != 0:
-        raise ToolError("holon " + " ".join(words), code, "", text)
-    return text
+    if answer[0] != 0:
+        raise ToolError("holon " + " ".join(words), answer[0], "", answer[1])
+    return answer[1]
 
 
 def _tables(verb, node, options):
@@ -64,8 +69,13 @@ def _repair(node, options):
 
 
 def _decommission(node, options):
-    force = [word for word in options if word in ("-f", "--force")]
-    _checked(node, "cluster", "drain", node.address(), *(["--force"] if force else []))
+    drain = ["cluster", "drain", node.address(), *(word for word in options if word == "--force")]
+    deadline = time.monotonic() + _OTHER_CHANGE_LIMIT_S
+    answer = node.holon(*drain)
+    while "another change is on its way" in answer[1] and time.monotonic() < deadline:  # there is one at a time
+        time.sleep(0.2)
+        answer = node.holon(*drain)
+    _successful(answer, drain)
     node.wait_end(_LEAVE_LIMIT_S)
 
 
