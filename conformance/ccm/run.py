@@ -22,9 +22,11 @@ import holon_node  # noqa: E402
 CASSANDRA_VERSION = "5.0.4"
 # Abstract, so that it ends with this process; as wide as the addresses are.
 LOCK = "\0holon-conformance-ccm"
+# Of dtest: its nodes of Java need much memory, these do not, so that nothing is left out for that; nothing is tried twice.
 SUITES = {
-    "dtest": {"marker": "dtest_setup.py", "arguments": ["--disable-active-log-watching", "--delete-logs",
-                                                        "--cassandra-version", CASSANDRA_VERSION, "-p", "no:flaky"]},
+    "dtest": {"marker": "dtest_setup.py", "arguments": [
+        "--disable-active-log-watching", "--delete-logs", "--force-resource-intensive-tests", "-p", "no:flaky",
+        "--cassandra-version", CASSANDRA_VERSION]},
     "pydriver": {"marker": "tests/integration/__init__.py", "arguments": []},
 }
 
