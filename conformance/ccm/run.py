@@ -158,7 +158,7 @@ def follow(command, environment, options, place):
     """Runs pytest, shows a line for each test, and keeps all of what it says; its exit status."""
     with open(place / "pytest.log", "w", encoding="utf-8") as log:
         suite = subprocess.Popen(command, cwd=options.source, env=environment, stdin=subprocess.DEVNULL, stdout=log,
-                                 stderr=subprocess.STDOUT)
+                                 stderr=subprocess.STDOUT, preexec_fn=holon_node.die_with_parent)
         path, shown = pathlib.Path(environment["HOLON_CCM_RESULTS"]), 0
         while True:
             ended = suite.poll() is not None

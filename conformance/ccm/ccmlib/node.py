@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import holon_node
-from ccmlib import common, nodetool
+from ccmlib import common, nodetool, stress
 from ccmlib.common import LooseVersion
 from ccmlib.gaps import Gaps, not_here
 
@@ -382,6 +382,10 @@ class Node(Gaps):
 
     def decommission(self, force=False):
         self.nodetool("decommission --force" if force else "decommission")
+
+    def stress(self, stress_options=(), capture_output=False, whitelist=False, **_):
+        stress.run(self, stress_options)
+        return nodetool.Answer("", "", 0)
 
     def removeToken(self, token):
         self.nodetool(f"removenode {token}")

@@ -2,7 +2,8 @@
 
 Some suites know where Cassandra puts a key. Holon's ring follows from the ids of its nodes, which are random: a cluster
 is formed again until it fits. `HOLON_CCM_RING` is what is asked for: `KEY:NODE[+NODE…]`, separated by commas. The key
-is an int, or a text; the nodes are by number, in the order of the replicas, as many as the replication factor.
+is an int, or a text; the nodes are by number, as many as the replication factor, in any order: who is the first of two
+is said by a part with that one alone.
 """
 
 import os
@@ -41,8 +42,8 @@ def _fits(cluster, asked):
                             f"{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}")
             for key, names in asked:
                 if len(names) == factor:
-                    replicas = [host.address for host in client.metadata.get_replicas(_KEYSPACE, key)]
-                    at_right_nodes &= replicas == [cluster.nodes[name].address() for name in names]
+                    replicas = {host.address for host in client.metadata.get_replicas(_KEYSPACE, key)}
+                    at_right_nodes &= replicas == {cluster.nodes[name].address() for name in names}
             session.execute(f"DROP KEYSPACE {_KEYSPACE}")
         return at_right_nodes
     finally:
