@@ -1,7 +1,7 @@
 """Runs a foreign suite that starts its clusters with ccm against Holon: `run.py dtest|pydriver --source CHECKOUT FILES…`.
 
 Not part of `cargo xtask test`: nothing of those suites is here, and they need fixed addresses, 127.0.0.1 and up, port
-9042. What it needs of Python it installs into a virtual environment of its own, once.
+9042. What it needs of Python it installs into a virtual environment of its own, once; tried with Python 3.11.
 """
 
 import argparse

@@ -29,8 +29,8 @@ def pytest_configure(config):
         dtest = importlib.import_module("dtest")
         dtest.cleanup_docker_environment_before_test_execution = lambda: None
         dtest.running_in_docker = lambda: False
-        # It only prepares a JVM for being asked; the asking is not here.
         jmx = importlib.import_module("tools.jmxutils")
+        # It only prepares a JVM for being asked; the asking is not here.
         jmx.remove_perf_disable_shared_mem = lambda _node: None
         for name in ("start", "stop", "_query"):
             setattr(jmx.JolokiaAgent, name, lambda *_, **__: gaps.not_here("JMX"))
