@@ -26,9 +26,10 @@ _SIZE = shlex.split(os.environ.get("HOLON_CCM_ARGUMENTS", "--memory 512MiB --sha
 _REPLACE = ("-Dcassandra.replace_address=", "-Dcassandra.replace_address_first_boot=")
 # Flags of the JVM that steer what Holon has no need of; any other one skips the test.
 _FLAGS_WITHOUT_EFFECT = (
-    "-Dcassandra.allow_simplestrategy", "-Dcassandra.custom_query_handler_class", "-Dcassandra.ring_delay_ms",
-    "-Dcassandra.reset_bootstrap_progress", "-Dcassandra.size_recorder_interval", "-Dcassandra.skip_schema_check",
-    "-Dcassandra.streaming", "-Dcassandra.test.skip_cms_reconfig_after_topology_change", "-Xm", "-XX:",
+    "-Dcassandra.allow_simplestrategy", "-Dcassandra.broadcast_interval_ms", "-Dcassandra.custom_query_handler_class",
+    "-Dcassandra.failed_bootstrap_timeout_ms", "-Dcassandra.reset_bootstrap_progress", "-Dcassandra.ring_delay_ms",
+    "-Dcassandra.size_recorder_interval", "-Dcassandra.skip_schema_check", "-Dcassandra.streaming",
+    "-Dcassandra.test.skip_cms_reconfig_after_topology_change", "-Xm", "-XX:",
 )
 # The kernel kills a node when the thread that started it ends (`holon_node.die_with_parent`), and tests start nodes in
 # threads of theirs: this one lasts as long as the run.

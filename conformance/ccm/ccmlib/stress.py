@@ -16,7 +16,7 @@ _FACTORS = {"1": 1, "K": 1000, "M": 1_000_000}
 
 
 def run(node, options):
-    words = " ".join(options).split()
+    words = re.sub(r",\s+", ",", " ".join(options)).split()
     verb, rows, level, factor = words[0], None, "LOCAL_ONE", 1
     for word in words[1:]:
         if found := re.fullmatch(r"n=(\d+)([KkMm]?)", word):
