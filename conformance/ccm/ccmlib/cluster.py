@@ -24,7 +24,7 @@ class Cluster(Gaps):
         self.name, self.partitioner = name, partitioner
         self.ipprefix = os.environ.get("HOLON_CCM_PREFIX", DEFAULT_PREFIX)
         self.nodes, self.seeds, self.use_vnodes = {}, [], True
-        self.formed = False
+        self.formed = self.has_data_centers = False
         self._config_options = {}
         self._folder = holon_node.scratch(f"ccm-{name}")
         atexit.register(self._give_up)
@@ -93,6 +93,7 @@ class Cluster(Gaps):
         if use_single_interface or ipformat:
             not_here("all nodes at one address")
         self.ipprefix = ipprefix or self.ipprefix
+        self.has_data_centers |= not isinstance(nodes, int)
         for number, (data_center, rack) in enumerate(_places(nodes), len(self.nodes) + 1):
             self.add(self.create_node(f"node{number}", number), True, data_center, rack)
         return self
@@ -103,6 +104,7 @@ class Cluster(Gaps):
                     binary_interface=(address, 9042))
 
     def add(self, node, is_seed, data_center=None, rack=None):
+        """A data center is of no account where the first nodes were given none: then all are in one."""
         if node.name in self.nodes:
             raise ArgumentError(f"there is a {node.name} already")
         self.nodes[node.name] = node

@@ -200,7 +200,8 @@ class Node(Gaps):
     def _place(self):
         file = self._folder / "conf" / "cassandra-rackdc.properties"
         written = dict(re.findall(r"^\s*(dc|rack)\s*=\s*(\S+)", file.read_text(encoding="utf-8"), re.M)) if file.exists() else {}
-        options = (("--data-center", written.get("dc", self.data_center)), ("--rack", written.get("rack", self.rack)))
+        known = {"dc": self.data_center, "rack": self.rack} if self.cluster.has_data_centers else {}
+        options = (("--data-center", {**known, **written}.get("dc")), ("--rack", {**known, **written}.get("rack")))
         return [word for option, value in options if value for word in (option, value)]
 
     def _doors(self):
