@@ -67,3 +67,17 @@ def test_a_drain_with_a_node_down_says_what_it_would_wait_for(cluster):
     assert leaving.wait_end(180) == 0 and "taken out of the cluster" in leaving.said(), leaving.said()
     eventually("all that are left are up", lambda: up(first) == 3)
     assert waits(first) == [] and run(session, "SELECT count(*) FROM k.t", ALL).one().count == 50
+
+
+def test_who_is_stopped_tells_the_others_each_time(cluster):
+    """Else they find out after seconds, and drivers hear neither of its end nor of its return."""
+    three = cluster().form()
+    last = three.nodes[2]
+    for _ in range(12):
+        assert last.terminate() == 0
+        last.start()
+        for node in three.nodes[:2]:
+            eventually("it is back", lambda node=node: up(node) == 3)
+    for node in three.nodes[:2]:
+        said = node.said()
+        assert said.count("has stopped") == 12 and "seems dead" not in said, said

@@ -47,6 +47,13 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long requests in flight may take to end when the node stops.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a node that stops waits until the others are sent what it has said last: that it leaves, and who leads instead. One that
+/// cannot be reached must not hold it up.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often it looks whether they are.
+pub const PEER_SENT_LOOK: Duration = Duration::from_millis(1);
+
 /// Connections the kernel holds for us while we do not accept.
 pub const LISTEN_BACKLOG: u32 = 1024;
 

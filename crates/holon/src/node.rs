@@ -376,6 +376,10 @@ async fn shut_down(view: &Rc<NodeView>, signals: &mut Signals) -> ExitCode {
         for stopped in stopping.collect::<Vec<_>>() {
             drop(stopped.await);
         }
+        // Else the others would have to find out that it is gone.
+        if !view.membership.peers.all_sent(holon_edge::limits::LAST_WORDS_TIMEOUT).await {
+            tracing::debug!("not all that was said to other nodes has left");
+        }
     };
     tokio::select! {
         () = orderly => tracing::info!("stopped"),

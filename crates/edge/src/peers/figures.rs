@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Of one shard and one other node, so that shards do not fight over a cache line.
 #[derive(Default)]
 pub(crate) struct PeerCounters {
+    /// Envelopes that wait to be written, or are being written.
+    pub(crate) waiting: AtomicU64,
     pub(crate) envelopes_out: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) envelopes_in: AtomicU64,
@@ -22,6 +24,10 @@ pub(crate) struct PeerCounters {
 
 pub(crate) fn add(counter: &AtomicU64, amount: usize) {
     counter.fetch_add(amount as u64, Ordering::Relaxed);
+}
+
+pub(crate) fn subtract(counter: &AtomicU64, amount: usize) {
+    counter.fetch_sub(amount as u64, Ordering::Relaxed);
 }
 
 /// A connection that is open, counted until it is dropped.
@@ -39,7 +45,7 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        (self.of)(&self.counters).fetch_sub(1, Ordering::Relaxed);
+        subtract((self.of)(&self.counters), 1);
     }
 }
 
@@ -108,6 +114,12 @@ impl Counters {
             sum.connected_in += value(&counters.connected_in);
         }
         figures
+    }
+
+    /// Envelopes of all shards that have not left yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        let by_peer = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        by_peer.values().map(|counters| counters.waiting.load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn totals(&self) -> PeersTotals {

@@ -132,6 +132,17 @@ impl Peers {
         self.counters.totals()
     }
 
+    /// Returns when all that was sent to other nodes has left, or cannot, for a node that ends: a process that is gone takes with it
+    /// what it has not written. False if the limit came first.
+    pub async fn all_sent(&self, limit: Duration) -> bool {
+        let sent = async {
+            while self.counters.waiting() > 0 {
+                tokio::time::sleep(limits::PEER_SENT_LOOK).await;
+            }
+        };
+        tokio::time::timeout(limit, sent).await.is_ok()
+    }
+
     /// Each shard tells what it has applied, so it may go back and forth for a moment, but ends with the truth.
     fn note_member(&self, node: NodeId, is_member: bool) {
         let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);

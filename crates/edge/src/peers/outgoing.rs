@@ -8,7 +8,7 @@
 //!     what waits is lost ──▼────┘
 //! ```
 
-use super::figures::{Connected, PeerCounters, add};
+use super::figures::{Connected, PeerCounters, add, subtract};
 use super::socket;
 use super::wire::{self, Hello, PeerError, Stream};
 use super::{Peers, Security};
@@ -130,6 +130,7 @@ impl Link {
             return;
         }
         if self.queue.borrow_mut().push(body) {
+            add(&self.counters.waiting, 1);
             self.signal.raise();
         } else {
             add(&self.counters.dropped, 1);
@@ -167,7 +168,9 @@ impl Link {
                 }
                 Err(error) => {
                     add(&self.counters.connect_failures, 1);
-                    add(&self.counters.dropped, self.queue.borrow_mut().clear());
+                    let lost = self.queue.borrow_mut().clear();
+                    subtract(&self.counters.waiting, lost);
+                    add(&self.counters.dropped, lost);
                     if !std::mem::replace(&mut failing, true) {
                         self.report(&format!("cannot be reached: {error}"));
                     }
@@ -226,6 +229,7 @@ impl Link {
             if envelopes > 0 {
                 let bytes = batch.remaining();
                 let written = write_batch(stream, &mut batch).await;
+                subtract(&self.counters.waiting, envelopes);
                 if let Err(error) = written {
                     add(&self.counters.dropped, envelopes);
                     // The other side may have said why before it closed.
@@ -253,6 +257,12 @@ impl Link {
                 }
             }
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        subtract(&self.counters.waiting, self.queue.borrow_mut().clear());
     }
 }
 

@@ -107,6 +107,25 @@ fn a_node_that_comes_back_is_found_again() {
     assert!(figures.connects_total >= 3, "{figures:?}");
 }
 
+/// A process that ends without that takes with it what it has not written.
+#[test]
+fn a_node_that_ends_can_wait_until_all_has_left() {
+    let (one, two) = (Node::start(Plan::new(1, 1)), Node::start(Plan::new(2, 1)));
+    introduce(&[&one, &two]);
+    for _ in 0..200 {
+        one.send(0, at(&two, 0), Bytes::from(vec![7; 1000]));
+    }
+    assert!(block_on(one.peers.all_sent(PATIENCE)));
+    let figures = one.figures(two.id()).expect("of the other one");
+    assert_eq!((figures.envelopes_out_total, figures.dropped_total), (200, 0), "{figures:?}");
+    // For one that takes nothing it waits no longer than it is told to.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let other = holon_base::NodeId(9);
+    one.know(other, Some(silent.local_addr().expect("bound")));
+    one.send(0, holon_kernel::Address { node: other, shard: holon_base::ShardId(0) }, Bytes::new());
+    assert!(!block_on(one.peers.all_sent(Duration::from_millis(20))));
+}
+
 fn at_stopped(plan: &Plan) -> holon_kernel::Address {
     holon_kernel::Address { node: plan.node, shard: holon_base::ShardId(0) }
 }
