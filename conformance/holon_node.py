@@ -64,6 +64,11 @@ def die_with_parent():
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def plain_environment():
+    """The environment without what would steer a node: a test says that itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HOLON_")}
+
+
 class Node:
     """One `holon start`."""
 
@@ -83,10 +88,13 @@ class Node:
         place = ["--data-dir", str(self.data_dir), "--bind", self.address]
         return [self.program, "start", *place, *self.arguments]
 
+    def question(self, *words):
+        """The command line that asks it something: `holon status`, `holon cluster drain …`."""
+        return [self.program, words[0], "--data-dir", str(self.data_dir), *words[1:]]
+
     def start(self, wait=True):
         """Starts it and, unless told otherwise, waits for `ready in N ms`."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLON_")}
-        environment.update(self.environment)
+        environment = {**plain_environment(), **self.environment}
         self.lines = []
         self._queue = queue.Queue()
         self.process = subprocess.Popen(

@@ -33,7 +33,6 @@ class Guest:
         self.problems, self.refused = [], None
 
     def is_gone(self):
-        self.look()
         return self.state == "gone" or bool(self.problems)
 
     def look(self):
@@ -73,8 +72,8 @@ class Guest:
 
     def ask(self, *words):
         self.output = tempfile.TemporaryFile("w+")
-        words = [self.node.program, words[0], "--data-dir", str(self.node.data_dir), *words[1:]]
-        self.command = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT)
+        self.command = subprocess.Popen(self.node.question(*words), stdin=subprocess.DEVNULL, stdout=self.output,
+                                        stderr=subprocess.STDOUT)
         self.command_began = time.monotonic()
 
     def answer(self, now):

@@ -5,8 +5,9 @@
                                                      holon-sim check-history ◀── history ───┘
 
 A run: nodes are started and join, clients work while faults come and go, and a node more comes and is sent away again; then
-everything is healed. Within a limit that node must be gone, and every other one must serve plain, conditional and counting statements again; everything is read back through all nodes; and the history of all
-clients must be one that the models of the simulator's workload allow. Of a set of runs each kind of fault must have fired.
+everything is healed. Within a limit that node must be gone, and every other one must serve plain, conditional and counting
+statements again; everything is read back through all nodes; and the history of all clients must be one that the models of the
+simulator's workload allow. Of a set of runs each kind of fault must have fired.
 
 The history of a run that failed stays in the folder that is named at the end, with what its nodes said. Exit status 1: a run
 failed, or it could not be done here; then it says why. With `--plant` a run fails unless its history is found wrong.
@@ -119,8 +120,7 @@ class Run:
         return {"program": holon_node.binary(planted=True), "environment": {"HOLON_TEST_PLANT": self.options.plant}}
 
     def sees_all(self, node):
-        words = [node.program, "status", "--data-dir", str(node.data_dir)]
-        told = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        told = subprocess.run(node.question("status"), capture_output=True, text=True, timeout=30, check=False)
         return told.stdout.count(" up normal ") == self.options.nodes
 
     @staticmethod

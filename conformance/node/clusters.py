@@ -2,11 +2,11 @@
 folder that need more than one node; the fixture `cluster` of conftest.py makes them.
 """
 
-import os
 import re
 import subprocess
 import time
 
+import holon_node
 from cassandra import ConsistencyLevel
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy, WhiteListRoundRobinPolicy
@@ -17,9 +17,8 @@ SMALL = ("--memory", "256MiB", "--shards", "2")
 
 
 def command(node, *words):
-    done = subprocess.run([node.program, words[0], "--data-dir", str(node.data_dir), *words[1:]], capture_output=True, text=True,
-                          timeout=60, check=False,
-                          env={name: value for name, value in os.environ.items() if not name.startswith("HOLON_")})
+    done = subprocess.run(node.question(*words), capture_output=True, text=True, timeout=60, check=False,
+                          env=holon_node.plain_environment())
     return done.returncode, done.stdout + done.stderr
 
 

@@ -1,6 +1,5 @@
 """Accounts: with `--auth password` nobody gets in without one, and there is no default password."""
 
-import os
 import subprocess
 
 import holon_node
@@ -10,7 +9,7 @@ from cassandra.cluster import Cluster, NoHostAvailable
 
 
 def user(node, *words, password=None):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLON_")}
+    environment = holon_node.plain_environment()
     done = subprocess.run([holon_node.binary(), "user", "--data-dir", str(node.data_dir), *words], capture_output=True, text=True,
                           input=None if password is None else password + "\n", timeout=30, check=False, env=environment)
     return done.returncode, done.stdout + done.stderr

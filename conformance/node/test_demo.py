@@ -61,7 +61,7 @@ class Demo:
     def __init__(self, folder, *arguments, base=None, stdout=subprocess.PIPE, plant=None, **options):
         self.base = base or free_base()
         self.folder = folder
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLON_")}
+        environment = holon_node.plain_environment()
         environment.update(TMPDIR=str(folder), TERM="xterm-256color")
         if plant is not None:
             environment["HOLON_TEST_PLANT"] = plant

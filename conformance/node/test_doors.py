@@ -1,7 +1,6 @@
 """Doors: garbage on each, slow and greedy clients, the console's pages, and the status command."""
 
 import json
-import os
 import random
 import re
 import socket
@@ -198,7 +197,7 @@ def test_metrics_move(node):
 def status(node, *words):
     return subprocess.run([holon_node.binary(), "status", "--data-dir", str(node.data_dir), *words], capture_output=True,
                           text=True, timeout=10, check=False,
-                          env={name: value for name, value in os.environ.items() if not name.startswith("HOLON_")})
+                          env=holon_node.plain_environment())
 
 
 def test_status_command(shared):

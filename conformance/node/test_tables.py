@@ -1,6 +1,5 @@
 """`holon tables`: flush, compact, verify, snapshot and restore on a node that runs; and damaged files."""
 
-import os
 import pathlib
 import random
 import subprocess
@@ -17,7 +16,7 @@ def holon(node, *words, good=True):
     done = subprocess.run(
         [holon_node.binary(), *words[:1], "--data-dir", str(node.data_dir), *words[1:]], capture_output=True, text=True,
         timeout=COMMAND_LIMIT_S, check=False,
-        env={name: value for name, value in os.environ.items() if not name.startswith("HOLON_")})
+        env=holon_node.plain_environment())
     assert (done.returncode == 0) == good, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "panicked" not in done.stderr
     return done.stdout + done.stderr

@@ -280,10 +280,9 @@ class Node(Gaps):
 
     def holon(self, *words, limit_s=NODE_WAIT_TIMEOUT_IN_SECS):
         """One of its own commands: the exit status, and what it said."""
-        place = [self._holon.program, words[0], "--data-dir", str(self._holon.data_dir), *words[1:]]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLON_")}
         try:
-            done = subprocess.run(place, capture_output=True, text=True, timeout=limit_s, check=False, env=environment)
+            done = subprocess.run(self._holon.question(*words), capture_output=True, text=True, timeout=limit_s, check=False,
+                                  env=holon_node.plain_environment())
         except subprocess.TimeoutExpired:
             raise ToolError(" ".join(words), "none", "", f"not done within {limit_s} s") from None
         return done.returncode, done.stdout + done.stderr
