@@ -5,6 +5,7 @@
 use crate::clients::{self, Clients};
 use crate::clock_faults::WrongClocks;
 use crate::disk_trouble::DiskTrouble;
+use crate::families::{Families, Family};
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::network::NetworkFaults;
 use crate::points::{self, COUNTED};
@@ -38,6 +39,7 @@ const READING_BACK: Duration = Duration::from_secs(200);
 
 struct Run {
     random: Random,
+    families: Families,
     rot: Rot,
     /// One or more for each node, in turn.
     clients: Clients<ClusterWorkload>,
@@ -74,6 +76,7 @@ pub fn run_alone(seed: u64, options: &RunOptions) -> Outcome {
 fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     let faults = Faults::default();
     let mut random = Random::new(seed ^ 0xc105_7e20);
+    let families = options.families;
     let disk = DiskFaults { misdirect_per_million: 0, capacity_bytes: usize::MAX, ..DiskFaults::random(&mut random) };
     let small = tables_nodes::small(&mut random);
     let config = TablesConfig {
@@ -82,17 +85,20 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         ..small
     };
     let (first, nodes) = if alone { (1, 1) } else { sizes(&mut random, seed) };
+    let nodes = if families.has(Family::Join) { nodes } else { first };
     let shards = random.range(1, 3) as u16;
     let expanded = format!("nodes {first} then {nodes} shards {shards} memtable {} {disk:?}", config.memtable_bytes);
     let mut world = World::new(seed, nodes, shards, DiskFaults::NONE, faults.clone(), tables_nodes::install(config));
     world.one_cluster = true;
-    upgrades::prepare(&mut world, seed);
+    upgrades::prepare(&mut world, seed, families);
     world.tell = options.tell;
     let connections = (nodes * 2).max(4);
     let mut run = Run {
         random: random.fork(),
+        families,
         rot: match options.rot {
-            Rot::Some if seed.is_multiple_of(3) => Rot::Mended,
+            _ if !families.has(Family::Rot) => Rot::Off,
+            Rot::Some if seed.is_multiple_of(3) || families != Families::ALL => Rot::Mended,
             Rot::Some => Rot::Off,
             asked => asked,
         },
@@ -115,6 +121,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
     if let Err(error) = world.form(first) {
         run.errors.push(error);
     }
+    let disk = if families.has(Family::Disk) { disk } else { DiskFaults::NONE };
     (0..nodes).for_each(|node| world.nodes[node].disk.borrow_mut().options = disk);
     let end = world.now + options.simulated;
     while world.now < end && run.errors.is_empty() {
@@ -203,7 +210,11 @@ impl Run {
 
     fn fault(&mut self, world: &mut World) {
         let node = self.random.below(self.nodes as u64) as usize;
-        match self.random.below(4000) {
+        let number = self.random.below(4000);
+        if !self.knows(world, node, number) {
+            return;
+        }
+        match number {
             0..4 if !world.is_down(node) => {
                 world.crash(node);
                 self.node_gone(node);
@@ -253,6 +264,28 @@ impl Run {
         }
     }
 
+    /// Whether what this number stands for ([`Run::fault`]) may happen in this run.
+    fn knows(&self, world: &World, node: usize, number: u64) -> bool {
+        let is_new = world.nodes[node].starts == 0;
+        self.families.has(match number {
+            // Only what is down can break for good.
+            0..4 if !self.families.has(Family::Loss) => Family::Crash,
+            4..6 => Family::Stop,
+            6..60 if is_new => Family::Join,
+            6..60 if self.broken == Some(node) => Family::Loss,
+            60..64 => Family::Session,
+            64..68 => Family::Partition,
+            68..71 => Family::News,
+            71..74 => Family::Messages,
+            80..82 | 84..87 => Family::Drain,
+            82..84 => Family::Loss,
+            94..97 => Family::Full,
+            97..101 => Family::Rot,
+            101..114 => Family::Clock,
+            _ => return true,
+        })
+    }
+
     /// Nodes come and go as the log has it: of those that are up, the one that knows most says it.
     fn look_who_is_member(&mut self, world: &World) {
         // Else those who knew more are down.
@@ -289,7 +322,7 @@ impl Run {
         // One that owns nothing yet is not replaced, but forgotten.
         let mut down = (0..self.nodes).filter(|node| world.is_down(*node) && self.in_ring.contains(node));
         let down = down.find(|node| Self::can_be_lost(world, *node));
-        let may_break = self.may_break() && self.random.chance(1, 2);
+        let may_break = self.may_break() && self.random.chance(1, 2) && self.families.has(Family::Loss);
         if let (Some(dead), true) = (down, may_break) {
             world.nodes[new].replaces = Some(dead);
             self.broken = Some(dead);
@@ -407,7 +440,8 @@ impl Run {
     /// Tablets begin to move: some node may hear nothing of it, and others late.
     fn map_changes(&mut self, world: &mut World) {
         let node = self.random.below(self.nodes as u64) as usize;
-        if !world.network.is_to_heal() && self.random.chance(2, 3) && world.up(node).is_some() {
+        let may_be_kept = !world.network.is_to_heal() && self.random.chance(2, 3) && self.families.has(Family::News);
+        if may_be_kept && world.up(node).is_some() {
             self.keep_uninformed(world, node, true);
             world.network.heal_at(world.now + Duration::from_millis(self.random.range(10_000, 20_000)));
             world.network.options.delayed = self.random.range(10, 60);

@@ -6,12 +6,15 @@
 //! holon-sim kept                          the seeds that once found something
 //! holon-sim planted                       bugs put in on purpose must be found
 //! holon-sim ci --cpu-minutes 10           fresh seeds for so long
+//! holon-sim matrix --each 2               faults of a cluster alone, in pairs, and all together
 //! holon-sim check-history FILE            what conformance/chaos recorded of real processes
 //! ```
 
 use clap::{Parser, Subcommand};
 use holon_sim::check_history;
+use holon_sim::families::{Families, Family};
 use holon_sim::faults::Fault;
+use holon_sim::matrix;
 use holon_sim::plants::Plants;
 use holon_sim::report::{Rot, RunOptions};
 use holon_sim::runner::{Totals, WorldKind, run_one, run_seeds};
@@ -92,7 +95,7 @@ const WORLDS: &[WorldKind] = &[
     },
     WorldKind {
         name: "cluster",
-        about: "3 to 5 nodes with tables of three replicas, every fault between them, against the workload's model",
+        about: "3 to 9 nodes with tables of three replicas, every fault between them, against the workload's model",
         run: holon_sim::cluster_run::run,
         faults: &[
             Fault::Crash,
@@ -296,6 +299,9 @@ struct Arguments {
     /// Let sorted files of one node of a cluster rot.
     #[arg(long, value_enum, default_value_t = Rot::Some, global = true)]
     rot: Rot,
+    /// What befalls clusters (comma-separated; default: everything).
+    #[arg(long, value_enum, value_delimiter = ',', global = true)]
+    faults: Vec<Family>,
     /// Show what the nodes tell people (of clusters).
     #[arg(long)]
     tell: bool,
@@ -314,6 +320,12 @@ enum Command {
     Ci {
         #[arg(long)]
         cpu_minutes: f64,
+    },
+    /// Faults of a cluster alone, in pairs, and all together.
+    Matrix {
+        /// Seeds of each.
+        #[arg(long, default_value_t = 1)]
+        each: u64,
     },
     /// Holds a recorded history of real processes against the models of the worlds.
     #[command(hide = true)]
@@ -342,11 +354,16 @@ fn main() -> ExitCode {
         simulated: Duration::from_secs(arguments.simulated_seconds),
         tell: arguments.tell,
         rot: arguments.rot,
+        families: if arguments.faults.is_empty() { Families::ALL } else { Families::of(&arguments.faults) },
     };
     let (passed, failed) = match arguments.command {
         Some(Command::CheckHistory { file }) => return history(&file),
         Some(Command::Kept) => kept(&worlds, &options),
         Some(Command::Planted) => planted(&worlds, &options),
+        Some(Command::Matrix { each }) => match WORLDS.iter().find(|kind| kind.name == "cluster") {
+            Some(kind) => matrix::run(kind, arguments.seed.unwrap_or_else(fresh_seed), each, &options, || plants.set()),
+            None => (0, 1),
+        },
         Some(Command::Ci { cpu_minutes }) => {
             let each = Duration::from_secs_f64(cpu_minutes * 60.0 / worlds.len() as f64);
             let first = fresh_seed();

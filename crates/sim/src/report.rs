@@ -1,5 +1,6 @@
 //! What a run is asked and what came of it.
 
+use crate::families::Families;
 use crate::faults::Faults;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ pub struct RunOptions {
     /// Shows what nodes tell people.
     pub tell: bool,
     pub rot: Rot,
+    /// What befalls clusters.
+    pub families: Families,
 }
 
 /// Whether sorted files of one node of a cluster rot, and what is done about it.
@@ -27,7 +30,7 @@ pub enum Rot {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { simulated: Duration::from_secs(60), tell: false, rot: Rot::Some }
+        RunOptions { simulated: Duration::from_secs(60), tell: false, rot: Rot::Some, families: Families::ALL }
     }
 }
 

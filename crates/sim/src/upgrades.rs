@@ -1,17 +1,20 @@
 //! Clusters of two versions: nodes of the one before, which [`World::start`] replaces by the present one, one by one,
 //! and [`go_on`] those that are left in the end.
 
-use crate::faults::Fault;
+use crate::families::{Families, Family};
 use crate::world::World;
 use holon_base::Random;
 use holon_metadata::{LEVEL, LogOptions};
 
-/// Logs that are cut often, and in a third of the runs nodes of the version before, which are upgraded one by one.
-pub fn prepare(world: &mut World, seed: u64) {
+/// Logs that are cut often, and nodes of the version before, which are upgraded one by one: in a third of the runs that know everything, and in all that
+/// know upgrades and not everything else.
+pub fn prepare(world: &mut World, seed: u64, families: Families) {
     let mut random = Random::new(seed ^ 0x0010_6f5a_11d5);
     let (entries, keep_entries) = (random.range(10, 300), random.below(60));
     world.metadata_log = LogOptions { entries, keep_entries, ..LogOptions::default() };
-    if random.chance(1, 3) {
+    let in_a_third = random.chance(1, 3);
+    let of_two_versions = if families == Families::ALL { in_a_third } else { families.has(Family::Upgrade) };
+    if of_two_versions {
         let is_new = |node: usize, random: &mut Random| node > 0 && random.chance(1, 4);
         (0..world.nodes.len())
             .filter(|node| !is_new(*node, &mut random))
@@ -28,8 +31,7 @@ pub fn go_on(world: &mut World, nodes: &[usize]) -> bool {
         if is_up {
             world.stop(old);
         }
-        world.nodes[old].level = LEVEL;
-        world.faults.fired(Fault::Upgrade);
+        world.upgrade(old);
     }
     true
 }

@@ -200,12 +200,17 @@ impl World {
 
     // ---- Nodes
 
+    /// A node that is down starts next as one of the present version.
+    pub fn upgrade(&mut self, node: usize) {
+        self.nodes[node].level = LEVEL;
+        self.faults.fired(Fault::Upgrade);
+    }
+
     pub fn start(&mut self, node: usize) {
         assert!(matches!(self.nodes[node].phase, Phase::Down), "node {node} runs already");
-        let known = &mut self.nodes[node];
+        let known = &self.nodes[node];
         if known.level < LEVEL && known.starts > 0 && self.random.chance(1, 2) {
-            known.level = LEVEL;
-            self.faults.fired(Fault::Upgrade);
+            self.upgrade(node);
         }
         let shard = self.new_shard(node, NodeId(0), 0, 1, &Arc::default());
         let disk = shard.disk();

@@ -27,13 +27,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Of another node, a clock so many times the bound ahead of the own wall clock is still taken up. Two nodes that are each
-/// within the bound of a majority are within twice the bound of each other; the rest is what a restart may add, which
-/// begins at the promise.
-const REACH: i64 = 3;
+/// So many times the bound a timestamp may lead the wall clock of the node that gives it. Two nodes that are each within the bound of
+/// a majority are within twice the bound of each other, and a node that starts begins at its promise, the bound ahead. Beyond it
+/// the wall clock was stepped back, or behind all along.
+const LEAD: i64 = 3;
 
-/// So many times the bound timestamps may lead the wall clock; beyond it the wall clock was stepped back.
-const LEAD: i64 = 4;
+/// Of another node, a clock so many times the bound ahead of the own wall clock is still taken up: whatever a node may stamp
+/// ([`LEAD`]), seen from one whose clock is as far behind it as it may be. Else that one would stamp what comes after before it. It may have to
+/// wait for its clock then, for twice the bound at most ([`Shard::stamp`]).
+const REACH: i64 = LEAD + 2;
 
 /// Why a node takes no writes. Nothing was done; another node may.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -143,13 +145,23 @@ impl NodeClock {
         }
     }
 
-    /// Takes up a timestamp of another node, or one that was made later than the clock. One that is out of reach of the wall
-    /// clock is not taken up: one wrong clock must not drag the others along.
+    /// Takes up the clock of another node. One that is out of reach of the wall clock is not taken up: one wrong clock must not
+    /// drag the others along.
     pub fn observe(&self, other: i64, wall: Wall) {
+        self.take_up(other, wall, REACH);
+    }
+
+    /// Takes up a timestamp of data, which may be a client's own: no further than this node may stamp at once, so that no client's clock
+    /// has it wait.
+    pub fn observe_data(&self, timestamp: i64, wall: Wall) {
+        self.take_up(timestamp, wall, LEAD);
+    }
+
+    fn take_up(&self, other: i64, wall: Wall, reach: i64) {
         if other <= self.last() || plant::get().ignore_clocks {
             return;
         }
-        if other > wall.micros().saturating_add(REACH * self.skew_max_micros) {
+        if other > wall.micros().saturating_add(reach * self.skew_max_micros) {
             self.ignored.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -367,6 +379,15 @@ impl Shard {
         loop {
             let refusal = match self.clock().state(self.wall()) {
                 ClockState::Ready => return Ok(()),
+                // What a node with another clock could stamp, and this one took up, it can stamp soon.
+                ClockState::Refused(ClockRefusal::Behind { by_micros })
+                    if by_micros <= REACH * self.clock().skew_max_micros() + 1 && self.now() < deadline =>
+                {
+                    let excess = by_micros - LEAD * self.clock().skew_max_micros();
+                    let catches_up = self.now() + Duration::from_micros(excess.unsigned_abs());
+                    self.sleep_until(catches_up.min(deadline)).await;
+                    continue;
+                }
                 ClockState::Refused(refusal) => refusal,
                 _ if enough(self) => return Ok(()),
                 _ => {
@@ -410,7 +431,7 @@ mod tests {
             assert!(given > last && given >= wall, "{given} after {last} at {wall}");
             last = given;
             if random.chance(1, 10) {
-                let other = wall + random.below(3_000_000) as i64 - 1_000_000;
+                let other = wall + random.below(4_000_000) as i64 - 1_000_000;
                 clock.observe(other, Wall(wall));
                 let taken = other <= wall + REACH * clock.skew_max_micros();
                 assert_eq!(clock.last(), if taken { last.max(other) } else { last });
@@ -427,6 +448,26 @@ mod tests {
         assert!(stamp(&behind, NOW) < first);
         behind.observe(ahead.last(), Wall(NOW));
         assert!(stamp(&behind, NOW) > first);
+    }
+
+    /// Found by seed 52300 of the simulator's world of clusters.
+    #[test]
+    fn whatever_a_node_may_stamp_is_taken_up_by_one_whose_clock_is_as_far_behind_as_it_may_be() {
+        let (set_back, behind) = (NodeClock::default(), NodeClock::default());
+        let bound = set_back.skew_max_micros();
+        stamp(&set_back, NOW);
+        let wall = NOW + 1 - LEAD * bound;
+        assert_eq!(set_back.state(Wall(wall)), ClockState::Ready);
+        assert!(matches!(set_back.state(Wall(wall - 1)), ClockState::Refused(ClockRefusal::Behind { .. })));
+        let given = stamp(&set_back, wall);
+        behind.observe(given, Wall(wall - 2 * bound));
+        assert_eq!((behind.last(), behind.ignored()), (given, 0));
+        let late = behind.state(Wall(wall - 2 * bound));
+        assert!(
+            matches!(late, ClockState::Refused(ClockRefusal::Behind { by_micros }) if by_micros <= REACH * bound + 1)
+        );
+        assert_eq!(behind.state(Wall(wall + 1)), ClockState::Ready, "it has to wait for twice the bound");
+        assert!(stamp(&behind, wall + 1) > given);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //!
 //! One of those that are left goes on alone, and takes in the readers of the tablet as ever. It must be the one whose log
 //! reaches furthest, and it must not be that the others have gone on without it. So it asks *every* node of the cluster that is
-//! not given up for what it has of the group's log, by a map as new as its own, and proposes itself only when all have answered and none has more: then no newer members exist, and
-//! those of its log have no majority with which to decide anything meanwhile. The metadata log orders such proposals: of two that
-//! stand on the same state the second is refused.
+//! not given up for what it has of the group's log, by a map as new as its own, and proposes itself only when all have answered and
+//! none has more: then no newer members exist, and those of its log have no majority with which to decide anything meanwhile. The
+//! metadata log orders such proposals: of two that stand on the same state the second is refused.
 //!
 //! What only the lost ones had decided, and had not yet brought to a majority of the replicas, is gone with them.
 

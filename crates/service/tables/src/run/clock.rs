@@ -30,7 +30,7 @@ pub async fn stamp(context: &Context, explicit: bool, parameters: &Parameters) -
 /// have it, have forgotten the time since.
 pub fn shown(context: &Context, rows: &[(Bytes, Row)]) {
     if let Some(latest) = rows.iter().filter_map(|(_, row)| row.latest_timestamp()).max() {
-        context.shard.clock().observe(latest, context.shard.wall());
+        context.shard.clock().observe_data(latest, context.shard.wall());
     }
 }
 

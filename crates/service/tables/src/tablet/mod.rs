@@ -255,7 +255,7 @@ impl TableTablet {
         let timestamp = stamp.max(self.transacted_at.get().saturating_add(1)).max(seen.saturating_add(1));
         self.transacted_at.set(timestamp);
         // Plain writes that follow are later.
-        self.shard.clock().observe(timestamp, self.shard.wall());
+        self.shard.clock().observe_data(timestamp, self.shard.wall());
         timestamp
     }
 

@@ -104,7 +104,7 @@ pub(super) async fn run(
         found.push(one);
     }
     // Whoever is told of it through this node's answer stamps later.
-    tablet.shard.clock().observe(latest, tablet.shard.wall());
+    tablet.shard.clock().observe_data(latest, tablet.shard.wall());
     let mut applied = true;
     let mut rows = Vec::new();
     for (step, found) in transaction.steps.iter().zip(&found) {

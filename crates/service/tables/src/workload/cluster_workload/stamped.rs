@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 /// Few, so that writes of different nodes meet.
 const KEYS: i32 = 3;
 
-/// Timestamps lead a node's clock by at most four times the bound on skew, and two nodes that take writes are within
+/// Timestamps lead a node's clock by at most three times the bound on skew, and two nodes that take writes are within
 /// twice the bound of each other; the rest is what a clock drifts until somebody looks. With the bound of 500 ms.
-const APART_MICROS: i64 = 3_500_000;
+const APART_MICROS: i64 = 3_000_000;
 
 /// A write, or a read of one key.
 #[derive(Clone, Copy, Debug)]
