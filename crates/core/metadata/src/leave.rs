@@ -146,7 +146,7 @@ impl Metadata {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cluster::info_of;
     use crate::cluster_command::ClusterCommand;
@@ -157,25 +157,31 @@ mod tests {
 
     const ME: NodeId = NodeId(1);
 
-    struct World {
-        state: ClusterState,
+    /// The cluster's state, and what is applied to it.
+    pub(crate) struct World {
+        pub(crate) state: ClusterState,
         index: u64,
+    }
+
+    /// Of a node in a rack of its own.
+    pub(crate) fn record(number: u128, place: &str) -> NodeRecord {
+        NodeRecord {
+            node: NodeId(number),
+            address: ([10, 0, 0, number as u8], 7000).into(),
+            data_center: place.into(),
+            rack: format!("rack{number}").into(),
+            shards: 1,
+            tokens: Rc::new([]),
+            facts: Rc::new([]),
+        }
     }
 
     impl World {
         /// Nodes 1, 2, … in these data centres, each in a rack of its own.
-        fn new(places: &[&str]) -> World {
+        pub(crate) fn new(places: &[&str]) -> World {
             let mut world = World { state: ClusterState::default(), index: 0 };
             for (number, place) in (1..).zip(places) {
-                let record = NodeRecord {
-                    node: NodeId(number),
-                    address: ([10, 0, 0, number as u8], 7000).into(),
-                    data_center: (*place).into(),
-                    rack: format!("rack{number}").into(),
-                    shards: 1,
-                    tokens: Rc::new([]),
-                    facts: Rc::new([]),
-                };
+                let record = record(number, place);
                 world.apply(ClusterCommand::Node(record.clone()));
                 if number > 1 {
                     world.start(ChangeKind::Join { node: NodeId(number), info: info_of(&record) });
@@ -184,16 +190,16 @@ mod tests {
             world
         }
 
-        fn apply(&mut self, command: ClusterCommand) {
+        pub(crate) fn apply(&mut self, command: ClusterCommand) {
             self.index += 1;
             self.state.apply(self.index, command, ME).expect("fine");
         }
 
-        fn start(&mut self, kind: ChangeKind) {
+        pub(crate) fn start(&mut self, kind: ChangeKind) {
             self.apply(ClusterCommand::Placement(Entry::Start(kind)));
         }
 
-        fn create(&mut self, replication: Replication) -> GroupId {
+        pub(crate) fn create(&mut self, replication: Replication) -> GroupId {
             self.index += 1;
             let create_tablets = Some(NewTablets { count: 16, replication });
             let effect = MetadataEffect { create_tablets, ..MetadataEffect::default() };
@@ -202,7 +208,7 @@ mod tests {
         }
 
         /// Those that are there do all they are asked to.
-        fn work(&mut self, there: &[u128]) {
+        pub(crate) fn work(&mut self, there: &[u128]) {
             loop {
                 let topology = self.state.topology().expect("a ring");
                 let work = there
