@@ -314,9 +314,7 @@ impl Run {
     }
 
     fn may_start(&self, node: usize) -> bool {
-        // One that was taken out while its admission was on its way by another member, too, is let in again.
-        let is_out = self.left.contains(&node) && !self.members.contains(&node);
-        !is_out && self.broken != Some(node)
+        !self.left.contains(&node) && self.broken != Some(node)
     }
 
     /// A node that is about to join for the first time may come in the place of one that is down.

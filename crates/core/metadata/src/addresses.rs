@@ -132,7 +132,7 @@ impl Metadata {
     /// Shard 0: a node that was removed asks for the log, by a message of the form `index:u64 address:prefixed`. It is no part of gossip
     /// any more, so this is where it says where it is. Older nodes say no address.
     pub(crate) fn asked_from(&self, node: NodeId, input: &mut ByteReader) {
-        let was_removed = self.cluster.borrow().removed().any(|(removed, _)| removed == node);
+        let was_removed = self.cluster.borrow().was_removed(node);
         if was_removed && let Ok(address) = input.prefixed_str() {
             self.moved(node, address.parse().ok());
         }

@@ -178,6 +178,10 @@ impl ClusterState {
         self.removed.iter().copied()
     }
 
+    pub(crate) fn was_removed(&self, node: NodeId) -> bool {
+        self.removed().any(|(removed, _)| removed == node)
+    }
+
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
     }
@@ -260,6 +264,10 @@ impl ClusterState {
             ClusterCommand::Node(record) => {
                 self.check_level(&record)?;
                 let (node, info) = (record.node, info_of(&record));
+                // Members ask for it until it is committed, so it may come when the node has been here and is gone.
+                if Gate::REMOVED_STAY_OUT.is_open(self.level) && self.was_removed(node) {
+                    return Err(NoChange::Removed { node });
+                }
                 if self.topology.is_none() {
                     self.level = level_of(&record); // the founder: there is nobody else
                 }

@@ -213,3 +213,23 @@ fn the_level_waits_for_no_node_that_was_given_up() {
     apply(&mut state, ClusterCommand::Level(2)).expect("those that are left know it");
     assert_eq!(state.level, 2);
 }
+
+/// Found by seeds 77188 and 77434 of the simulator's world of clusters.
+#[test]
+fn who_was_removed_is_not_let_in_again_by_a_member_that_asked_for_it_before() {
+    for level in [1, 2] {
+        let (mut state, index) = three();
+        state.level = level;
+        let facts = [(crate::gate::LEVEL_FACT.to_string(), level.to_string())];
+        let asked = ClusterCommand::Node(NodeRecord { facts: facts.into(), ..node(3) });
+        let drain = ClusterCommand::Placement(Entry::Start(ChangeKind::Drain { node: NodeId(3) }));
+        state.apply(index, drain, NodeId(1)).expect("without tablets it is over at once");
+        assert!(state.was_removed(NodeId(3)) && state.record(NodeId(3)).is_none());
+        let again = state.apply(index + 1, asked, NodeId(1)).map(|_| ());
+        match level {
+            1 => assert_eq!(again, Ok(()), "older nodes would let it in"),
+            _ => assert_eq!(again, Err(NoChange::Removed { node: NodeId(3) })),
+        }
+        assert_eq!(state.record(NodeId(3)).is_some(), level == 1);
+    }
+}

@@ -31,6 +31,8 @@ impl Gate {
     pub const GROUPS_ANEW: Gate = Gate(2);
     /// A change of topology goes the other way, rather than wait for a node that was forgotten.
     pub(crate) const TURNED_CHANGES: Gate = Gate(2);
+    /// Who was removed is not let in again.
+    pub(crate) const REMOVED_STAY_OUT: Gate = Gate(2);
 
     pub(crate) fn is_open(self, level: u32) -> bool {
         level >= self.0
@@ -46,6 +48,10 @@ pub(crate) enum NoChange {
         "the cluster is at level {level}, the binary of node {node} knows levels up to {knows}: start a newer holon there"
     )]
     TooOld { node: NodeId, knows: u32, level: u32 },
+    #[error(
+        "node {node} was taken out of the cluster, and does not come back: with an empty data directory it joins as a new one"
+    )]
+    Removed { node: NodeId },
     #[error("the consensus group of tablet {tablet} goes on another way already, or is not here")]
     NotThat { tablet: TabletId },
     #[error("not all members know level {level} yet, or the cluster is there already")]

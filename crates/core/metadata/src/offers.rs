@@ -4,7 +4,7 @@
 //! | proposed | by |
 //! | --- | --- |
 //! | other facts of a member (its address, its doors, its level) | itself |
-//! | a node that comes, or comes again because it got no answer | any member; not of a node that is in the ring, unless it says nothing new |
+//! | a node that comes, or comes again because it got no answer | any member; not of a node that is in the ring, unless it says nothing new; not of one that was removed |
 //! | what was done for a move, or that a member of a tablet's group goes on alone | the node that has done it, or is to go on |
 //! | all else | any member |
 //!
@@ -34,6 +34,8 @@ const WITHIN_NODE: [Verb; 12] =
 pub(crate) enum NotYours {
     #[error("node {from} must not say what becomes of node {of}: {what} only {of} itself proposes")]
     Facts { from: NodeId, of: NodeId, what: &'static str },
+    #[error("node {of} was taken out of the cluster: nobody lets it in again")]
+    Removed { of: NodeId },
     #[error("node {from} asks for what only the cores of a node ask of one another (message {number})")]
     WithinNode { from: NodeId, number: u8 },
 }
@@ -54,6 +56,9 @@ impl ClusterState {
     fn may_propose(&self, from: NodeId, command: &ClusterCommand) -> Result<(), NotYours> {
         let (of, what) = match command {
             ClusterCommand::OtherFacts(record) => (record.node, "the address and other facts of a member"),
+            ClusterCommand::Node(record) if self.was_removed(record.node) => {
+                return Err(NotYours::Removed { of: record.node });
+            }
             ClusterCommand::Node(record) if self.state(record.node).is_some() => match self.record(record.node) {
                 Some(known) if same(known, record) => return Ok(()),
                 _ => (record.node, "the address and other facts of a member"),
@@ -77,13 +82,19 @@ impl Metadata {
         Ok(())
     }
 
-    /// Shard 0 of the leader: takes a command that another node offers.
-    pub(crate) fn take_offer(&self, from: NodeId, bytes: Bytes) -> Result<Bytes, CallError> {
+    /// Shard 0 of the leader: whether the log may have a command of that node.
+    pub(crate) fn may_take(&self, from: NodeId, bytes: &Bytes) -> Result<(), NotYours> {
         if let Ok(Command { service: METADATA_SERVICE, bytes, .. }) = Command::decode(bytes.clone())
             && let Ok(command) = ClusterCommand::decode(bytes)
         {
-            self.cluster.borrow().may_propose(from, &command).map_err(NotYours::into_answer)?;
+            self.cluster.borrow().may_propose(from, &command)?;
         }
+        Ok(())
+    }
+
+    /// Shard 0 of the leader: takes a command that another node offers.
+    pub(crate) fn take_offer(&self, from: NodeId, bytes: Bytes) -> Result<Bytes, CallError> {
+        self.may_take(from, &bytes).map_err(NotYours::into_answer)?;
         let consensus = self.consensus().filter(|_| self.takes_part()).ok_or(CallError::NotHere)?;
         let offered = consensus.step(|raft, now, out| raft.propose(now, bytes, out));
         offered.map(|_| Bytes::new()).map_err(|_| CallError::NotHere)
@@ -102,7 +113,7 @@ mod tests {
     use holon_kernel::{Address, Service};
     use holon_placement::ChangeKind;
 
-    /// Node 1, which knows of node 2 and 3 in the ring, and of 4, which was let in.
+    /// Node 1, which knows of node 2 and 3 in the ring, of 4, which was let in, and of 5, which was removed.
     fn world() -> (TestShard, Rc<Metadata>) {
         let test = TestShard::new(MemoryDisk::new());
         let metadata = Metadata::alone(&test.shard, 1);
@@ -111,13 +122,14 @@ mod tests {
             index += 1;
             metadata.cluster.borrow_mut().apply(index, command, NodeId(1)).expect("it can be");
         };
-        for number in 1..=4 {
+        for number in 1..=5 {
             apply(ClusterCommand::Node(record(number)));
             if (2..=3).contains(&number) {
                 let (node, info) = (NodeId(number), info_of(&record(number)));
                 apply(ClusterCommand::Placement(Entry::Start(ChangeKind::Join { node, info })));
             }
         }
+        apply(ClusterCommand::RemoveNode(NodeId(5)));
         (test, metadata)
     }
 
@@ -173,6 +185,14 @@ mod tests {
         for command in &said_by_any {
             assert_eq!(offered(2, command), None, "{command:?}");
         }
+    }
+
+    /// Found by seeds 77188 and 77434 of the simulator's world of clusters: a member asked for it until it could.
+    #[test]
+    fn nobody_lets_in_again_who_was_removed() {
+        let why = offered(2, &ClusterCommand::Node(record(5))).expect("refused");
+        assert!(why.contains("taken out of the cluster") && why.contains(&NodeId(5).to_string()), "{why}");
+        assert_eq!(offered(2, &ClusterCommand::Node(record(6))), None);
     }
 
     #[test]

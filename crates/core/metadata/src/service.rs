@@ -275,7 +275,7 @@ impl Metadata {
 
     pub(crate) fn is_removed(&self) -> bool {
         let me = self.shard.node();
-        self.cluster.borrow().removed().any(|(node, _)| node == me)
+        self.cluster.borrow().was_removed(me)
     }
 
     /// Shard 0: a node that is no member any more serves clients for a moment, while the others tell them to go, and ends.
@@ -295,7 +295,7 @@ impl Metadata {
             }
             let end = me.end.borrow().clone();
             match end {
-                _ if !me.is_removed() => {} // it was let in again
+                _ if !me.is_removed() => {} // it was let in again, by a cluster of the first level
                 Some(end) => end(REMOVED.to_string()),
                 None => me.shard.stop(REMOVED.to_string()),
             }
@@ -364,7 +364,8 @@ impl Metadata {
     /// Hands a command to the leader, wherever it is; true if it took it.
     async fn offer(&self, command: &Bytes) -> bool {
         let Some(consensus) = self.consensus() else { return false };
-        if consensus.step(|raft, now, out| raft.propose(now, command.clone(), out)).is_ok() {
+        let may = self.may_take(self.shard.node(), command).is_ok();
+        if may && consensus.step(|raft, now, out| raft.propose(now, command.clone(), out)).is_ok() {
             return true;
         }
         let Some(leader) = self.leader().filter(|leader| *leader != self.shard.node()) else { return false };
