@@ -184,7 +184,7 @@ fn lint(_context: &mut Context) -> Work {
     Work { runners: Vec::new(), failures: check::lint() }
 }
 
-fn simulation(context: &mut Context) -> Work {
+fn simulation(_context: &mut Context) -> Work {
     let mut work = Work::default();
     if !foreign::simulator_exists() {
         work.failures.push("crates/sim has no program holon-sim yet: nothing was simulated".to_string());
@@ -193,9 +193,6 @@ fn simulation(context: &mut Context) -> Work {
     work.run("sim kept", &mut simulator_command(&["kept"]));
     work.run("sim planted", &mut simulator_command(&["planted"]));
     work.run("sim fresh", &mut simulator_command(&["ci", "--cpu-minutes", FRESH_SEEDS_CPU_MINUTES]));
-    if context.all {
-        work.run("sim matrix", &mut simulator_command(&["matrix"]));
-    }
     work
 }
 
