@@ -7,7 +7,7 @@ use crate::direct::ChangeError;
 use crate::service::Metadata;
 use holon_base::{GroupId, NodeId};
 use holon_kernel::Replication;
-use holon_placement::{ChangeKind, Entry, Move, NodeState, Topology};
+use holon_placement::{ChangeKind, Move, NodeState, Topology};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -59,9 +59,9 @@ impl ClusterState {
     /// How many tablets each node would be given if this one left.
     fn given_without(&self, node: NodeId) -> BTreeMap<NodeId, usize> {
         let mut given = BTreeMap::new();
-        let Some(mut after) = self.topology().cloned() else { return given };
+        let Some(topology) = self.topology() else { return given };
         // Refused: whoever proposes it is told why.
-        if after.apply(after.epoch(), &Entry::Start(ChangeKind::Drain { node })).is_ok() {
+        if let Ok(after) = topology.begun(ChangeKind::Drain { node }) {
             let (planned, active) = after.moves();
             for coming in planned.values().chain(active.values()).flat_map(Move::coming) {
                 *given.entry(coming).or_default() += 1;
@@ -152,7 +152,7 @@ pub(crate) mod tests {
     use crate::cluster_command::ClusterCommand;
     use holon_base::ServiceId;
     use holon_kernel::{MetadataEffect, NewTablets, NodeRecord};
-    use holon_placement::Work;
+    use holon_placement::{Entry, Work};
     use std::rc::Rc;
 
     const ME: NodeId = NodeId(1);

@@ -247,6 +247,15 @@ impl Topology {
         !matches!(self.members.get(&node), Some(NodeState::Joining | NodeState::Normal | NodeState::Draining))
     }
 
+    /// What it would be if a change of topology began now.
+    ///
+    /// # Errors
+    /// Why it would not begin.
+    pub fn begun(&self, kind: ChangeKind) -> Result<Topology, Refused> {
+        let mut after = self.clone();
+        after.apply(self.epoch, &Entry::Start(kind)).map(|_| after)
+    }
+
     /// Applies an entry that is at `index`, or follows from the one at it: several of the same index come in order. A refused
     /// entry changes nothing but the epoch.
     pub fn apply(&mut self, index: u64, entry: &Entry) -> Result<Effects, Refused> {

@@ -19,7 +19,8 @@
 //! A transaction that was decided long ago is older data as well, which a new leader of the tablet's consensus group writes again if the
 //! log does not say that the replicas have it. So a replica whose log may have such a leader refuses to begin, until the log says so.
 //!
-//! Both times are of the nodes' common clock: a node whose clock is off takes no deletions, and makes no comparisons. A mark that
+//! Both times are of the nodes' common clock: a node whose clock is off takes no deletions, and makes no comparisons. One whose clock was ahead
+//! before, and has yet to get to what it has stamped, compares without a mark ([`NO_MARK`]): to make replicas equal takes no clock. A mark that
 //! is lost is earned again.
 
 mod mend;
@@ -52,6 +53,9 @@ const BEGIN: Verb = Verb(Verb::SERVICE_FIRST + 40);
 const END: Verb = Verb(Verb::SERVICE_FIRST + 41);
 
 const COLUMN: u32 = 0;
+
+/// In place of a mark: the replicas are equal, and nothing is said of deletions.
+const NO_MARK: i64 = i64::MIN;
 
 /// Tablets of this shard with the seconds that deletions are kept at least.
 pub type Tablets = Rc<dyn Fn() -> Vec<(TabletId, i64)>>;
@@ -253,6 +257,9 @@ impl Repairs {
             return Err(CallError::NotHere);
         }
         self.begun.borrow_mut().remove(&tablet);
+        if message.mark == NO_MARK {
+            return Ok(());
+        }
         let before = self.marks.borrow_mut().insert(tablet, message.mark);
         if before.is_none_or(|before| before < message.mark) {
             let mut row = Row::default();
@@ -336,9 +343,14 @@ impl Repairs {
         if let Some(away) = replicas.readers.iter().find(|node| !shard.is_alive(**node)) {
             return Err(RepairError::Away(*away));
         }
-        // Of a clock that is not to be trusted no mark must be made.
-        let begun = shard.stamp(shard.now() + REPAIR_TIMEOUT).await? / 1_000_000;
-        let message = Message { run: shard.random_u64(), tablet, mark: begun - REPAIR_MARGIN.as_secs() as i64 };
+        // Of a clock that is not to be trusted no mark must be made. If only what it stamped before is not, it is right now, but for
+        // marks: deletions may have been stamped later than that.
+        let (begun, mark) = match shard.stamp(shard.now() + REPAIR_TIMEOUT).await {
+            Ok(stamp) => (stamp / 1_000_000, stamp / 1_000_000 - REPAIR_MARGIN.as_secs() as i64),
+            Err(ClockRefusal::Behind { .. }) => (shard.wall().seconds(), NO_MARK),
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let message = Message { run: shard.random_u64(), tablet, mark };
         let (mut changed, mut known) = (Changed::nowhere(), i64::MAX);
         for (node, answer) in self.ask_all(&replicas.readers, BEGIN, &message).await? {
             let told = decode_begun(answer);
@@ -422,7 +434,7 @@ impl Repairs {
 struct Message {
     run: u64,
     tablet: TabletId,
-    /// Seconds.
+    /// Seconds, or [`NO_MARK`].
     mark: i64,
 }
 
