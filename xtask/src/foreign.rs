@@ -246,6 +246,7 @@ pub fn clients(context: &mut Context) -> Work {
         return work;
     }
     suite(&mut work, "cql", "pytest cql", &[]);
+    suite(&mut work, "kafka", "pytest kafka", &[]);
     work.run("flights", flights().arg("--kill"));
     work
 }

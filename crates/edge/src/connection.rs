@@ -337,7 +337,7 @@ impl Connection {
                 if self.outbox.pending_bytes() == 0 {
                     return Ok(());
                 }
-                self.unsent = self.outbox.take();
+                self.unsent = self.outbox.take_next();
             }
             match self.stream.try_write(&self.unsent) {
                 Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),

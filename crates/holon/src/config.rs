@@ -166,6 +166,7 @@ pub fn show(config: &Config) -> String {
             };
             let meaning = match *key {
                 "cql_address" => Some(effective.cql_address.to_string()),
+                "kafka_address" => Some(effective.kafka_address.to_string()),
                 "console_address" => Some(effective.console_address.to_string()),
                 "peer_address" => Some(effective.peer_address.to_string()),
                 "memory" => Some(crate::size::show_bytes(effective.memory_bytes)),

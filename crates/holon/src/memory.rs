@@ -7,6 +7,8 @@ pub struct MemoryShares {
     pub memtables: u64,
     /// Blocks of tables.
     pub cache: u64,
+    /// Batches of the log that are in no segment yet, and those that are kept for readers.
+    pub log: u64,
     /// Requests being worked on.
     pub requests: u64,
     /// Input and output of connections.
@@ -18,15 +20,17 @@ pub struct MemoryShares {
 impl MemoryShares {
     pub fn of(budget_bytes: u64) -> MemoryShares {
         let percent = |share| budget_bytes / 100 * share;
-        let (memtables, cache, requests, connections) = (percent(25), percent(30), percent(12), percent(8));
-        let reserve = budget_bytes - memtables - cache - requests - connections;
-        MemoryShares { memtables, cache, requests, connections, reserve }
+        let (memtables, cache, log) = (percent(22), percent(25), percent(10));
+        let (requests, connections) = (percent(12), percent(8));
+        let reserve = budget_bytes - memtables - cache - log - requests - connections;
+        MemoryShares { memtables, cache, log, requests, connections, reserve }
     }
 
-    pub fn named(&self) -> [(&'static str, u64); 5] {
+    pub fn named(&self) -> [(&'static str, u64); 6] {
         [
             ("memtables", self.memtables),
             ("cache", self.cache),
+            ("log", self.log),
             ("requests", self.requests),
             ("connections", self.connections),
             ("reserve", self.reserve),

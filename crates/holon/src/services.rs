@@ -1,6 +1,6 @@
 //! The services of this binary: one line each. Numbers are stored in data directories and never change their meaning.
 
-#![cfg_attr(not(feature = "tables"), allow(dead_code))] // without a service nobody asks for the context
+#![cfg_attr(not(any(feature = "tables", feature = "log")), allow(dead_code))] // without a service nobody asks for the context
 
 use crate::memory::MemoryShares;
 use crate::settings::Settings;
@@ -36,7 +36,32 @@ pub const SERVICES: &[Registration] = &[
         door_address: |settings| &mut settings.cql_address,
         make: tables,
     },
+    #[cfg(feature = "log")]
+    Registration {
+        id: holon_log::service::LOG_SERVICE,
+        door: "kafka",
+        door_key: "kafka_address",
+        door_address: |settings| &mut settings.kafka_address,
+        make: log,
+    },
 ];
+
+#[cfg(feature = "log")]
+fn log(context: &ServiceContext<'_>) -> Rc<dyn Service> {
+    use holon_log::service::{LogConfig, LogService};
+
+    let ServiceContext { shard, metadata, settings, shares } = context;
+    let part = (shares.log / u64::from(settings.shards)) as usize;
+    let config = LogConfig {
+        queue_bytes_max: part / 4,
+        unwritten_bytes_max: part / 2,
+        kept_bytes_max: part / 4,
+        wal_segment_bytes: LOG_SEGMENT_BYTES,
+        wal_bytes_max: (4 * part as u64).clamp(LOG_BYTES_MIN, LOG_BYTES_MAX),
+        ..LogConfig::default()
+    };
+    LogService::new((*shard).clone(), (*metadata).clone(), config)
+}
 
 #[cfg(feature = "tables")]
 fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
@@ -73,11 +98,8 @@ fn tables(context: &ServiceContext<'_>) -> Rc<dyn Service> {
 }
 
 /// Bounds of one shard's write-ahead log, bytes: a replay at start reads at most this much, at some hundred MiB a second.
-#[cfg(feature = "tables")]
 const LOG_BYTES_MIN: u64 = 128 << 20;
-#[cfg(feature = "tables")]
 const LOG_BYTES_MAX: u64 = 2 << 30;
 
 /// One segment of it, bytes: preallocated, so an empty node takes this much room a shard.
-#[cfg(feature = "tables")]
 const LOG_SEGMENT_BYTES: u64 = 16 << 20;

@@ -29,6 +29,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "the door for Cassandra clients: IP:PORT, or :PORT at --bind",
     },
     Setting {
+        key: "kafka_address",
+        value_name: "ADDR",
+        default: ":9092",
+        help: "the door for Kafka clients: IP:PORT, or :PORT at --bind",
+    },
+    Setting {
         key: "console_address",
         value_name: "ADDR",
         default: ":7070",
@@ -151,6 +157,7 @@ pub enum LogFormat {
 pub struct Settings {
     pub data_dir: PathBuf,
     pub cql_address: SocketAddr,
+    pub kafka_address: SocketAddr,
     pub console_address: SocketAddr,
     pub peer_address: SocketAddr,
     pub advertise: Option<IpAddr>,
@@ -234,6 +241,7 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
     Ok(Settings {
         data_dir: PathBuf::from(data_dir),
         cql_address: address("cql_address")?,
+        kafka_address: address("kafka_address")?,
         console_address: address("console_address")?,
         peer_address: address("peer_address")?,
         advertise: match value("advertise") {

@@ -98,7 +98,7 @@ fn run_nodes(seed: u64, options: &RunOptions, alone: bool) -> Outcome {
         families,
         rot: match options.rot {
             _ if !families.has(Family::Rot) => Rot::Off,
-            Rot::Some if seed.is_multiple_of(3) || families != Families::ALL => Rot::Mended,
+            Rot::Some if seed.is_multiple_of(3) || families != Families::all() => Rot::Mended,
             Rot::Some => Rot::Off,
             asked => asked,
         },

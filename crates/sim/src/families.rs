@@ -2,9 +2,10 @@
 //! together, is seen without the others.
 
 use crate::faults::Fault;
+use clap::ValueEnum;
 
 /// What befalls a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Family {
     /// Processes end and lose what was not synced.
     Crash,
@@ -37,23 +38,6 @@ pub enum Family {
 }
 
 impl Family {
-    pub const ALL: [Family; 14] = [
-        Family::Crash,
-        Family::Stop,
-        Family::Session,
-        Family::Messages,
-        Family::Partition,
-        Family::News,
-        Family::Disk,
-        Family::Full,
-        Family::Rot,
-        Family::Clock,
-        Family::Join,
-        Family::Drain,
-        Family::Loss,
-        Family::Upgrade,
-    ];
-
     /// One of these has to fire in a set of runs that know the family.
     pub fn faults(self) -> &'static [Fault] {
         match self {
@@ -74,23 +58,13 @@ impl Family {
         }
     }
 
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::Crash => "crash",
-            Family::Stop => "stop",
-            Family::Session => "session",
-            Family::Messages => "messages",
-            Family::Partition => "partition",
-            Family::News => "news",
-            Family::Disk => "disk",
-            Family::Full => "full",
-            Family::Rot => "rot",
-            Family::Clock => "clock",
-            Family::Join => "join",
-            Family::Drain => "drain",
-            Family::Loss => "loss",
-            Family::Upgrade => "upgrade",
-        }
+    pub(crate) fn all() -> &'static [Family] {
+        Family::value_variants()
+    }
+
+    /// As on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
     }
 }
 
@@ -99,7 +73,9 @@ impl Family {
 pub struct Families(u32);
 
 impl Families {
-    pub const ALL: Families = Families((1 << Family::ALL.len()) - 1);
+    pub fn all() -> Families {
+        Families::of(Family::all())
+    }
 
     pub fn of(families: &[Family]) -> Families {
         Families(families.iter().fold(0, |set, family| set | 1 << *family as u32))
@@ -112,11 +88,11 @@ impl Families {
 
 /// Each alone, each two, and all of them.
 pub fn alone_in_pairs_and_all() -> Vec<Vec<Family>> {
-    let mut sets: Vec<Vec<Family>> = Family::ALL.iter().map(|family| vec![*family]).collect();
-    for (at, one) in Family::ALL.iter().enumerate() {
-        sets.extend(Family::ALL[at + 1..].iter().map(|other| vec![*one, *other]));
+    let mut sets: Vec<Vec<Family>> = Family::all().iter().map(|family| vec![*family]).collect();
+    for (at, one) in Family::all().iter().enumerate() {
+        sets.extend(Family::all()[at + 1..].iter().map(|other| vec![*one, *other]));
     }
-    sets.push(Family::ALL.to_vec());
+    sets.push(Family::all().to_vec());
     sets
 }
 
@@ -130,8 +106,8 @@ mod tests {
         assert_eq!(sets.len(), 14 + 14 * 13 / 2 + 1);
         for set in &sets {
             let families = Families::of(set);
-            assert!(Family::ALL.iter().all(|family| families.has(*family) == set.contains(family)), "{set:?}");
+            assert!(Family::all().iter().all(|family| families.has(*family) == set.contains(family)), "{set:?}");
         }
-        assert!(Family::ALL.iter().all(|family| Families::ALL.has(*family)));
+        assert!(Family::all().iter().all(|family| Families::all().has(*family)));
     }
 }

@@ -17,6 +17,7 @@ mod disk_names;
 pub mod disk_trouble;
 pub mod families;
 pub mod faults;
+pub mod log_run;
 pub mod matrix;
 pub mod moves_run;
 pub mod network;

@@ -75,6 +75,25 @@ const WORLDS: &[WorldKind] = &[
         ],
     },
     WorldKind {
+        name: "log",
+        about: "topics on one node: producers that send again, readers, restarts, against what was acknowledged and read",
+        run: holon_sim::log_run::run,
+        faults: &[
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::LostWrite,
+            Fault::TornWrite,
+            Fault::LostName,
+            Fault::ReadError,
+            Fault::WriteError,
+            Fault::SyncError,
+            Fault::DiskFull,
+            Fault::SlowDisk,
+            Fault::ShardCountChange,
+        ],
+        points: &["node up", "batch appended", "batch was there already", "batch read", "topic made", "topic deleted"],
+    },
+    WorldKind {
         name: "tables",
         about: "CQL sessions on a whole node against the workload's model",
         run: holon_sim::tables_run::run,
@@ -254,6 +273,7 @@ const WORLDS: &[WorldKind] = &[
 /// Bugs the code can be told to have, and the world whose checkers must notice.
 const PLANTED: &[(&str, &str)] = &[
     ("skip_fsync", "store"),
+    ("skip_fsync", "log"),
     ("skip_checksum", "store"),
     ("drop_tombstone_early", "store"),
     ("majority_minus_one", "cluster"),
@@ -354,7 +374,7 @@ fn main() -> ExitCode {
         simulated: Duration::from_secs(arguments.simulated_seconds),
         tell: arguments.tell,
         rot: arguments.rot,
-        families: if arguments.faults.is_empty() { Families::ALL } else { Families::of(&arguments.faults) },
+        families: if arguments.faults.is_empty() { Families::all() } else { Families::of(&arguments.faults) },
     };
     let (passed, failed) = match arguments.command {
         Some(Command::CheckHistory { file }) => return history(&file),

@@ -30,7 +30,7 @@ pub enum Rot {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { simulated: Duration::from_secs(60), tell: false, rot: Rot::Some, families: Families::ALL }
+        RunOptions { simulated: Duration::from_secs(60), tell: false, rot: Rot::Some, families: Families::all() }
     }
 }
 

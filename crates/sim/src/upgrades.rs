@@ -13,7 +13,7 @@ pub fn prepare(world: &mut World, seed: u64, families: Families) {
     let (entries, keep_entries) = (random.range(10, 300), random.below(60));
     world.metadata_log = LogOptions { entries, keep_entries, ..LogOptions::default() };
     let in_a_third = random.chance(1, 3);
-    let of_two_versions = if families == Families::ALL { in_a_third } else { families.has(Family::Upgrade) };
+    let of_two_versions = if families == Families::all() { in_a_third } else { families.has(Family::Upgrade) };
     if of_two_versions {
         let is_new = |node: usize, random: &mut Random| node > 0 && random.chance(1, 4);
         (0..world.nodes.len())

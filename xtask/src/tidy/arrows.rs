@@ -13,7 +13,8 @@ use toml::{Table, Value};
 /// Arrows inside `core/`, from the crate to those it may use.
 const CORE: &[(&str, &[&str])] = &[
     ("kernel", &[]),
-    ("store", &["kernel"]),
+    ("wal", &["kernel"]),
+    ("store", &["kernel", "wal"]),
     // Machines without tasks: they know no shard.
     ("raft", &[]),
     ("member", &[]),
@@ -23,7 +24,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("replica", &["kernel", "store", "metadata", "raft"]),
 ];
 /// The wire crates of each service.
-const WIRES: &[(&str, &[&str])] = &[("tables", &["cql", "cql_language"])];
+const WIRES: &[(&str, &[&str])] = &[("tables", &["cql", "cql_language"]), ("log", &["kafka"])];
 /// Services that may use another one's `model`; without cycles.
 const SERVICES: &[(&str, &[&str])] = &[];
 /// Places outside `front` that may name a wire crate, by the beginning of the path, each with its reason.
@@ -45,6 +46,13 @@ const WIRE_OUTSIDE_FRONT: &[(&str, &str)] = &[
     ),
     ("crates/service/tables/src/service/neighbours.rs", "tells clients by events which nodes come, go and seem dead"),
     ("crates/service/tables/src/workload/", "the workload speaks the protocol as a client does"),
+    ("crates/service/log/src/store/", "batches are what partitions hold: checked and stamped, never taken apart"),
+    ("crates/service/log/src/calls.rs", "a refused batch is told by the protocol's own code"),
+    ("crates/service/log/src/tablet.rs", "batches are checked where they are appended"),
+    ("crates/service/log/src/configs.rs", "the settings of a topic are the protocol's"),
+    ("crates/service/log/src/coordinating.rs", "groups are kept in batches of a partition"),
+    ("crates/service/log/src/workload.rs", "the workload makes and reads batches as a client does"),
+    ("crates/service/log/tests/", "the tests make batches as a client does"),
     ("crates/holon/src/demo/cql.rs", "the load of the demo comes through the door, as any client's does"),
     ("crates/service/tables/tests/", "the transcripts speak the protocol as a client does"),
 ];

@@ -49,5 +49,5 @@ pub use service::{
     Tablet, TabletDescriptor,
 };
 pub use shard::{Router, Shard, ShardOptions};
-pub use ticket::{Cancelled, Completer, Ticket, join_all};
+pub use ticket::{Cancelled, Completer, Ticket, any_of, join_all};
 pub use timer::{Elapsed, Sleep};

@@ -92,6 +92,18 @@ impl<T> Future for Ticket<T> {
 /// A future, and what came of it.
 type Running<F> = (Pin<Box<F>>, Option<<F as Future>::Output>);
 
+/// Completes with the first of them that does; never, if there are none.
+pub async fn any_of<F: Future + Unpin>(mut futures: Vec<F>) -> F::Output {
+    std::future::poll_fn(move |context| {
+        let ready = futures.iter_mut().find_map(|future| match Pin::new(future).poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
 /// Runs futures side by side inside one task and gives their results in the order given.
 pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<Running<F>> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();

@@ -189,6 +189,11 @@ impl Metadata {
         Metadata::new(shard, NodeOptions::founder(shard.node(), boot))
     }
 
+    /// Of the cluster, for ever.
+    pub fn cluster_id(&self) -> u128 {
+        self.options.cluster.id
+    }
+
     pub(crate) fn me(&self) -> Rc<Metadata> {
         self.me.upgrade().expect("held by its shard while it runs")
     }

@@ -18,15 +18,15 @@ use crate::error::StoreError;
 use crate::flush::flush_tree;
 use crate::inner::Inner;
 use crate::limits::DAMAGES_MAX;
-use crate::lsn::Lsn;
 use crate::manifest::TableEntry;
 use crate::read::{KeyRange, key_after};
-use crate::sync::GateGuard;
 use crate::table::Table;
 use crate::tree::{Run, Tree};
 use bytes::Bytes;
 use holon_base::TabletId;
 use holon_kernel::Class;
+use holon_wal::Lsn;
+use holon_wal::sync::GateGuard;
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -1,31 +1,30 @@
 //! The engine as its owner sees it.
 
 use crate::changed::Changed;
-use crate::commit::{self, Pending};
 use crate::compaction;
 use crate::damage::{self, Mending};
 use crate::error::StoreError;
 use crate::flush;
-use crate::inner::{Inner, stopped};
+use crate::inner::Inner;
 use crate::lifecycle;
-use crate::lsn::Lsn;
 use crate::mutation::Mutation;
-use crate::options::{Durability, EngineOptions, TabletOptions};
+use crate::options::{EngineOptions, TabletOptions};
 use crate::read::{KeyRange, Page, ScanOptions};
 use crate::recovery;
 use crate::row::{Deletion, Row};
 use crate::scan;
 use crate::snapshot;
 use crate::stats::{Progress, RecoveryReport, Stats, TabletStats, VerifyReport};
-use crate::sync::sync_dir_or_stop;
 use crate::tree::{TABLETS, Tree};
 use crate::verify;
-use crate::wal::format::{LogName, ROOT};
-use crate::wal::log::Log;
-use crate::wal::segments::Segments;
 use holon_base::TabletId;
 use holon_kernel::{Class, Scope, Shard, Ticket};
+use holon_wal::sync::sync_dir_or_stop;
+use holon_wal::{Durability, Log, LogName, Lsn, Pending, Segments, retire_old_logs};
 use std::rc::Rc;
+
+/// Directory of its logs.
+pub(crate) const LOGS: &str = "wal";
 
 /// A write on its way into the log. Dropping it changes nothing about the outcome of the write.
 #[must_use = "a write is acknowledged only when its ticket says so"]
@@ -57,14 +56,14 @@ impl Engine {
     pub async fn open(shard: Rc<Shard>, options: EngineOptions) -> Result<Engine, StoreError> {
         let disk = shard.disk();
         disk.create_dir(TABLETS).await?;
-        disk.create_dir(ROOT).await?;
+        disk.create_dir(LOGS).await?;
         sync_dir_or_stop(&shard, "").await?;
-        let name = LogName { boot: options.boot, shard: options.shard };
+        let name = LogName { root: LOGS, boot: options.boot, shard: options.shard };
         let segments = Segments::create(shard.clone(), name, shard.random_u64(), options.segment_bytes).await?;
         let inner = Inner::new(shard.clone(), options, segments.clone());
         recovery::open_trees(&inner).await?;
         let log = Log::new(shard.clone(), segments.clone(), inner.options.boot);
-        shard.spawn(Scope::Node, Class::Foreground, commit::run(inner.clone(), log));
+        shard.spawn(Scope::Node, Class::Foreground, inner.commits.clone().run(inner.clone(), log));
         shard.spawn(Scope::Node, Class::Replication, segments.keep_ready());
         shard.spawn(Scope::Node, Class::Background, flush::run(inner.clone()));
         if inner.options.automatic_compaction {
@@ -90,7 +89,7 @@ impl Engine {
 
     /// Removes the logs of earlier boots; how many. To be called on one shard when **all** shards have recovered.
     pub async fn retire_old_logs(&self) -> Result<u64, StoreError> {
-        recovery::retire_old_logs(&self.inner).await
+        Ok(retire_old_logs(&self.inner.shard, LOGS, self.inner.options.boot).await?)
     }
 
     pub(crate) fn tree(&self, tablet: TabletId) -> Result<Rc<Tree>, StoreError> {
@@ -102,11 +101,7 @@ impl Engine {
 
     /// Writes out what waits, syncs the log and ends the background tasks. No writes may follow.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.inner.closing.set(true);
-        self.inner.queue.arrived.notify();
-        while !self.inner.committed_all.get() {
-            self.inner.progressed.wait(&self.inner.shard).await.map_err(|_| stopped())?;
-        }
+        self.inner.commits.close().await?;
         self.inner.remove_garbage().await;
         Ok(())
     }
@@ -153,18 +148,20 @@ impl Engine {
     ) -> Result<WriteTicket, StoreError> {
         self.tree(tablet)?;
         let inner = &self.inner;
-        let (size, limit) = (mutation.bytes().len(), Log::mutation_bytes_max(inner.options.segment_bytes));
+        let (size, limit) = (mutation.bytes().len(), Log::record_bytes_max(inner.options.segment_bytes));
         if size > limit {
             return Err(StoreError::TooLarge { what: "a mutation", size, limit });
         }
-        if inner.closing.get() {
+        if inner.commits.is_closing() {
             return Err(StoreError::Stopped { reason: "the engine is closing".into() });
         }
         if inner.must_wait() {
-            return Err(StoreError::Overloaded { queued_bytes: inner.queue.bytes() + inner.memtable_bytes.get() });
+            return Err(StoreError::Overloaded {
+                queued_bytes: inner.commits.queued_bytes() + inner.memtable_bytes.get(),
+            });
         }
         let (completer, ticket) = inner.shard.ticket();
-        inner.queue.push(Pending { tablet, mutation, durability, completer });
+        inner.commits.push(Pending { tablet, record: mutation, durability, completer });
         Ok(WriteTicket { ticket })
     }
 

@@ -1,7 +1,8 @@
 //! What can go wrong in the engine. Damage always names the file and the offset.
 
 use holon_base::{ShortInput, TabletId};
-use holon_kernel::disk::{DiskError, DiskErrorKind};
+use holon_kernel::disk::DiskError;
+use holon_wal::WalError;
 use thiserror::Error;
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -36,9 +37,18 @@ pub enum StoreError {
 
 impl From<DiskError> for StoreError {
     fn from(error: DiskError) -> Self {
-        match error.kind {
-            DiskErrorKind::Full => StoreError::DiskFull { detail: error.to_string() },
-            _ => StoreError::Disk(error),
+        WalError::from(error).into()
+    }
+}
+
+impl From<WalError> for StoreError {
+    fn from(error: WalError) -> Self {
+        match error {
+            WalError::Damaged { file, offset, detail } => StoreError::Damaged { file, offset, detail },
+            WalError::NewerFormat { file, version, supported } => StoreError::NewerFormat { file, version, supported },
+            WalError::Disk(error) => StoreError::Disk(error),
+            WalError::DiskFull { detail } => StoreError::DiskFull { detail },
+            WalError::Stopped { reason } => StoreError::Stopped { reason },
         }
     }
 }

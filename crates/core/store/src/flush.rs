@@ -36,7 +36,7 @@ pub async fn run(inner: Rc<Inner>) {
         }
         inner.flushed_or_not(None);
         if let Err(error) = inner.segments.retire_below(inner.lsn_needed()).await {
-            inner.note_background_error(&error);
+            inner.note_background_error(&error.into());
         }
         inner.runs_changed();
         inner.compaction_wanted.notify();

@@ -9,7 +9,6 @@
 
 use crate::engine::Engine;
 use crate::error::StoreError;
-use crate::inner::stopped;
 use crate::read::{KeyRange, Page, ScanOptions};
 use crate::scan;
 use crate::tree::{Tree, View};
@@ -29,18 +28,12 @@ impl Engine {
     /// # Errors
     /// The shard stopped.
     pub async fn hold(&self) -> Result<(), StoreError> {
-        self.inner.held.set(true);
-        while self.inner.committing.get() {
-            self.inner.progressed.wait(&self.inner.shard).await.map_err(|_| stopped())?;
-        }
-        Ok(())
+        Ok(self.inner.commits.hold().await?)
     }
 
     /// Writes go on. Fine if they were not held.
     pub fn release(&self) {
-        if self.inner.held.replace(false) {
-            self.inner.queue.arrived.notify();
-        }
+        self.inner.commits.release();
     }
 
     /// Keeps a tablet as it is.

@@ -1,19 +1,17 @@
 //! What the tasks of an engine share.
 
 use crate::cache::BlockCache;
-use crate::commit::Queue;
 use crate::error::StoreError;
-use crate::lsn::Lsn;
 use crate::manifest::TableEntry;
 use crate::memtable::Memtable;
+use crate::mutation::Mutation;
 use crate::options::EngineOptions;
-use crate::sync::{Gate, Signal};
 use crate::table::reader::{Garbage, OpenTable};
 use crate::table::{Table, TableId};
 use crate::tree::{Tree, tablet_of};
-use crate::wal::segments::Segments;
 use holon_base::{Set, TabletId};
 use holon_kernel::{Class, Scope, Shard};
+use holon_wal::{Commits, Gate, Lsn, Owner, Record, Segments, Signal, WalError};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -37,9 +35,6 @@ impl Counter {
 pub struct Counters {
     pub writes: Counter,
     pub written_user_bytes: Counter,
-    pub log_bytes: Cell<u64>,
-    pub log_groups: Cell<u64>,
-    pub log_syncs: Cell<u64>,
     pub flushes: Counter,
     pub flushed_bytes: Counter,
     pub compactions: Counter,
@@ -64,7 +59,7 @@ pub struct Inner {
     pub trees: RefCell<BTreeMap<TabletId, Rc<Tree>>>,
     pub cache: RefCell<BlockCache>,
     pub garbage: Garbage,
-    pub queue: Queue,
+    pub commits: Rc<Commits<Inner>>,
     pub segments: Rc<Segments>,
     pub counters: Counters,
     /// Active and frozen memtables together, and the frozen ones alone.
@@ -73,7 +68,7 @@ pub struct Inner {
     pub flush_wanted: Signal,
     pub compaction_wanted: Signal,
     /// A flush or a compaction ended, well or not: waiting writers and callers look again.
-    pub progressed: Signal,
+    pub progressed: Rc<Signal>,
     pub background_error: RefCell<Option<StoreError>>,
     /// Why memtables do not get to the disk at this moment.
     pub stuck: RefCell<Option<StoreError>>,
@@ -83,10 +78,6 @@ pub struct Inner {
     pub flush_failures: Cell<u64>,
     /// A tree has so many runs that writes wait for compaction.
     pub behind: Cell<bool>,
-    /// The last record that was given a number.
-    pub lsn_last: Cell<Lsn>,
-    /// The last record of this boot that is in a memtable, or in tables by now.
-    pub lsn_applied: Cell<Lsn>,
     /// Set by the owner's recovery: before it, a write could hide what the old logs still hold.
     pub recovered: Cell<bool>,
     /// One tablet is created or dropped at a time.
@@ -95,48 +86,37 @@ pub struct Inner {
     pub protected: RefCell<Set<String>>,
     /// Held while a file is removed: who protects a path and then enters finds it removed or kept, not on its way out.
     pub removing: Gate,
-    /// No write gets into the log or into a memtable until it is false again.
-    pub held: Cell<bool>,
-    /// A group of writes is on its way into the log and the memtables.
-    pub committing: Cell<bool>,
-    pub closing: Cell<bool>,
-    pub committed_all: Cell<bool>,
     next_table: Cell<u64>,
     next_number: Cell<u64>,
 }
 
 impl Inner {
     pub fn new(shard: Rc<Shard>, options: EngineOptions, segments: Rc<Segments>) -> Rc<Self> {
+        let progressed = Rc::new(Signal::new());
         Rc::new(Inner {
-            shard,
             trees: RefCell::default(),
             cache: RefCell::new(BlockCache::new(options.cache_bytes)),
             garbage: Garbage::default(),
-            queue: Queue::new(),
+            commits: Rc::new(Commits::new(shard.clone(), options.boot, options.periodic_sync_ms, progressed.clone())),
             segments,
             counters: Counters::default(),
             memtable_bytes: Cell::new(0),
             frozen_bytes: Cell::new(0),
             flush_wanted: Signal::new(),
             compaction_wanted: Signal::new(),
-            progressed: Signal::new(),
+            progressed,
             background_error: RefCell::new(None),
             stuck: RefCell::new(None),
             log_full: RefCell::new(None),
             flush_failures: Cell::new(0),
             behind: Cell::new(false),
-            lsn_last: Cell::new(Lsn::new(options.boot, 0)),
-            lsn_applied: Cell::new(Lsn::new(options.boot, 0)),
             recovered: Cell::new(false),
             making: Gate::new(),
             protected: RefCell::default(),
             removing: Gate::new(),
-            held: Cell::new(false),
-            committing: Cell::new(false),
-            closing: Cell::new(false),
-            committed_all: Cell::new(false),
             next_table: Cell::new(1),
             next_number: Cell::new(1),
+            shard,
             options,
         })
     }
@@ -239,7 +219,7 @@ impl Inner {
     /// Below this every record is in a table, now and for ever: also when memory is empty, what is written next is
     /// needed, and whoever asked may wait for a disk before acting on the answer.
     pub fn lsn_needed(&self) -> Lsn {
-        let next = self.lsn_applied.get().plus(1);
+        let next = self.commits.handed_over().plus(1);
         self.trees.borrow().values().map(|tree| tree.lsn_needed()).fold(next, Lsn::min)
     }
 
@@ -256,16 +236,6 @@ impl Inner {
                 (self.options.tell)(format!("data stays in memory, and soon writes are refused: {error}"))
             }
             (Some(_), None) => (self.options.tell)("data gets to the disk again".to_string()),
-            _ => {}
-        }
-    }
-
-    /// The log had no room for a group, or has again. People are told when that changes.
-    pub fn logged_or_not(&self, failure: Option<&StoreError>) {
-        let before = self.log_full.replace(failure.cloned());
-        match (before, failure) {
-            (None, Some(error)) => (self.options.tell)(format!("writes are refused: {error}")),
-            (Some(_), None) => (self.options.tell)("writes are taken again".to_string()),
             _ => {}
         }
     }
@@ -298,6 +268,52 @@ impl Inner {
                 self.note_background_error(&error.into());
             }
         }
+    }
+}
+
+impl Record for Mutation {
+    fn bytes(&self) -> [&[u8]; 2] {
+        [Mutation::bytes(self), &[]]
+    }
+}
+
+/// What is in the log is applied to the memtables.
+impl Owner for Inner {
+    type Record = Mutation;
+    type Answer = Lsn;
+    type Error = StoreError;
+
+    fn committed(&self, tablet: TabletId, mutation: Mutation, lsn: Lsn) -> Result<Lsn, StoreError> {
+        let outcome = self.tree(tablet).and_then(|tree| {
+            let active = tree.active();
+            let before = active.bytes();
+            active.apply(&mutation, lsn)?;
+            tree.changed.borrow_mut().add(&mutation);
+            self.memtable_grew(before, active.bytes());
+            Ok(lsn)
+        });
+        self.counters.writes.add(1);
+        self.counters.written_user_bytes.add(mutation.bytes().len() as u64);
+        outcome
+    }
+
+    fn group_committed(&self) {
+        self.freeze_if_full();
+        self.freeze_if_log_full();
+    }
+
+    /// People are told when it changes.
+    fn logged_or_not(&self, failure: Option<&WalError>) {
+        let before = self.log_full.replace(failure.cloned().map(StoreError::from));
+        match (before, failure) {
+            (None, Some(error)) => (self.options.tell)(format!("writes are refused: {error}")),
+            (Some(_), None) => (self.options.tell)("writes are taken again".to_string()),
+            _ => {}
+        }
+    }
+
+    fn failed(&self, error: &WalError) {
+        self.note_background_error(&error.clone().into());
     }
 }
 

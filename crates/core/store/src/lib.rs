@@ -2,7 +2,7 @@
 //! log-structured merge tree per tablet.
 //!
 //! ```text
-//!   write ─► queue ─► commit task ─► log (wal/) ─► memtable ─► flush ─► tables (tablets/<id>/) ─► compaction
+//!   write ─► queue ─► commit task ─► log (holon-wal) ─► memtable ─► flush ─► tables (tablets/<id>/) ─► compaction
 //!                                                     └───────── get, scan ─────────┘
 //! ```
 //!
@@ -17,7 +17,6 @@
 mod bloom;
 mod cache;
 mod changed;
-mod commit;
 mod compaction;
 mod cursor;
 mod damage;
@@ -28,7 +27,6 @@ mod hold;
 mod inner;
 mod lifecycle;
 pub mod limits;
-mod lsn;
 mod manifest;
 mod memtable;
 mod metering;
@@ -43,20 +41,18 @@ mod row_codec;
 mod scan;
 mod snapshot;
 mod stats;
-mod sync;
 mod table;
 mod tree;
 mod verify;
-mod wal;
 
 pub use changed::Changed;
 pub use damage::Mending;
 pub use engine::{Engine, WriteTicket};
 pub use error::{Malformed, StoreError};
 pub use hold::Pinned;
-pub use lsn::Lsn;
+pub use holon_wal::{Durability, Lsn};
 pub use mutation::{Mutation, MutationBuilder};
-pub use options::{CompactionOptions, Compression, Durability, EngineOptions, KeyPrefix, PurgePolicy, TabletOptions};
+pub use options::{CompactionOptions, Compression, EngineOptions, KeyPrefix, PurgePolicy, TabletOptions};
 pub use range::{RangeSet, RangeTombstone, prefix_end};
 pub use read::{KeyRange, Page, ScanOptions, key_after};
 pub use row::{Cell, CellEntry, CellKind, ColumnId, Deletion, Expiry, Liveness, Row, RowPatch};

@@ -6,9 +6,9 @@ use crate::error::StoreError;
 use crate::inner::Inner;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::recovery::{DROPPED_NAME, remove_directory};
-use crate::sync::{stop, sync_dir_or_stop};
 use crate::tree::{TABLETS, Tree, Version, directory};
 use holon_base::TabletId;
+use holon_wal::sync::{stop, sync_dir_or_stop};
 use std::rc::Rc;
 
 /// Makes a tablet, durably; fine if it exists.
@@ -21,7 +21,7 @@ pub async fn create(inner: Rc<Inner>, tablet: TabletId) -> Result<(), StoreError
     inner.shard.disk().create_dir(&directory).await?;
     sync_dir_or_stop(&inner.shard, TABLETS).await?;
     // What the log may hold for a dropped tablet of this id is not the business of the new one.
-    let manifest = Manifest { tablet, sequence: 1, flushed: inner.lsn_last.get(), runs: Vec::new() };
+    let manifest = Manifest { tablet, sequence: 1, flushed: inner.commits.last(), runs: Vec::new() };
     manifest.store(&inner.shard, &directory).await?;
     let options = (inner.options.tablet_options)(tablet);
     let tree = Tree::new(tablet, options, &manifest, Version::default(), Damages::default());
@@ -57,7 +57,8 @@ pub async fn drop_tablet(inner: Rc<Inner>, tablet: TabletId) -> Result<(), Store
     let manifest = format!("{}/{MANIFEST_NAME}", tree.directory);
     let mark = format!("{}/{DROPPED_NAME}", tree.directory);
     if let Err(error) = inner.shard.disk().rename(&manifest, &mark).await {
-        return Err(stop(&inner.shard, format!("it is unknown whether tablet {tablet} is there: {error}")));
+        let reason = format!("it is unknown whether tablet {tablet} is there: {error}");
+        return Err(stop(&inner.shard, reason).into());
     }
     sync_dir_or_stop(&inner.shard, &tree.directory).await?;
     tree.dropped.set(true);

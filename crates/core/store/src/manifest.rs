@@ -8,12 +8,12 @@
 
 use crate::error::{Malformed, StoreError, damaged};
 use crate::limits::MANIFEST_BYTES_MAX;
-use crate::lsn::Lsn;
-use crate::sync::{stop, sync_dir_or_stop, sync_or_stop};
 use crate::table::TableId;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, TabletId, crc32c};
 use holon_kernel::{DiskBuffer, OpenOptions, Shard};
+use holon_wal::Lsn;
+use holon_wal::sync::{stop, sync_dir_or_stop, sync_or_stop};
 
 pub const MANIFEST_NAME: &str = "MANIFEST";
 const TEMPORARY_NAME: &str = "MANIFEST.new";
@@ -140,8 +140,8 @@ impl Manifest {
         sync_dir_or_stop(shard, directory).await?;
         let path = format!("{directory}/{MANIFEST_NAME}");
         if let Err(error) = shard.disk().rename(&temporary, &path).await {
-            return Err(stop(shard, format!("it is unknown which manifest is in force: {error}")));
+            return Err(stop(shard, format!("it is unknown which manifest is in force: {error}")).into());
         }
-        sync_dir_or_stop(shard, directory).await
+        Ok(sync_dir_or_stop(shard, directory).await?)
     }
 }

@@ -4,12 +4,12 @@
 //! time.
 
 use crate::error::StoreError;
-use crate::lsn::Lsn;
 use crate::mutation::Mutation;
 use crate::range::RangeSet;
 use crate::row::Deletion;
 use crate::row_codec::{decode_row, row_bytes};
 use bytes::{Bytes, BytesMut};
+use holon_wal::Lsn;
 use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};

@@ -11,7 +11,7 @@ use std::rc::Rc;
 impl Inner {
     /// Writes are ahead of the disk: of the log, of flushing, or of compaction.
     pub fn must_wait(&self) -> bool {
-        self.queue.bytes() > self.options.queue_bytes_max
+        self.commits.queued_bytes() > self.options.queue_bytes_max
             || self.memtable_bytes.get() > self.options.memtable_bytes
             || self.behind.get()
     }
@@ -51,17 +51,18 @@ impl Inner {
 
     pub fn stats(&self) -> Stats {
         let counters = &self.counters;
+        let (log_bytes, log_groups, log_syncs) = self.commits.figures();
         let cache = self.cache.borrow();
         let mut stats = Stats {
             writes: counters.writes.get(),
             written_user_bytes: counters.written_user_bytes.get(),
-            log_bytes: counters.log_bytes.get(),
-            log_groups: counters.log_groups.get(),
-            log_syncs: counters.log_syncs.get(),
+            log_bytes,
+            log_groups,
+            log_syncs,
             log_segments_created: self.segments.created.get(),
             log_segments_recycled: self.segments.recycled.get(),
             log_segments: self.segments.sealed_count() as u64,
-            queued_bytes: self.queue.bytes() as u64,
+            queued_bytes: self.commits.queued_bytes() as u64,
             flushes: counters.flushes.get(),
             flushed_bytes: counters.flushed_bytes.get(),
             compactions: counters.compactions.get(),

@@ -3,16 +3,6 @@
 use holon_base::TabletId;
 use std::rc::Rc;
 
-/// When a write is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// When the log is on the medium.
-    #[default]
-    Sync,
-    /// When it is in the log's buffer, which reaches the medium every [`EngineOptions::periodic_sync_ms`].
-    Periodic,
-}
-
 /// Names the part of a key that reads share (a CQL partition), so that bloom filters can answer for all of it at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum KeyPrefix {

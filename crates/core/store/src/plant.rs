@@ -24,6 +24,8 @@ thread_local! {
 
 #[cfg(feature = "plant")]
 pub fn set(plants: Plants) {
+    let Plants { skip_fsync, skip_checksum, .. } = plants;
+    holon_wal::plant::set(holon_wal::plant::Plants { skip_fsync, skip_checksum });
     PLANTS.with(|cell| cell.set(plants));
 }
 
@@ -54,10 +56,6 @@ impl Plants {
         }
         Ok(plants)
     }
-}
-
-pub(crate) fn skip_fsync() -> bool {
-    get().skip_fsync
 }
 
 pub(crate) fn skip_checksum() -> bool {

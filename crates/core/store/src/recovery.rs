@@ -3,22 +3,20 @@
 //! the old logs go, because the tablets of one old log may be spread over several shards now.
 
 use crate::damage::Damages;
+use crate::engine::LOGS;
 use crate::error::{StoreError, damaged};
 use crate::flush::flush_tree;
 use crate::inner::Inner;
-use crate::lsn::Lsn;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::mutation::Mutation;
 use crate::plant;
 use crate::stats::{Progress, RecoveryReport};
-use crate::sync::{sync_dir_or_stop, sync_or_stop};
 use crate::table::TableId;
 use crate::tree::{Run, TABLETS, Tree, Version, directory, parse_directory};
-use crate::wal::format::RETIRED_NAME;
-use crate::wal::replay::{LogReader, ReplayChunk, all_old_logs, old_logs};
 use holon_base::TabletId;
 use holon_kernel::disk::DirectoryEntry;
-use holon_kernel::{DiskBuffer, OpenOptions};
+use holon_wal::sync::sync_dir_or_stop;
+use holon_wal::{LogReader, Lsn, ReplayChunk, old_logs};
 use std::rc::Rc;
 
 /// Marks a tablet that is being removed; replaces its manifest.
@@ -108,7 +106,7 @@ pub async fn remove_directory(inner: &Inner, directory: &str, entries: &[Directo
 pub async fn recover(inner: &Rc<Inner>, progress: &mut dyn FnMut(Progress)) -> Result<RecoveryReport, StoreError> {
     let mut report = RecoveryReport::default();
     let mut readers = Vec::new();
-    for name in old_logs(&inner.shard, inner.options.boot).await? {
+    for name in old_logs(&inner.shard, LOGS, inner.options.boot).await? {
         readers.push(LogReader::open(inner.shard.clone(), name).await?);
     }
     let bytes = |segments: u64| segments * inner.options.segment_bytes;
@@ -163,30 +161,4 @@ fn replay_chunk(inner: &Rc<Inner>, chunk: &ReplayChunk, report: &mut RecoveryRep
         report.replayed_bytes += bytes.len() as u64;
     }
     Ok(())
-}
-
-/// Removes the logs of earlier boots; the number of them.
-pub async fn retire_old_logs(inner: &Rc<Inner>) -> Result<u64, StoreError> {
-    let disk = inner.shard.disk();
-    let logs = all_old_logs(&inner.shard, inner.options.boot).await?;
-    for name in &logs {
-        let directory = name.directory();
-        // First say, durably, that nothing in it counts: a half-removed log would look damaged.
-        let mark = format!("{directory}/{RETIRED_NAME}");
-        let file = disk.open(&mark, OpenOptions { create: true, direct: false }).await?;
-        file.write_at(0, DiskBuffer::from(b"every record of this log is in tables\n".as_slice())).await?;
-        sync_or_stop(&inner.shard, &file).await?;
-        sync_dir_or_stop(&inner.shard, &directory).await?;
-        let entries = disk.list(&directory).await?;
-        for entry in entries.iter().filter(|entry| entry.name != RETIRED_NAME) {
-            disk.remove(&format!("{directory}/{}", entry.name)).await?;
-        }
-        sync_dir_or_stop(&inner.shard, &directory).await?;
-        disk.remove(&mark).await?;
-        disk.remove_dir(&directory).await?;
-    }
-    if !logs.is_empty() {
-        sync_dir_or_stop(&inner.shard, crate::wal::format::ROOT).await?;
-    }
-    Ok(logs.len() as u64)
 }

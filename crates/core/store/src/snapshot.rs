@@ -13,13 +13,13 @@ use crate::inner::Inner;
 use crate::limits::SNAPSHOT_NAME_BYTES_MAX;
 use crate::manifest::Manifest;
 use crate::stats::VerifyReport;
-use crate::sync::{sync_dir_or_stop, sync_or_stop};
 use crate::table::format::TableId;
 use crate::tree::{Run, Tree};
 use crate::verify::verify_table;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId, crc32c};
 use holon_kernel::{DiskBuffer, DiskErrorKind, OpenOptions};
+use holon_wal::sync::{sync_dir_or_stop, sync_or_stop};
 use std::rc::Rc;
 
 const ROOT: &str = "snapshots";

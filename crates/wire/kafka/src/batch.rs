@@ -101,6 +101,14 @@ impl BatchHeader {
     /// # Errors
     /// It is no batch of this format.
     pub fn read(bytes: &[u8], at: usize) -> Result<Option<BatchHeader>, BatchError> {
+        Ok(BatchHeader::peek(bytes, at)?.filter(|header| bytes.len() >= header.length))
+    }
+
+    /// As [`BatchHeader::read`], of a batch of which perhaps not more than the header is there.
+    ///
+    /// # Errors
+    /// It is no batch of this format.
+    pub fn peek(bytes: &[u8], at: usize) -> Result<Option<BatchHeader>, BatchError> {
         let Some(start) = bytes.first_chunk::<{ MAGIC_AT + 1 }>() else { return Ok(None) };
         // Of every format there ever was: the length and the magic number are where they are.
         let length = i32::from_be_bytes(field(start, 8));
@@ -113,7 +121,7 @@ impl BatchHeader {
         if whole < HEADER_BYTES {
             return Err(BatchError::Length { at, length: i64::from(length), least: HEADER_BYTES - BEFORE_LENGTH });
         }
-        let Some(head) = bytes.first_chunk::<HEADER_BYTES>().filter(|_| bytes.len() >= whole) else { return Ok(None) };
+        let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         Ok(Some(BatchHeader {
             base_offset: i64::from_be_bytes(field(head, 0)),
             length: whole,

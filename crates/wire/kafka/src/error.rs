@@ -1,16 +1,6 @@
 //! What may be wrong with a batch, and the code by which a client is told.
 
-/// Kafka's number of an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorCode(pub i16);
-
-impl ErrorCode {
-    pub const CORRUPT_MESSAGE: ErrorCode = ErrorCode(2);
-    pub const MESSAGE_TOO_LARGE: ErrorCode = ErrorCode(10);
-    pub const INVALID_TIMESTAMP: ErrorCode = ErrorCode(32);
-    pub const UNSUPPORTED_COMPRESSION_TYPE: ErrorCode = ErrorCode(76);
-    pub const INVALID_RECORD: ErrorCode = ErrorCode(87);
-}
+use crate::errors::ErrorCode;
 
 /// Offsets count bytes from the start of the records.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -74,6 +74,11 @@ impl ProducedBatch {
         Ok(ProducedBatch { header, whole })
     }
 
+    /// Its bytes as they came.
+    pub fn whole(&self) -> &[u8] {
+        &self.whole
+    }
+
     /// Gives the batch its place in the log of a partition. With `append_time_ms` all its records bear that time.
     pub fn stamp(&self, base_offset: i64, leader_epoch: i32, append_time_ms: Option<i64>) -> StampedBatch {
         let mut head = BytesMut::from(&self.whole[..HEADER_BYTES]);

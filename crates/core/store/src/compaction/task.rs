@@ -8,7 +8,6 @@ use crate::error::StoreError;
 use crate::flush::writer_options;
 use crate::inner::{Inner, stopped};
 use crate::limits::{COMPACTION_RUNS_MAX, SLICE_BYTES};
-use crate::lsn::Lsn;
 use crate::manifest::TableEntry;
 use crate::memtable::Patches;
 use crate::range::{RangeSet, RangeTombstone};
@@ -19,6 +18,7 @@ use crate::stats::Progress;
 use crate::table::{Table, TableWriter, WrittenTable};
 use crate::tree::{Run, Tree};
 use bytes::Bytes;
+use holon_wal::Lsn;
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -10,13 +10,13 @@
 //! in the wrong place is found out, and holds the checksum of all bytes before it.
 
 use crate::error::{Malformed, StoreError, damaged};
-use crate::lsn::Lsn;
 use crate::range::{RangeList, RangeTombstone};
 use crate::row::Deletion;
 use crate::row_codec::RowSummary;
 use crate::table::block::BlockHandle;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId, crc32c};
+use holon_wal::Lsn;
 use std::fmt;
 
 pub const FOOTER_BYTES: usize = 128;

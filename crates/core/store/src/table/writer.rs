@@ -3,16 +3,16 @@
 use crate::bloom;
 use crate::error::StoreError;
 use crate::limits::SLICE_BYTES;
-use crate::lsn::Lsn;
 use crate::options::{Compression, KeyPrefix};
 use crate::range::RangeTombstone;
 use crate::row_codec::RowSummary;
-use crate::sync::sync_or_stop;
 use crate::table::block::{BlockHandle, put_entry, store_block};
 use crate::table::format::{FOOTER_BYTES, Footer, Properties, TableId, encode_handle, encode_ranges};
 use bytes::Bytes;
 use holon_base::{TabletId, crc32c_append};
 use holon_kernel::{DiskBuffer, DiskFile, OpenOptions, Shard};
+use holon_wal::Lsn;
+use holon_wal::sync::sync_or_stop;
 use std::rc::Rc;
 
 /// Uncompressed bytes of an index block.

@@ -1,0 +1,109 @@
+//! Who serves what: ApiVersions, FindCoordinator, DescribeCluster, and the brokers that Metadata tells of.
+
+use super::{Connection, served, text};
+use holon_base::NodeId;
+use holon_kafka::messages::describe_cluster_response::DescribeClusterBroker;
+use holon_kafka::messages::find_coordinator_response::Coordinator;
+use holon_kafka::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use holon_kafka::{ErrorCode, Uuid, apis};
+use holon_kernel::NodeRecord;
+use std::net::SocketAddr;
+
+/// The fact of a node's record that says where its door is.
+pub(crate) const DOOR: &str = "kafka";
+
+/// A node as clients know it: the first 31 bits of its id, which are random.
+pub(crate) fn broker_id(node: NodeId) -> BrokerId {
+    BrokerId((node.0 >> 97) as i32)
+}
+
+pub(crate) struct Broker {
+    pub id: BrokerId,
+    pub host: String,
+    pub port: i32,
+    pub rack: String,
+}
+
+impl Connection {
+    /// Those whose door is known, this node first: it is where the client reached it.
+    pub(crate) fn brokers(&self) -> Vec<Broker> {
+        let own = self.service.shard().node();
+        let records = self.service.shard().map().map_or_else(|| [].into(), |map| map.nodes());
+        let door = |record: &NodeRecord| {
+            let said = record.facts.iter().find(|(name, _)| name == DOOR)?;
+            said.1.parse::<SocketAddr>().ok()
+        };
+        let mut brokers: Vec<Broker> = Vec::new();
+        for record in records.iter() {
+            let address = if record.node == own { self.local.or(door(record)) } else { door(record) };
+            let Some(address) = address else { continue };
+            let (host, port) = (address.ip().to_string(), i32::from(address.port()));
+            let rack = format!("{}/{}", record.data_center, record.rack);
+            let broker = Broker { id: broker_id(record.node), host, port, rack };
+            if record.node == own { brokers.insert(0, broker) } else { brokers.push(broker) }
+        }
+        brokers
+    }
+
+    pub(crate) fn cluster_id(&self) -> String {
+        Uuid::from_u128(self.service.cluster_id()).to_string()
+    }
+}
+
+pub(super) fn api_versions(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse {
+    let names = [&request.client_software_name, &request.client_software_version];
+    if version >= 3 && !names.into_iter().all(|name| apis::names_software(name)) {
+        return ApiVersionsResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.0);
+    }
+    served().answer()
+}
+
+/// Groups are coordinated by the node that is asked, until there are several.
+pub(super) fn find_coordinator(
+    connection: &Connection,
+    version: i16,
+    request: &FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let own = connection.brokers().into_iter().next();
+    let found = |key| {
+        let coordinator = Coordinator::default().with_key(key);
+        match &own {
+            Some(broker) => {
+                coordinator.with_node_id(broker.id).with_host(text(broker.host.clone())).with_port(broker.port)
+            }
+            None => coordinator.with_node_id(BrokerId(-1)).with_error_code(ErrorCode::COORDINATOR_NOT_AVAILABLE.0),
+        }
+    };
+    if version >= 4 {
+        let coordinators = request.coordinator_keys.iter().cloned().map(found).collect();
+        return FindCoordinatorResponse::default().with_coordinators(coordinators);
+    }
+    let Coordinator { node_id, host, port, error_code, .. } = found(request.key.clone());
+    FindCoordinatorResponse::default().with_node_id(node_id).with_host(host).with_port(port).with_error_code(error_code)
+}
+
+pub(super) fn describe_cluster(connection: &Connection, request: &DescribeClusterRequest) -> DescribeClusterResponse {
+    let response = DescribeClusterResponse::default().with_endpoint_type(request.endpoint_type);
+    if request.endpoint_type == 2 {
+        let why = "the controllers of this cluster are its brokers";
+        let code = ErrorCode::MISMATCHED_ENDPOINT_TYPE.0;
+        return response.with_error_code(code).with_error_message(Some(text(why)));
+    }
+    let brokers = connection.brokers();
+    let controller = brokers.first().map_or(BrokerId(-1), |broker| broker.id);
+    let described = |broker: Broker| {
+        DescribeClusterBroker::default()
+            .with_broker_id(broker.id)
+            .with_host(text(broker.host))
+            .with_port(broker.port)
+            .with_rack(Some(text(broker.rack)))
+    };
+    response
+        .with_cluster_id(text(connection.cluster_id()))
+        .with_controller_id(controller)
+        .with_cluster_authorized_operations(i32::MIN)
+        .with_brokers(brokers.into_iter().map(described).collect())
+}

@@ -1,0 +1,350 @@
+//! The door of the log: connections of Kafka's protocol.
+//!
+//! ```text
+//!   bytes ─▶ frame ─▶ Request ─▶ the connection's queue ─▶ one after the other ─▶ Response ─▶ bytes, in the order of the requests
+//! ```
+//!
+//! Requests of one connection are begun and answered one after the other, as by Kafka: a producer that has several in flight relies on their
+//! order. Only Produce requests wait side by side ([`produce`]).
+//! It holds no data; which node has what, the topics and the map say. What a client can make it hold is bounded: requests that wait
+//! ([`REQUESTS_MAX`]), then it stops reading ([`Flow::Pause`]).
+
+mod cluster;
+mod configs;
+mod fetch;
+mod group_admin;
+pub(crate) mod groups;
+mod offsets;
+mod produce;
+mod producers;
+mod records;
+mod topics;
+
+use crate::service::{LOG_SERVICE, LogService};
+use bytes::{Bytes, BytesMut};
+use holon_base::{Instant, TabletId};
+use holon_kafka::limits::REQUEST_BYTES_MAX;
+use holon_kafka::{Api, ProduceRequest, Request, RequestHeader, Response, Served, StrBytes, frame};
+use holon_kernel::{Class, Flow, LocalFuture, Outbox, Scope, Session, SessionContext, Target, Verb};
+use holon_wal::Signal;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Requests of one connection that are under way, or wait for those before them.
+const REQUESTS_MAX: usize = 16;
+
+/// Answers that the client does not read, bytes.
+const UNREAD_BYTES_MAX: usize = 8 << 20;
+
+/// How long a request may take that names no time of its own.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a request about a group may take: members wait for one another.
+const GROUP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// A request about a group, to the shard that has its coordinator.
+pub(crate) const GROUP: Verb = Verb(Verb::SERVICE_FIRST);
+
+/// What this broker serves.
+fn served() -> Served {
+    [
+        Api::Produce,
+        Api::Fetch,
+        Api::ListOffsets,
+        Api::Metadata,
+        Api::FindCoordinator,
+        Api::JoinGroup,
+        Api::SyncGroup,
+        Api::Heartbeat,
+        Api::LeaveGroup,
+        Api::OffsetCommit,
+        Api::OffsetFetch,
+        Api::OffsetDelete,
+        Api::DescribeGroups,
+        Api::ListGroups,
+        Api::DeleteGroups,
+        Api::DeleteRecords,
+        Api::OffsetForLeaderEpoch,
+        Api::AlterConfigs,
+        Api::IncrementalAlterConfigs,
+        Api::CreateTopics,
+        Api::DeleteTopics,
+        Api::InitProducerId,
+        Api::DescribeConfigs,
+        Api::DescribeCluster,
+    ]
+    .into_iter()
+    .fold(Served::least(), Served::with)
+}
+
+/// What is sent; `None`: nothing is; an error ends the connection.
+type Pieces = Option<Result<Vec<Bytes>, String>>;
+
+/// What requests need of their connection.
+pub(crate) struct Connection {
+    pub service: Rc<LogService>,
+    /// Where the client reached this node.
+    pub local: Option<SocketAddr>,
+    id: u64,
+    outbox: Rc<Outbox>,
+    /// Where the client is.
+    host: String,
+    /// With the frame that each came in.
+    waiting: RefCell<VecDeque<(RequestHeader, Request, Bytes)>>,
+    is_working: Cell<bool>,
+    /// Of requests that were begun, oldest first.
+    answers: RefCell<VecDeque<LocalFuture<Pieces>>>,
+    is_answering: Cell<bool>,
+    answered: Signal,
+}
+
+pub struct KafkaSession {
+    connection: Rc<Connection>,
+    served: Served,
+    is_closing: bool,
+}
+
+impl KafkaSession {
+    pub fn new(service: Rc<LogService>, context: SessionContext) -> KafkaSession {
+        let SessionContext { session: id, local, peer, outbox } = context;
+        let host = peer.map_or_else(String::new, |peer| peer.ip().to_string());
+        let connection = Rc::new(Connection {
+            service,
+            local,
+            id,
+            outbox,
+            host,
+            waiting: RefCell::default(),
+            is_working: Cell::new(false),
+            answers: RefCell::default(),
+            is_answering: Cell::new(false),
+            answered: Signal::new(),
+        });
+        KafkaSession { connection, served: served(), is_closing: false }
+    }
+
+    /// Takes one request off the input. False: none is whole.
+    fn step(&mut self, input: &mut BytesMut) -> bool {
+        let read = match frame::take(input, REQUEST_BYTES_MAX) {
+            Ok(None) => return false,
+            Ok(Some(frame)) => match Request::read(&frame, &self.served) {
+                Ok((header, request)) => Ok((header, request, frame)),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
+            Ok(request) => self.connection.clone().take(request),
+            Err(reason) => {
+                // As Kafka does it: nothing that could be answered.
+                self.connection.service.refused_request(&reason);
+                self.is_closing = true;
+            }
+        }
+        true
+    }
+}
+
+impl Session for KafkaSession {
+    fn handle(&mut self, input: &mut BytesMut) -> Flow {
+        loop {
+            if self.is_closing {
+                return Flow::Close;
+            }
+            let connection = &self.connection;
+            let unread = connection.outbox.pending_bytes();
+            if connection.outbox.in_flight() >= REQUESTS_MAX || unread > UNREAD_BYTES_MAX {
+                return Flow::Pause;
+            }
+            if !self.step(input) {
+                return Flow::Continue;
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn take(self: Rc<Self>, request: (RequestHeader, Request, Bytes)) {
+        self.outbox.request_started();
+        self.waiting.borrow_mut().push_back(request);
+        if !self.is_working.replace(true) {
+            let service = self.service.clone();
+            let scope = Scope::Session(self.id);
+            service.shard().spawn(scope, Class::Foreground, async move { self.work().await });
+        }
+    }
+
+    async fn work(self: Rc<Self>) {
+        loop {
+            let Some((header, request, frame)) = self.waiting.borrow_mut().pop_front() else {
+                self.is_working.set(false);
+                return;
+            };
+            if let Request::Produce(request) = request {
+                self.clone().produce(header, request).await;
+                continue;
+            }
+            // What was begun before is answered first: what this one sees then has it.
+            self.wait_for_answers().await;
+            let group = groups::group_of(&request).map(str::to_string);
+            let pieces = match group {
+                Some(group) => Some(self.answer_group(&group, &header, request, &frame).await),
+                None => self.answer(&header, request).await.map(|answer| encoded(answer, &header)),
+            };
+            self.finish(pieces);
+        }
+    }
+
+    /// Those that only wait for the log of this shard wait side by side.
+    async fn produce(self: Rc<Self>, header: RequestHeader, request: ProduceRequest) {
+        let begun = produce::begin(&self, header.version, request);
+        let keeps_order = begun.keeps_order();
+        let answer = async move { begun.answer().await.map(|answer| encoded(answer, &header)) };
+        self.answers.borrow_mut().push_back(Box::pin(answer));
+        if !self.is_answering.replace(true) {
+            let (scope, me) = (Scope::Session(self.id), self.clone());
+            self.service.shard().spawn(scope, Class::Foreground, async move { me.answer_in_order().await });
+        }
+        if !keeps_order {
+            self.wait_for_answers().await;
+        }
+    }
+
+    async fn answer_in_order(&self) {
+        loop {
+            let next = self.answers.borrow_mut().pop_front();
+            let Some(answer) = next else {
+                self.is_answering.set(false);
+                self.answered.notify();
+                return;
+            };
+            self.finish(answer.await);
+        }
+    }
+
+    async fn wait_for_answers(&self) {
+        while self.is_answering.get() {
+            // Cancelled only when the session ends.
+            if self.answered.wait(self.service.shard()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn finish(&self, pieces: Pieces) {
+        match pieces {
+            Some(Ok(pieces)) => self.send(&pieces),
+            Some(Err(reason)) => {
+                self.service.refused_request(&reason);
+                self.outbox.close();
+            }
+            None => {}
+        }
+        self.outbox.request_ended();
+    }
+
+    /// By the coordinator of the group, on whatever shard of this node it is.
+    async fn answer_group(
+        &self,
+        group: &str,
+        header: &RequestHeader,
+        request: Request,
+        frame: &Bytes,
+    ) -> Result<Vec<Bytes>, String> {
+        let shard = self.service.shard();
+        let tablet = groups::tablet_of(self, group).await;
+        let tablet = tablet.filter(|tablet| self.is_leader(*tablet)).unwrap_or(TabletId(u64::MAX));
+        let to = shard.locate(tablet);
+        if to == shard.address() || tablet == TabletId(u64::MAX) {
+            return encoded(groups::answer(&self.service, tablet, &self.host, header, request).await, header);
+        }
+        let payload = groups::forwarded(&self.host, tablet, frame);
+        let deadline = shard.now() + GROUP_TIMEOUT;
+        match shard.call(to, Target::Service(LOG_SERVICE), GROUP, payload, deadline).await {
+            Ok(answer) => Ok(vec![answer]),
+            Err(error) => Err(format!("the coordinator of group {group:?} does not answer: {error}")),
+        }
+    }
+
+    fn send(&self, pieces: &[Bytes]) {
+        pieces.iter().for_each(|piece| self.outbox.push(piece.clone()));
+    }
+
+    pub(crate) fn is_leader(&self, tablet: TabletId) -> bool {
+        self.service.is_leader(tablet)
+    }
+
+    pub fn deadline(&self, timeout_ms: i32) -> Instant {
+        let asked = u64::try_from(timeout_ms).ok().filter(|timeout_ms| *timeout_ms > 0).map(Duration::from_millis);
+        self.service.shard().now() + asked.unwrap_or(REQUEST_TIMEOUT).min(REQUEST_TIMEOUT)
+    }
+
+    /// `None`: none is sent.
+    async fn answer(&self, header: &RequestHeader, request: Request) -> Option<Response> {
+        Some(match request {
+            Request::ApiVersions(request) => Response::ApiVersions(cluster::api_versions(header.version, &request)),
+            Request::UnsupportedApiVersions => Response::ApiVersions(served().answer_to_unsupported()),
+            Request::Metadata(request) => Response::Metadata(topics::metadata(self, header.version, request).await),
+            Request::Produce(request) => return produce::begin(self, header.version, request).answer().await,
+            Request::Fetch(request) => Response::Fetch(fetch::fetch(self, request).await),
+            Request::ListOffsets(request) => {
+                Response::ListOffsets(offsets::list_offsets(self, header.version, request).await)
+            }
+            Request::FindCoordinator(request) => {
+                Response::FindCoordinator(cluster::find_coordinator(self, header.version, &request))
+            }
+            Request::DescribeCluster(request) => Response::DescribeCluster(cluster::describe_cluster(self, &request)),
+            Request::CreateTopics(request) => Response::CreateTopics(topics::create_topics(self, request).await),
+            Request::DeleteTopics(request) => {
+                Response::DeleteTopics(topics::delete_topics(self, header.version, request).await)
+            }
+            Request::InitProducerId(request) => {
+                Response::InitProducerId(producers::init_producer_id(self, &request).await)
+            }
+            Request::DescribeGroups(request) => {
+                Response::DescribeGroups(group_admin::describe_groups(self, header.version, request).await)
+            }
+            Request::ListGroups(request) => {
+                Response::ListGroups(group_admin::list_groups(self, header.version, request).await)
+            }
+            Request::DeleteGroups(request) => {
+                Response::DeleteGroups(group_admin::delete_groups(self, header.version, request).await)
+            }
+            Request::DeleteRecords(request) => Response::DeleteRecords(records::delete_records(self, request).await),
+            Request::OffsetForLeaderEpoch(request) => {
+                Response::OffsetForLeaderEpoch(records::offset_for_leader_epoch(self, request).await)
+            }
+            Request::AlterConfigs(request) => Response::AlterConfigs(configs::alter_configs(self, request).await),
+            Request::IncrementalAlterConfigs(request) => {
+                Response::IncrementalAlterConfigs(configs::incremental_alter_configs(self, request).await)
+            }
+            Request::DescribeConfigs(request) => Response::DescribeConfigs(configs::describe_configs(self, request)),
+            _ => {
+                // Not in `served`, so nobody gets here; if somebody does, it must not wait for an answer.
+                self.service.refused_request("a request that is not served");
+                self.outbox.close();
+                return None;
+            }
+        })
+    }
+}
+
+fn encoded(answer: Response, header: &RequestHeader) -> Result<Vec<Bytes>, String> {
+    answer.encode(header).map_err(|error| error.to_string())
+}
+
+/// For groups that this shard coordinates: a request that came to another shard of the node, or a part of one.
+pub(crate) async fn answer_forwarded(service: &Rc<LogService>, payload: Bytes) -> Option<Bytes> {
+    let (host, tablet, frame) = groups::received(payload)?;
+    let (header, request) = Request::read(&frame, &served()).ok()?;
+    let pieces = encoded(groups::answer(service, tablet, &host, &header, request).await, &header).ok()?;
+    Some(pieces.concat().into())
+}
+
+/// Text of ours as the protocol has it.
+pub(crate) fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}

@@ -1,0 +1,43 @@
+//! InitProducerId: ids of idempotent producers. Each shard takes a block of them from the metadata log when it has none left.
+
+use super::Connection;
+use crate::service::LOG_SERVICE;
+use crate::topics::{PRODUCER_BLOCK, TopicChange};
+use holon_kafka::ErrorCode;
+use holon_kafka::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
+
+pub(super) async fn init_producer_id(
+    connection: &Connection,
+    request: &InitProducerIdRequest,
+) -> InitProducerIdResponse {
+    let refused = |error: ErrorCode| {
+        InitProducerIdResponse::default()
+            .with_error_code(error.0)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1)
+    };
+    if request.transactional_id.is_some() {
+        // Transactions are not there yet; clients take this for "ask somebody else", and say so.
+        return refused(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    }
+    match connection.next_producer().await {
+        Some(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
+        None => refused(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+    }
+}
+
+impl Connection {
+    /// An id that nobody was ever given.
+    async fn next_producer(&self) -> Option<i64> {
+        loop {
+            if let Some(id) = self.service.take_producer_id() {
+                return i64::try_from(id).ok();
+            }
+            let proposed =
+                self.service.metadata().propose(LOG_SERVICE, TopicChange::TakeProducers.encode()).await.ok()?;
+            let first = u64::from_le_bytes(*proposed.answer.ok()?.first_chunk::<8>()?);
+            // Two that ask at once both get a block: the rest of one of them is nobody's.
+            self.service.set_producer_ids(first..first + PRODUCER_BLOCK);
+        }
+    }
+}

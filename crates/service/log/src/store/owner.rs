@@ -1,0 +1,143 @@
+//! What becomes of records on their way into the shared log, and when they are in it.
+
+use crate::store::error::LogError;
+use crate::store::limits::WRITE_BYTES;
+use crate::store::partition::{Partition, TailBatch};
+use crate::store::producers::Verdict;
+use crate::store::record::{Change, Entry, Stamp};
+use crate::store::{Appended, Inner, count};
+use holon_base::TabletId;
+use holon_kafka::{BatchHeader, ProducedBatch, StampedBatch};
+use holon_wal::{Lsn, Owner, WalError};
+
+impl Owner for Inner {
+    type Record = Entry;
+    type Answer = Appended;
+    type Error = LogError;
+
+    /// A batch gets its offset here, one after the other, when there is room for it: so no offset is lost.
+    fn admit(&self, tablet: TabletId, record: &mut Entry) -> Result<(), LogError> {
+        let stamped = match record {
+            Entry::Produced { batch, stamp } => Some(self.place(&*self.partition(tablet)?, batch, *stamp)?),
+            Entry::Batch { .. } | Entry::Other { .. } => None,
+        };
+        if let Some(stamped) = stamped {
+            *record = stamped;
+        }
+        Ok(())
+    }
+
+    fn committed(&self, tablet: TabletId, record: Entry, lsn: Lsn) -> Result<Appended, LogError> {
+        match record {
+            Entry::Batch { batch, .. } => {
+                let partition = self.partition(tablet)?;
+                let header = batch.header;
+                let append_time_ms =
+                    header.attributes.has(holon_kafka::Attributes::LOG_APPEND_TIME).then_some(header.max_timestamp_ms);
+                self.take_in(&partition, batch, lsn);
+                count(&self.counters.appended_batches, 1);
+                count(&self.counters.appended_bytes, header.length as u64);
+                partition.moved.notify();
+                let start = partition.start.get();
+                Ok(Appended { base_offset: header.base_offset, append_time_ms, start })
+            }
+            Entry::Other { change, .. } => {
+                self.change(tablet, change, lsn);
+                Ok(Appended { base_offset: 0, append_time_ms: None, start: 0 })
+            }
+            // It was admitted, so it is a batch with an offset.
+            Entry::Produced { .. } => Err(LogError::NotHere(tablet)),
+        }
+    }
+
+    fn group_committed(&self) {
+        let is_ready = !self.ready.borrow().is_empty();
+        if is_ready || self.must_wait() || self.wal.sealed_bytes() > self.options.wal_bytes_max / 2 {
+            self.work.notify();
+        }
+    }
+
+    /// People are told when it changes.
+    fn logged_or_not(&self, failure: Option<&WalError>) {
+        let before = self.log_full.replace(failure.cloned());
+        match (before, failure) {
+            (None, Some(error)) => (self.options.tell)(format!("nothing is appended: {error}")),
+            (Some(_), None) => (self.options.tell)("batches are appended again".to_string()),
+            _ => {}
+        }
+    }
+
+    fn failed(&self, error: &WalError) {
+        *self.stuck.borrow_mut() = Some(error.clone().into());
+    }
+}
+
+impl Inner {
+    fn place(&self, partition: &Partition, batch: &ProducedBatch, stamp: Stamp) -> Result<Entry, LogError> {
+        match partition.producers.borrow().judge(&batch.header) {
+            Verdict::Append => {}
+            Verdict::Duplicate(written) => {
+                count(&self.counters.duplicates, 1);
+                let (base_offset, append_time_ms) = (written.base_offset, written.append_time_ms);
+                return Err(LogError::Duplicate { base_offset, append_time_ms });
+            }
+            Verdict::Fenced { epoch, newest } => return Err(LogError::Fenced { epoch, newest }),
+            Verdict::OutOfOrder { expected, got } => return Err(LogError::OutOfOrder { expected, got }),
+        }
+        let stamped = batch.stamp(partition.next.get(), stamp.leader_epoch, stamp.append_time_ms);
+        partition.next.set(stamped.header.last_offset() + 1);
+        let append_time_ms = stamp.append_time_ms.unwrap_or(holon_kafka::batch::NONE);
+        partition.producers.borrow_mut().written(&stamped.header, append_time_ms, stamp.wall_ms);
+        Ok(Entry::stamped(stamped))
+    }
+
+    /// A batch is in the log: readers see it.
+    pub fn take_in(&self, partition: &Partition, batch: StampedBatch, lsn: Lsn) {
+        let BatchHeader { length, .. } = batch.header;
+        partition.end.set(batch.header.last_offset() + 1);
+        partition.next.set(partition.next.get().max(partition.end.get()));
+        partition.applied.set(lsn);
+        partition.epochs.borrow_mut().wrote(batch.header.leader_epoch, batch.header.base_offset);
+        partition.tail.borrow_mut().push(TailBatch { lsn, batch });
+        self.unwritten.set(self.unwritten.get() + length);
+        self.dirty.borrow_mut().insert(partition.id);
+        if partition.tail.borrow().unwritten_bytes() >= WRITE_BYTES {
+            self.ready.borrow_mut().insert(partition.id);
+        }
+    }
+
+    pub fn change(&self, tablet: TabletId, change: Change, lsn: Lsn) {
+        let found = self.partitions.borrow().get(&tablet).cloned();
+        match (change, found) {
+            (Change::Created { offset }, None) => {
+                let partition = Partition::created(tablet, offset, lsn);
+                self.partitions.borrow_mut().insert(tablet, partition);
+            }
+            (Change::Start { offset }, Some(partition)) => {
+                partition.start.set(partition.start.get().max(offset));
+                partition.applied.set(lsn);
+                partition.moved.notify();
+            }
+            (Change::Removed, Some(partition)) => {
+                self.forget(&partition);
+                self.doomed.borrow_mut().push(partition);
+            }
+            (Change::Created { .. }, Some(_)) | (Change::Start { .. } | Change::Removed, None) => {}
+        }
+    }
+
+    /// It is not here any more; its files are still to be removed.
+    fn forget(&self, partition: &Partition) {
+        partition.removed.set(true);
+        self.partitions.borrow_mut().remove(&partition.id);
+        self.dirty.borrow_mut().remove(&partition.id);
+        self.ready.borrow_mut().remove(&partition.id);
+        let mut tail = partition.tail.borrow_mut();
+        let unwritten = tail.unwritten_bytes();
+        self.unwritten.set(self.unwritten.get().saturating_sub(unwritten));
+        self.kept.set(self.kept.get().saturating_sub(tail.bytes() - unwritten));
+        tail.clear();
+        drop(tail);
+        partition.moved.notify();
+    }
+}

@@ -1,0 +1,430 @@
+//! From memory to segments, from segments to the medium, and what is let go for it.
+
+use crate::store::checkpoint::{self, Stored};
+use crate::store::error::{LogError, damaged};
+use crate::store::limits::{WRITE_BYTES, WRITE_BYTES_MAX};
+use crate::store::partition::{Flushed, Partition, TailBatch};
+use crate::store::segment::{PARTITIONS, Segment, base_of};
+use crate::store::{Inner, count};
+use holon_kernel::DiskBuffer;
+use holon_wal::sync::{sync_dir_or_stop, sync_or_stop};
+use holon_wal::{Lsn, WalError};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Between tries while the disk is full.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The writer's task, until the store is closed or the shard stops.
+///
+/// What is in memory is in the shared log as well, so nothing is written before it is worth a write: a partition has enough, memory is short, or
+/// a checkpoint needs it.
+pub async fn run(inner: Rc<Inner>) {
+    let mut checkpoint_due = inner.shard.now() + inner.options.checkpoint_interval;
+    loop {
+        let work = inner.work.wait(&inner.shard);
+        if matches!(inner.shard.timeout(checkpoint_due, work).await, Ok(Err(_))) || inner.commits.is_closing() {
+            return;
+        }
+        let is_due = inner.shard.now() >= checkpoint_due;
+        if is_due {
+            checkpoint_due = inner.shard.now() + inner.options.checkpoint_interval;
+        }
+        if !inner.recovered.get() {
+            continue;
+        }
+        let done = round(&inner, is_due).await;
+        if matches!(done, Err(LogError::Wal(WalError::Stopped { .. }))) {
+            return;
+        }
+        inner.written_or_not(done.as_ref().err());
+        inner.progressed.notify();
+        if done.is_err() {
+            inner.shard.sleep(RETRY).await;
+        }
+    }
+}
+
+async fn round(inner: &Rc<Inner>, is_due: bool) -> Result<(), LogError> {
+    let chosen = if inner.must_wait() { &inner.dirty } else { &inner.ready };
+    let chosen: Vec<_> = chosen.borrow().iter().copied().collect();
+    for tablet in chosen {
+        if let Ok(partition) = inner.partition(tablet) {
+            write(inner, &partition).await?;
+            inner.progressed.notify();
+        }
+    }
+    let is_long = inner.wal.sealed_bytes() > inner.options.wal_bytes_max / 2;
+    let is_new = || inner.all().iter().any(|partition| partition.applied.get() > partition.flushed.get().lsn);
+    if is_long || !inner.doomed.borrow().is_empty() || is_due && is_new() {
+        checkpoint(inner).await?;
+    }
+    Ok(())
+}
+
+/// Writes what a partition has in memory to its segments.
+async fn write(inner: &Inner, partition: &Rc<Partition>) -> Result<(), LogError> {
+    let _writing = partition.writing.enter(&inner.shard).await?;
+    look_up_segments(inner, partition).await?;
+    loop {
+        let batches = partition.tail.borrow().to_write(WRITE_BYTES_MAX);
+        if batches.is_empty() || partition.removed.get() {
+            inner.dirty.borrow_mut().remove(&partition.id);
+            inner.ready.borrow_mut().remove(&partition.id);
+            return Ok(());
+        }
+        let segment = open_end(inner, partition, &batches[0]).await?;
+        let room = (inner.options.partition)(partition.id).segment_bytes.saturating_sub(segment.length.get());
+        let mut bytes = 0;
+        let fits = |batch: &&TailBatch| {
+            bytes += batch.batch.header.length as u64;
+            bytes <= room || bytes == batch.batch.header.length as u64
+        };
+        let batches: Vec<&TailBatch> = batches.iter().take_while(fits).collect();
+        write_batches(inner, partition, &segment, &batches).await?;
+    }
+}
+
+async fn write_batches(
+    inner: &Inner,
+    partition: &Partition,
+    segment: &Rc<Segment>,
+    batches: &[&TailBatch],
+) -> Result<(), LogError> {
+    let bytes: usize = batches.iter().map(|batch| batch.batch.header.length).sum();
+    let mut buffer = DiskBuffer::with_capacity(bytes);
+    for TailBatch { batch, .. } in batches {
+        buffer.extend_from_slice(&batch.head);
+        buffer.extend_from_slice(&batch.records);
+    }
+    let Some(last) = batches.last() else { return Ok(()) };
+    let file = segment.file(&inner.shard.disk(), true).await?;
+    let is_known = partition.unsynced.borrow().iter().any(|known| Rc::ptr_eq(known, segment));
+    if !is_known {
+        partition.unsynced.borrow_mut().push(segment.clone());
+    }
+    file.write_at(segment.length.get(), buffer).await?;
+    if partition.removed.get() {
+        return Ok(());
+    }
+    segment.grew(batches.iter().map(|batch| batch.batch.header));
+    partition.tail.borrow_mut().wrote(batches.len());
+    let end = last.batch.header.last_offset() + 1;
+    partition.written.set(Flushed { lsn: last.lsn, end, active: Some((segment.base, segment.length.get())) });
+    count(&inner.counters.written_bytes, bytes as u64);
+    inner.unwritten.set(inner.unwritten.get().saturating_sub(bytes));
+    inner.keep(partition, bytes);
+    Ok(())
+}
+
+/// The segment that takes the next batch: a new one if that would be too long.
+async fn open_end(inner: &Inner, partition: &Rc<Partition>, next: &TailBatch) -> Result<Rc<Segment>, LogError> {
+    let header = &next.batch.header;
+    let newest = partition.segments.borrow().as_ref().and_then(|segments| segments.back().cloned());
+    if let Some(segment) = newest {
+        let limit = (inner.options.partition)(partition.id).segment_bytes;
+        let length = segment.length.get();
+        let fits = length + header.length as u64 <= limit || length == 0;
+        if fits && header.last_offset() - segment.base <= i64::from(i32::MAX) {
+            return Ok(segment);
+        }
+        segment.store_index(&inner.shard.disk()).await?;
+    } else {
+        inner.shard.disk().create_dir(&partition.directory).await?;
+    }
+    let segment = Rc::new(Segment::new(partition.directory.clone(), header.base_offset, 0));
+    segment.begin();
+    partition.names_unsynced.set(true);
+    partition.segments.borrow_mut().get_or_insert_default().push_back(segment.clone());
+    Ok(segment)
+}
+
+/// Finds a partition's segments, once; what is there and was never said to be durable is cut off.
+async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), LogError> {
+    if partition.segments.borrow().is_some() {
+        return Ok(());
+    }
+    let disk = inner.shard.disk();
+    let (path, active) = (&*partition.directory, partition.written.get().active);
+    let mut segments = VecDeque::new();
+    let mut is_changed = false;
+    for entry in disk.list(path).await? {
+        let Some(base) = base_of(&entry.name) else { continue };
+        match active {
+            Some((newest, _)) if base < newest => {
+                segments.push_back(Rc::new(Segment::new(partition.directory.clone(), base, entry.length)));
+            }
+            Some((newest, length)) if base == newest => {
+                let segment = Segment::new(partition.directory.clone(), base, length);
+                let file = segment.file(&disk, false).await?;
+                if entry.length < length {
+                    return Err(damaged(
+                        &segment.path(),
+                        entry.length,
+                        format!("it is cut off, it had {length} bytes"),
+                    ));
+                }
+                if entry.length > length {
+                    file.truncate(length).await?;
+                    partition.unsynced.borrow_mut().push(Rc::new(Segment::new(
+                        partition.directory.clone(),
+                        base,
+                        length,
+                    )));
+                }
+                segments.push_back(Rc::new(segment));
+            }
+            // It was begun after the last checkpoint: its batches are in the log, and come to a segment again.
+            _ => {
+                disk.remove(&format!("{path}/{}", entry.name)).await?;
+                is_changed = true;
+            }
+        }
+    }
+    if let Some((newest, _)) = active
+        && segments.back().is_none_or(|segment: &Rc<Segment>| segment.base != newest)
+    {
+        return Err(damaged(&format!("{path}/{newest:020}.log"), 0, "the segment is missing"));
+    }
+    partition.names_unsynced.set(partition.names_unsynced.get() || is_changed);
+    *partition.segments.borrow_mut() = Some(segments);
+    Ok(())
+}
+
+async fn segments_known(inner: &Inner, partition: &Partition) -> Result<(), LogError> {
+    if partition.segments.borrow().is_none() {
+        let _writing = partition.writing.enter(&inner.shard).await?;
+        look_up_segments(inner, partition).await?;
+    }
+    Ok(())
+}
+
+/// The segment that has an offset.
+pub async fn segment_of(inner: &Inner, partition: &Partition, offset: i64) -> Result<Option<Rc<Segment>>, LogError> {
+    segments_known(inner, partition).await?;
+    let segments = partition.segments.borrow();
+    let found = segments.as_ref().and_then(|segments| {
+        let after = segments.partition_point(|segment| segment.base <= offset);
+        after.checked_sub(1).and_then(|at| segments.get(at))
+    });
+    Ok(found.cloned())
+}
+
+pub async fn segments_of(inner: &Inner, partition: &Partition) -> Result<Vec<Rc<Segment>>, LogError> {
+    segments_known(inner, partition).await?;
+    Ok(partition.segments.borrow().iter().flatten().cloned().collect())
+}
+
+/// See [`crate::store::LogStore::checkpoint`].
+pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
+    let _checkpointing = inner.checkpointing.enter(&inner.shard).await?;
+    // Whoever was made or removed up to here is, or is not, in what is written below.
+    let mark = inner.commits.handed_over();
+    let doomed = inner.doomed.borrow().clone();
+    let mut names = false;
+    for partition in inner.all() {
+        if partition.applied.get() > partition.flushed.get().lsn {
+            names |= flush(inner, &partition).await?;
+        }
+    }
+    if names {
+        sync_dir_or_stop(&inner.shard, PARTITIONS).await?;
+    }
+    let wall_ms = inner.shard.wall().micros() / 1000;
+    let stored: Vec<Stored> = inner
+        .all()
+        .iter()
+        .map(|partition| {
+            let age = (inner.options.partition)(partition.id).producer_expiration;
+            let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            partition.producers.borrow_mut().expire(wall_ms.saturating_sub(age_ms));
+            Stored::of(partition)
+        })
+        .collect();
+    checkpoint::store(&inner.shard, inner.options.boot, &stored).await?;
+    count(&inner.counters.checkpoints, 1);
+    let flushed = |stored: &Stored| stored.flushed.lsn;
+    let all = inner.all();
+    let needed = |partition: &Rc<Partition>| {
+        let stored = stored.binary_search_by_key(&partition.id, |stored| stored.tablet).ok().map(|at| &stored[at]);
+        match stored {
+            Some(stored) if flushed(stored) >= partition.applied.get() => None,
+            Some(stored) => Some(flushed(stored).plus(1)),
+            // It was made meanwhile, after the mark.
+            None => None,
+        }
+    };
+    let needed = all.iter().filter_map(needed).fold(mark.plus(1), Lsn::min);
+    inner.wal.retire_below(needed).await?;
+    for partition in &all {
+        let left = partition.left.take();
+        for segment in left {
+            segment.remove(&inner.shard.disk()).await?;
+        }
+    }
+    inner.progressed.notify();
+    remove_doomed(inner, &doomed).await
+}
+
+/// Brings what a partition has onto the medium. Whether its directory has new names.
+async fn flush(inner: &Inner, partition: &Rc<Partition>) -> Result<bool, LogError> {
+    write(inner, partition).await?;
+    let _writing = partition.writing.enter(&inner.shard).await?;
+    if partition.removed.get() {
+        return Ok(false);
+    }
+    leave_empty(partition);
+    let written = partition.written.get();
+    // What is no batch (a start that moved) is in no segment, and in the checkpoint.
+    let before_unwritten = partition.tail.borrow().lsn_unwritten().map(|lsn| Lsn(lsn.0 - 1));
+    let lsn = before_unwritten.unwrap_or(partition.applied.get()).max(written.lsn);
+    let disk = inner.shard.disk();
+    loop {
+        let Some(segment) = partition.unsynced.borrow().first().cloned() else { break };
+        sync_or_stop(&inner.shard, &segment.file(&disk, false).await?).await?;
+        partition.unsynced.borrow_mut().retain(|other| !Rc::ptr_eq(other, &segment));
+    }
+    let names = partition.names_unsynced.replace(false);
+    if names {
+        sync_dir_or_stop(&inner.shard, &partition.directory).await?;
+    }
+    partition.flushed.set(Flushed { lsn, ..written });
+    Ok(names)
+}
+
+/// What a topic keeps of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Segments whose newest record is older go.
+    pub before_ms: Option<i64>,
+    /// The oldest go as long as so many bytes are left.
+    pub bytes: Option<u64>,
+}
+
+/// The offset at which a partition is to begin, and the segments before it that can go at once: all but the newest one, which
+/// the last checkpoint names.
+pub async fn expired(
+    inner: &Inner,
+    partition: &Partition,
+    keep: Retention,
+) -> Result<(i64, Vec<Rc<Segment>>), LogError> {
+    let segments = segments_of(inner, partition).await?;
+    let mut start = partition.start.get();
+    let mut bytes = partition.bytes();
+    let mut gone = Vec::new();
+    for (at, segment) in segments.iter().enumerate() {
+        let next = segments.get(at + 1).map(|next| next.base);
+        let length = segment.length.get();
+        let is_old = match keep.before_ms {
+            Some(before_ms) => length > 0 && segment.newest_ms(&inner.shard.disk()).await? < before_ms,
+            None => false,
+        };
+        let is_much = keep.bytes.is_some_and(|most| bytes - length >= most && next.is_some());
+        let is_before = next.is_some_and(|next| next <= partition.start.get());
+        if !is_old && !is_much && !is_before {
+            break;
+        }
+        bytes -= length;
+        match next {
+            Some(next) => {
+                start = start.max(next);
+                gone.push(segment.clone());
+            }
+            // What is in memory alone comes after it, and is younger.
+            None => start = start.max(partition.written.get().end),
+        }
+    }
+    Ok((start, gone))
+}
+
+/// Takes away segments that are before the start.
+pub async fn trim(inner: &Inner, partition: &Partition, gone: &[Rc<Segment>]) -> Result<(), LogError> {
+    let _writing = partition.writing.enter(&inner.shard).await?;
+    for segment in gone {
+        if partition.removed.get() {
+            return Ok(());
+        }
+        if let Some(segments) = &mut *partition.segments.borrow_mut() {
+            segments.retain(|other| !Rc::ptr_eq(other, segment));
+        }
+        partition.unsynced.borrow_mut().retain(|other| !Rc::ptr_eq(other, segment));
+        segment.remove(&inner.shard.disk()).await?;
+    }
+    Ok(())
+}
+
+/// The newest segment goes, too, if nothing in it counts any more. Its file stays until no checkpoint names it.
+fn leave_empty(partition: &Partition) {
+    let written = partition.written.get();
+    let is_empty = written.end <= partition.start.get() && partition.tail.borrow().unwritten_bytes() == 0;
+    if !is_empty || written.active.is_none() {
+        return;
+    }
+    let segments = partition.segments.borrow_mut().as_mut().map(std::mem::take).unwrap_or_default();
+    partition.unsynced.borrow_mut().clear();
+    partition.left.borrow_mut().extend(segments);
+    partition.written.set(Flushed { active: None, ..written });
+}
+
+/// So that the next start reads no segment to know where things are in it.
+pub async fn store_indexes(inner: &Inner) -> Result<(), LogError> {
+    for partition in inner.all() {
+        let newest = partition.segments.borrow().as_ref().and_then(|segments| segments.back().cloned());
+        if let Some(segment) = newest {
+            segment.store_index(&inner.shard.disk()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The files of partitions that are not here any more, and in no checkpoint.
+async fn remove_doomed(inner: &Inner, doomed: &[Rc<Partition>]) -> Result<(), LogError> {
+    for partition in doomed {
+        let _writing = partition.writing.enter(&inner.shard).await?;
+        partition.segments.borrow().iter().flatten().for_each(|segment| segment.close());
+        remove_directory(inner, &partition.directory).await?;
+        inner.doomed.borrow_mut().retain(|other| !Rc::ptr_eq(other, partition));
+    }
+    Ok(())
+}
+
+pub async fn remove_directory(inner: &Inner, path: &str) -> Result<(), LogError> {
+    let disk = inner.shard.disk();
+    let entries = disk.list(path).await?;
+    for entry in &entries {
+        disk.remove(&format!("{path}/{}", entry.name)).await?;
+    }
+    disk.remove_dir(path).await?;
+    Ok(sync_dir_or_stop(&inner.shard, PARTITIONS).await?)
+}
+
+impl Inner {
+    /// Batches that are in a segment now stay in memory for those who follow, as long as there is room.
+    fn keep(&self, partition: &Partition, bytes: usize) {
+        self.kept.set(self.kept.get() + bytes);
+        self.kept_order.borrow_mut().push_back((partition.id, bytes));
+        while self.kept.get() > self.options.kept_bytes_max {
+            let Some((tablet, bytes)) = self.kept_order.borrow_mut().pop_front() else { return };
+            let Ok(oldest) = self.partition(tablet) else { continue };
+            let mut tail = oldest.tail.borrow_mut();
+            let kept = tail.bytes() - tail.unwritten_bytes();
+            let gone = tail.shrink(kept.saturating_sub(bytes));
+            self.kept.set(self.kept.get().saturating_sub(gone));
+        }
+    }
+
+    /// Segments could not be written, or could. People are told when that changes.
+    fn written_or_not(&self, failure: Option<&LogError>) {
+        let before = self.stuck.replace(failure.cloned());
+        match (before, failure) {
+            (None, Some(error)) => {
+                (self.options.tell)(format!("batches stay in memory, and soon none are taken: {error}"));
+            }
+            (Some(_), None) => (self.options.tell)("batches get to the disk again".to_string()),
+            _ => {}
+        }
+    }
+}
+
+const _: () = assert!(WRITE_BYTES <= WRITE_BYTES_MAX);

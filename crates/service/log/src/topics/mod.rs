@@ -1,0 +1,250 @@
+//! Topics, as entries of the metadata log make them: names, partitions, configurations. The same on every node.
+//!
+//! ```text
+//!   TopicChange ─► metadata log ─► Topics::apply on every shard ─► an effect on the tablet map: a group of tablets for each topic
+//! ```
+//!
+//! A partition is a tablet of the topic's group. A topic's group is the index of the entry that made it, so it is unique for ever, and with it the
+//! topic's id ([`Topics::id_of`]). It knows no clock and does no IO.
+
+mod change;
+
+pub use change::{Refused, TopicChange};
+
+use bytes::Bytes;
+use holon_base::{ByteReader, ByteWriter, GroupId, ShortInput, TabletId};
+use holon_kernel::{MetadataEffect, NewTablets, Replication};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Bytes of a topic's name: what Kafka allows, because it makes a file's name of it.
+pub const NAME_BYTES_MAX: usize = 249;
+
+/// Ids of producers are given to nodes so many at a time.
+pub const PRODUCER_BLOCK: u64 = 1000;
+
+const SNAPSHOT_VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub name: Rc<str>,
+    pub group: GroupId,
+    pub partitions: u32,
+    /// Nodes that have each partition.
+    pub replication: u32,
+    /// What was set; the rest is as the defaults are.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl Topic {
+    /// `None`: it has no such partition.
+    pub fn tablet(&self, partition: i32) -> Option<TabletId> {
+        let ordinal = u32::try_from(partition).ok().filter(|ordinal| *ordinal < self.partitions)?;
+        Some(TabletId::new(self.group, ordinal))
+    }
+}
+
+/// All topics of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    by_name: BTreeMap<Rc<str>, Rc<Topic>>,
+    by_group: BTreeMap<GroupId, Rc<str>>,
+    /// The next id of a producer that was not given to a node yet.
+    next_producer: u64,
+}
+
+impl Topics {
+    pub fn get(&self, name: &str) -> Option<&Rc<Topic>> {
+        self.by_name.get(name)
+    }
+
+    pub fn of_group(&self, group: GroupId) -> Option<&Rc<Topic>> {
+        self.by_group.get(&group).and_then(|name| self.get(name))
+    }
+
+    /// By name.
+    pub fn all(&self) -> impl Iterator<Item = &Rc<Topic>> {
+        self.by_name.values()
+    }
+
+    /// The topic's id in a cluster: never 0, never one of a topic before.
+    pub fn id_of(cluster: u128, group: GroupId) -> u128 {
+        // Odd, so that no two groups have the same; the variant and the version make a uuid of it.
+        let spread = cluster ^ u128::from(group.0).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let (version, variant) = (0xf << 76, 0x3 << 62);
+        spread & !(version | variant) | (4 << 76) | (2 << 62)
+    }
+
+    /// Applies a committed entry. An error is an answer too: nothing changed.
+    ///
+    /// # Errors
+    /// [`Refused`], encoded.
+    pub fn apply(&mut self, index: u64, entry: &Bytes) -> Result<MetadataEffect, Bytes> {
+        let change = TopicChange::decode(entry).map_err(|short| Refused::Unreadable(short.offset as u32).encode())?;
+        self.change(index, change).map_err(|refused| refused.encode())
+    }
+
+    fn change(&mut self, index: u64, change: TopicChange) -> Result<MetadataEffect, Refused> {
+        let mut effect = MetadataEffect::default();
+        match change {
+            TopicChange::Create { name, partitions, replication, configs } => {
+                self.check_new(&name)?;
+                if partitions == 0 || u64::from(partitions) >= TabletId::PER_ENTRY_MAX {
+                    return Err(Refused::Partitions(partitions));
+                }
+                if replication == 0 {
+                    return Err(Refused::Replication(replication));
+                }
+                let (group, name): (_, Rc<str>) = (GroupId(index), name.into());
+                let topic = Topic { name: name.clone(), group, partitions, replication, configs };
+                self.by_group.insert(group, name.clone());
+                self.by_name.insert(name, Rc::new(topic));
+                let replication = Replication::Simple { factor: replication };
+                effect.create_tablets = Some(NewTablets { count: partitions, replication });
+                effect.answer = number(index);
+            }
+            TopicChange::Delete { group } => {
+                let name = self.by_group.remove(&group).ok_or(Refused::NoTopic)?;
+                self.by_name.remove(&name);
+                effect.remove_groups = vec![group];
+            }
+            TopicChange::Configure { group, configs } => {
+                let topic = self.of_group(group).ok_or(Refused::NoTopic)?;
+                let mut changed = Topic::clone(topic);
+                for (key, value) in configs {
+                    match value {
+                        Some(value) => drop(changed.configs.insert(key, value)),
+                        None => drop(changed.configs.remove(&key)),
+                    }
+                }
+                self.by_name.insert(changed.name.clone(), Rc::new(changed));
+            }
+            TopicChange::TakeProducers => {
+                effect.answer = number(self.next_producer);
+                self.next_producer += PRODUCER_BLOCK;
+            }
+        }
+        Ok(effect)
+    }
+
+    /// # Errors
+    /// A name that no topic may have, or one that another has.
+    pub fn check_new(&self, name: &str) -> Result<(), Refused> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name == "." || name == ".." || !name.bytes().all(fits) {
+            return Err(Refused::Name);
+        }
+        if self.by_name.contains_key(name) {
+            return Err(Refused::Exists);
+        }
+        // The names of metrics have no dots, so two such topics would be one there.
+        let folded = |name: &str| name.replace('.', "_");
+        let has_either = name.contains(['.', '_']);
+        match self.by_name.keys().find(|other| has_either && folded(other) == folded(name)) {
+            Some(other) => Err(Refused::Collides(other.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    pub fn snapshot(&self) -> Bytes {
+        let mut out = ByteWriter::new();
+        out.put_u8(SNAPSHOT_VERSION);
+        out.put_u64(self.next_producer);
+        out.put_varint(self.by_name.len() as u64);
+        for topic in self.by_name.values() {
+            out.put_prefixed(topic.name.as_bytes());
+            out.put_u64(topic.group.0);
+            out.put_u32(topic.partitions);
+            out.put_u32(topic.replication);
+            change::put_configs(&mut out, topic.configs.iter().map(|(key, value)| (key, Some(value))));
+        }
+        out.freeze()
+    }
+
+    /// # Errors
+    /// It is not what [`Topics::snapshot`] wrote.
+    pub fn restore(snapshot: &Bytes) -> Result<Topics, ShortInput> {
+        let mut input = ByteReader::new(snapshot.clone());
+        if input.u8()? != SNAPSHOT_VERSION {
+            return Err(ShortInput { offset: 0 });
+        }
+        let mut topics = Topics { next_producer: input.u64()?, ..Topics::default() };
+        for _ in 0..input.count()? {
+            let (name, group): (Rc<str>, _) = (input.prefixed_str()?.into(), GroupId(input.u64()?));
+            let (partitions, replication) = (input.u32()?, input.u32()?);
+            let configs = change::configs(&mut input)?;
+            let configs = configs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            topics.by_group.insert(group, name.clone());
+            topics.by_name.insert(name.clone(), Rc::new(Topic { name, group, partitions, replication, configs }));
+        }
+        input.end()?;
+        Ok(topics)
+    }
+}
+
+fn number(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_le_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(name: &str) -> TopicChange {
+        let configs = BTreeMap::from([("retention.ms".to_string(), "5".to_string())]);
+        TopicChange::Create { name: name.to_string(), partitions: 3, replication: 2, configs }
+    }
+
+    fn apply(topics: &mut Topics, index: u64, change: &TopicChange) -> Result<MetadataEffect, Refused> {
+        topics.apply(index, &change.encode()).map_err(|refused| Refused::decode(&refused).expect("its own bytes"))
+    }
+
+    #[test]
+    fn a_topic_is_a_group_of_tablets_and_what_was_set() {
+        let mut topics = Topics::default();
+        let effect = apply(&mut topics, 7, &create("flights")).expect("made");
+        let replication = Replication::Simple { factor: 2 };
+        assert_eq!(effect.create_tablets, Some(NewTablets { count: 3, replication }));
+        assert_eq!(apply(&mut topics, 8, &create("flights")), Err(Refused::Exists));
+        let topic = topics.get("flights").expect("there").clone();
+        assert_eq!(topic.tablet(2), Some(TabletId::new(GroupId(7), 2)));
+        assert_eq!((topic.tablet(3), topic.tablet(-1)), (None, None));
+        let configs = vec![("retention.ms".to_string(), None), ("a".to_string(), Some("b".to_string()))];
+        apply(&mut topics, 9, &TopicChange::Configure { group: GroupId(7), configs }).expect("changed");
+        assert_eq!(topics.get("flights").expect("there").configs, BTreeMap::from([("a".into(), "b".into())]));
+        assert_eq!(Topics::restore(&topics.snapshot()), Ok(topics.clone()));
+        let effect = apply(&mut topics, 10, &TopicChange::Delete { group: GroupId(7) }).expect("deleted");
+        assert_eq!(effect.remove_groups, [GroupId(7)]);
+        assert_eq!(topics, Topics::default());
+        assert_eq!(apply(&mut topics, 11, &TopicChange::Delete { group: GroupId(7) }), Err(Refused::NoTopic));
+    }
+
+    #[test]
+    fn names_are_those_that_kafka_allows() {
+        let mut topics = Topics::default();
+        for name in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
+            assert_eq!(apply(&mut topics, 1, &create(name)), Err(Refused::Name), "{name}");
+        }
+        apply(&mut topics, 2, &create("a.b_c")).expect("made");
+        apply(&mut topics, 3, &create(&"x".repeat(249))).expect("made");
+        assert_eq!(apply(&mut topics, 4, &create("a_b.c")), Err(Refused::Collides("a.b_c".to_string())));
+        assert_eq!(topics.all().count(), 2);
+    }
+
+    #[test]
+    fn ids_of_producers_are_given_once() {
+        let mut topics = Topics::default();
+        let blocks: Vec<Bytes> =
+            (0..3).map(|index| apply(&mut topics, index, &TopicChange::TakeProducers).expect("given").answer).collect();
+        assert_eq!(blocks, [number(0), number(1000), number(2000)]);
+        assert_eq!(Topics::restore(&topics.snapshot()), Ok(topics));
+    }
+
+    #[test]
+    fn ids_of_topics_differ_and_are_uuids() {
+        let ids: std::collections::BTreeSet<u128> =
+            (0..10_000).map(|index| Topics::id_of(0x1234_5678_9abc_def0_1234_5678_9abc_def0, GroupId(index))).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(ids.iter().all(|id| (id >> 76) & 0xf == 4 && (id >> 62) & 3 == 2));
+    }
+}

@@ -1,0 +1,118 @@
+//! Batches as a producer sends them, and a store on a memory disk that can be reopened.
+
+#![allow(dead_code)] // each test binary uses its part
+
+pub mod door;
+
+use bytes::Bytes;
+use holon_base::TabletId;
+use holon_kafka::{BatchHeader, Batches, ProduceRules, ProducedBatch, Timestamps, testing};
+use holon_kernel::testing::{MemoryDisk, TestShard};
+use holon_log::store::{Appended, LogError, LogStore, PartitionOptions, RecoveryReport, Stamp, StoreOptions};
+use holon_wal::Durability;
+use std::future::Future;
+use std::rc::Rc;
+
+pub const TIME_MS: i64 = 1_700_000_000_000;
+
+/// So many records of one byte, as one batch of nobody in particular.
+pub fn batch(count: i32, value: u8) -> Bytes {
+    testing::batch(testing::NOBODY, count as u8, &[value], TIME_MS)
+}
+
+/// As a producer with an id sends it.
+pub fn batch_of(producer_id: i64, epoch: i16, sequence: i32, count: i32, value: u8, time_ms: i64) -> Bytes {
+    testing::batch(testing::From { producer_id, epoch, sequence }, count as u8, &[value], time_ms)
+}
+
+pub fn checked(bytes: &Bytes) -> ProducedBatch {
+    let timestamps = Timestamps::Create { now_ms: TIME_MS, before_ms_max: i64::MAX, after_ms_max: i64::MAX };
+    let rules = ProduceRules { batch_bytes_max: 1 << 20, version: 9, timestamps };
+    ProducedBatch::check(bytes.clone(), &rules).expect("a good batch")
+}
+
+pub fn stamp() -> Stamp {
+    Stamp { leader_epoch: 7, append_time_ms: None, wall_ms: TIME_MS }
+}
+
+pub fn options(boot: u32) -> StoreOptions {
+    StoreOptions {
+        wal_segment_bytes: 64 << 10,
+        wal_bytes_max: 512 << 10,
+        kept_bytes_max: 8 << 10,
+        unwritten_bytes_max: 64 << 10,
+        partition: Rc::new(|_| PartitionOptions { segment_bytes: 4 << 10, ..PartitionOptions::default() }),
+        ..StoreOptions::new(boot)
+    }
+}
+
+pub struct World {
+    pub disk: MemoryDisk,
+    pub boot: u32,
+    pub shard: TestShard,
+    pub store: LogStore,
+    pub report: RecoveryReport,
+}
+
+pub fn try_open(disk: &MemoryDisk, boot: u32) -> Result<World, LogError> {
+    let shard = TestShard::new(disk.clone());
+    let handle = shard.shard.clone();
+    let (store, report) = shard.block_on(async move {
+        let store = LogStore::open(handle, options(boot)).await?;
+        let report = store.recover().await?;
+        store.retire_old_logs().await?;
+        Ok::<_, LogError>((store, report))
+    })?;
+    Ok(World { disk: disk.clone(), boot, shard, store, report })
+}
+
+impl World {
+    pub fn new() -> World {
+        try_open(&MemoryDisk::new(), 1).expect("opens")
+    }
+
+    /// The process ends at once, and another one starts.
+    pub fn reopen(self) -> World {
+        let World { disk, boot, shard, store, .. } = self;
+        drop((shard, store));
+        try_open(&disk, boot + 1).expect("opens again")
+    }
+
+    pub fn run<T: 'static, F: Future<Output = T> + 'static>(&self, work: impl FnOnce(LogStore) -> F) -> T {
+        self.shard.block_on(work(self.store.clone()))
+    }
+
+    pub fn create(&self, partition: TabletId) {
+        self.run(|store| async move { store.create(partition, 0).await }).expect("created");
+    }
+
+    pub fn append(&self, partition: TabletId, bytes: &Bytes) -> Result<Appended, LogError> {
+        let batch = checked(bytes);
+        self.run(move |store| async move { store.append(partition, batch, stamp(), Durability::Sync).await })
+    }
+
+    pub fn read(&self, partition: TabletId, offset: i64, bytes_max: usize) -> Result<Vec<BatchHeader>, LogError> {
+        let found = self.run(move |store| async move { store.read(partition, offset, i64::MAX, bytes_max).await })?;
+        let bytes: Vec<u8> = found.pieces.concat();
+        assert_eq!(bytes.len(), found.bytes);
+        let headers: Vec<BatchHeader> =
+            Batches::new(bytes.into()).map(|batch| batch.expect("whole batches").0).collect();
+        assert_eq!(headers.first(), found.first.as_ref());
+        Ok(headers)
+    }
+
+    /// All batches from an offset on, read piece by piece.
+    pub fn read_all(&self, partition: TabletId, mut offset: i64, bytes_max: usize) -> Vec<BatchHeader> {
+        let mut all = Vec::new();
+        loop {
+            let next = self.read(partition, offset, bytes_max).expect("reads");
+            let Some(last) = next.last() else { return all };
+            offset = last.last_offset() + 1;
+            all.extend(next);
+        }
+    }
+
+    pub fn checkpoint(&self) {
+        self.run(|store| async move { store.checkpoint().await }).expect("a checkpoint");
+    }
+}
