@@ -168,7 +168,8 @@ def test_nodes_end_when_the_demo_is_killed(demo):
     eventually("the nodes end by themselves", lambda: not processes_of(told.base), limit_s=20)
 
 
-@pytest.mark.parametrize("port, kind", [(9042, "for Cassandra clients"), (7070, "of the console"), (7000, "for other nodes")])
+@pytest.mark.parametrize("port, kind", [
+    (9042, "for Cassandra clients"), (9092, "for Kafka clients"), (7070, "of the console"), (7000, "for other nodes")])
 def test_a_port_that_is_taken_is_named_with_the_way_out(demo, port, kind):
     base = free_base()
     second = f"{base.rsplit('.', 1)[0]}.{int(base.rsplit('.', 1)[1]) + 1}"

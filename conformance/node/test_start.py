@@ -161,7 +161,7 @@ def test_files_of_another_node(make_node):
     refused(other, "another node")
 
 
-@pytest.mark.parametrize("flag", ["--bind", "--cql-address", "--console-address"])
+@pytest.mark.parametrize("flag", ["--bind", "--cql-address", "--kafka-address", "--console-address"])
 def test_address_beyond_loopback_is_refused(make_node, flag):
     value = "0.0.0.0" if flag == "--bind" else "0.0.0.0:0"
     node = make_node()

@@ -59,20 +59,14 @@ struct Node {
     banner: Vec<String>,
 }
 
+/// Doors at ports that nobody else has.
+const ANY_PORTS: [&str; 8] =
+    ["--cql-address", ":0", "--kafka-address", ":0", "--console-address", ":0", "--peer-address", ":0"];
+
 impl Node {
     fn start(data: &Path, words: &[&str]) -> Node {
-        let mut command = holon(&[
-            "start",
-            "--cql-address",
-            ":0",
-            "--console-address",
-            ":0",
-            "--peer-address",
-            ":0",
-            "--memory",
-            "128MiB",
-        ]);
-        command.args(words).arg("--data-dir").arg(data);
+        let mut command = holon(&["start", "--memory", "128MiB"]);
+        command.args(ANY_PORTS).args(words).arg("--data-dir").arg(data);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut banner = Vec::new();
@@ -287,10 +281,7 @@ fn a_killed_node_comes_back_as_itself() {
 fn what_cannot_start_says_so_in_one_line() {
     let place = Place::new();
     let node = Node::start(&place.data(), &[]);
-    let start = |words: &[&str], data: &Path| {
-        let free = ["start", "--cql-address", ":0", "--console-address", ":0", "--peer-address", ":0"];
-        refusal(&run(&[&free[..], words].concat(), data))
-    };
+    let start = |words: &[&str], data: &Path| refusal(&run(&[&["start"], &ANY_PORTS[..], words].concat(), data));
     let in_use = start(&[], &place.data());
     assert!(in_use.contains(&format!("process {}", node.child.id())) && in_use.contains("--data-dir"), "{in_use}");
     let other = place.path.join("other");
@@ -320,8 +311,7 @@ fn data_of_a_newer_format_is_left_alone() {
     let mut identity = std::fs::read(&file).expect("identity");
     identity[8] = 99; // the version follows the eight bytes of the magic
     std::fs::write(&file, &identity).expect("write");
-    let output =
-        run(&["start", "--cql-address", ":0", "--console-address", ":0", "--peer-address", ":0"], &place.data());
+    let output = run(&[&["start"], &ANY_PORTS[..]].concat(), &place.data());
     assert!(refusal(&output).contains("newer"), "{output:?}");
     assert_eq!(std::fs::read(&file).expect("identity"), identity);
 }

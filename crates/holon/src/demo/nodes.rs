@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const CQL_PORT: u16 = 9042;
+const KAFKA_PORT: u16 = 9092;
 const CONSOLE_PORT: u16 = 7070;
 const PEER_PORT: u16 = 7000;
 
@@ -59,6 +60,10 @@ impl Address {
 
     pub fn cql(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(self.ip), CQL_PORT)
+    }
+
+    fn kafka(&self) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(self.ip), KAFKA_PORT)
     }
 
     pub fn console(&self) -> SocketAddr {
@@ -107,6 +112,7 @@ pub fn open_relays(addresses: &[Address]) -> Result<Vec<TcpListener>, String> {
     for (place, address) in addresses.iter().enumerate() {
         let doors = [
             ("for Cassandra clients", address.cql()),
+            ("for Kafka clients", address.kafka()),
             ("of the console", address.console()),
             ("for other nodes", address.peers()),
             ("for other nodes, behind the relay of this demo", address.peers_behind()),
