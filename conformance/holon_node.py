@@ -19,6 +19,7 @@ import threading
 import time
 
 CQL_PORT = 9042
+KAFKA_PORT = 9092
 CONSOLE_PORT = 7070
 READY_LIMIT_S = 30
 _LIBC = ctypes.CDLL(None)
@@ -49,7 +50,7 @@ def free_address():
     for _ in range(100):
         address = f"127.{random.randint(16, 250)}.{random.randint(0, 250)}.{random.randint(2, 250)}"
         try:
-            for port in (CQL_PORT, CONSOLE_PORT):
+            for port in (CQL_PORT, KAFKA_PORT, CONSOLE_PORT):
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind((address, port))

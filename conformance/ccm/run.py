@@ -70,7 +70,7 @@ def take_addresses():
     except OSError:
         sys.exit("another run of a foreign suite is under way: all of them use 127.0.0.1 and up, port 9042. Wait for its end.")
     for number in range(1, 10):
-        for port in (holon_node.CQL_PORT, holon_node.CONSOLE_PORT, 7000):
+        for port in (holon_node.CQL_PORT, holon_node.KAFKA_PORT, holon_node.CONSOLE_PORT, 7000):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:

@@ -17,7 +17,6 @@ sys.path.insert(0, str(HERE.parent))
 import holon_node  # noqa: E402
 
 TARGET = os.environ.get("HOLON_CONFORMANCE_TARGET")
-KAFKA_PORT = 9092
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +32,7 @@ def node():
 
 @pytest.fixture(scope="session")
 def bootstrap(node):
-    return TARGET or f"{node.address}:{KAFKA_PORT}"
+    return TARGET or f"{node.address}:{holon_node.KAFKA_PORT}"
 
 
 @pytest.fixture

@@ -243,8 +243,13 @@ pub fn bench(arguments: &[String]) -> Result<(), String> {
         return Err(format!("`{name}` is not in bench/; there is: {}", list()));
     }
     let mut command = cargo(&["run", "--release", "--manifest-path", &manifest]);
-    if name == "store" {
-        with_rocksdb(&mut command);
+    match name.as_str() {
+        "store" => with_rocksdb(&mut command),
+        "log" => {
+            plain("cargo build", &mut cargo(&["build", "--release", "-p", "holon"]))?;
+            command.env("HOLON_BINARY", workspace::holon());
+        }
+        _ => {}
     }
     command.arg("--").args(&arguments[1..]);
     plain(name, &mut command)
