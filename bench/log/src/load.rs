@@ -7,6 +7,7 @@ use holon_kafka::StrBytes;
 use holon_kafka::client;
 use holon_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
 use holon_kafka::messages::{FetchRequest, ProduceRequest, TopicName};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -167,11 +168,16 @@ impl Load {
         let mine: Vec<i32> = (0..self.partitions).filter(|partition| partition % self.consumers == number).collect();
         let stamp_at = Frame::new(&self.topic, 0, self.shape, 1)?.stamp_at();
         let mut seen = vec![Seen::default(); mine.len()];
+        let mut session = Session { id: 0, epoch: 0, changed: (0..mine.len()).collect() };
         let mut ages = latencies();
         let mut last = Instant::now();
         while wanted.is_more() && !mine.is_empty() {
-            let answer = connection.ask(&self.fetch(&mine, &seen), FETCH_VERSION)?;
+            let answer = connection.ask(&self.fetch(&mine, &seen, &session), FETCH_VERSION)?;
             let now = micros();
+            if answer.error_code != 0 {
+                return Err(format!("a fetch was refused: error {}", answer.error_code));
+            }
+            session.goes_on(answer.session_id, mine.len());
             for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
                 if partition.error_code != 0 {
                     return Err(format!("partition {}: error {}", partition.partition_index, partition.error_code));
@@ -190,6 +196,7 @@ impl Load {
                 wanted.read.fetch_add(new, Ordering::AcqRel);
                 if new > 0 {
                     last = Instant::now();
+                    session.changed.insert(place);
                 }
             }
             if last.elapsed() > SILENCE {
@@ -199,22 +206,40 @@ impl Load {
         Ok(ages)
     }
 
-    fn fetch(&self, mine: &[i32], seen: &[Seen]) -> FetchRequest {
-        let partition = |(partition, seen): (&i32, &Seen)| {
+    fn fetch(&self, mine: &[i32], seen: &[Seen], session: &Session) -> FetchRequest {
+        let partition = |place: &usize| {
             FetchPartition::default()
-                .with_partition(*partition)
-                .with_fetch_offset(seen.next)
+                .with_partition(mine[*place])
+                .with_fetch_offset(seen[*place].next)
                 .with_partition_max_bytes(FETCH_PARTITION_BYTES)
         };
         let topic = FetchTopic::default()
             .with_topic(TopicName(StrBytes::from_string(self.topic.clone())))
-            .with_partitions(mine.iter().zip(seen).map(partition).collect());
+            .with_partitions(session.changed.iter().map(partition).collect());
         FetchRequest::default()
             .with_max_wait_ms(FETCH_WAIT_MS)
             .with_min_bytes(self.fetch_bytes_min)
             .with_max_bytes(FETCH_BYTES)
-            .with_session_epoch(-1)
-            .with_topics(vec![topic])
+            .with_session_id(session.id)
+            .with_session_epoch(session.epoch)
+            .with_topics(if session.changed.is_empty() { Vec::new() } else { vec![topic] })
+    }
+}
+
+/// A fetch session (KIP-227), as clients have one: only what changed is named.
+struct Session {
+    id: i32,
+    epoch: i32,
+    /// Places of partitions that the next request names.
+    changed: BTreeSet<usize>,
+}
+
+impl Session {
+    /// After an answer; without a session each request names all.
+    fn goes_on(&mut self, id: i32, partitions: usize) {
+        self.id = id;
+        self.epoch = if id == 0 { 0 } else { self.epoch + 1 };
+        self.changed = if id == 0 { (0..partitions).collect() } else { BTreeSet::new() };
     }
 }
 

@@ -28,6 +28,8 @@ use servers::{Peer, Server};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+const WARM_SECONDS: f64 = 5.0;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Durability {
     Sync,
@@ -156,8 +158,8 @@ fn measure(arguments: &Arguments, case: Case, peer: Peer) -> Result<Figures, Str
         fetch_bytes_min: 1,
     };
     let mut figures = Figures::default();
-    // A first second that does not count: code is compiled, files are made.
-    for (topic, seconds) in [("warm", 1.0_f64.min(arguments.seconds)), ("full", arguments.seconds)] {
+    // First seconds that do not count: code is compiled, files are made.
+    for (topic, seconds) in [("warm", WARM_SECONDS.min(arguments.seconds)), ("full", arguments.seconds)] {
         connection.create_topic(topic, case.partitions, &configs)?;
         let load = load(topic, arguments.batch_bytes);
         let before = server.used();
