@@ -21,11 +21,15 @@ impl Epochs {
     }
 
     /// The greatest epoch that is not after this one, and the offset at which it ended, if the log ends at `end`; as
-    /// OffsetForLeaderEpoch answers it. `None`: it has none so old.
+    /// OffsetForLeaderEpoch answers it. One that is older than all here ended where the first of them begins: who has more of it has
+    /// what is not here (`LeaderEpochFileCache.endOffsetFor`). `None`: nothing was ever written here.
     pub fn end_of(&self, epoch: i32, end: i64) -> Option<(i32, i64)> {
         let after = self.0.partition_point(|(one, _)| *one <= epoch);
-        let found = after.checked_sub(1).map(|at| self.0[at].0)?;
-        Some((found, self.0.get(after).map_or(end, |(_, first)| *first)))
+        let next = self.0.get(after).map(|(_, first)| *first);
+        match after.checked_sub(1) {
+            Some(at) => Some((self.0[at].0, next.unwrap_or(end))),
+            None => next.map(|first| (epoch, first)),
+        }
     }
 
     /// As far as what is before this offset is concerned.
@@ -62,7 +66,7 @@ mod tests {
         }
         let of: Vec<i32> = [0, 19, 20, 24, 25, 1000].into_iter().map(|offset| epochs.of(offset)).collect();
         assert_eq!(of, [2, 2, 3, 3, 7, 7]);
-        assert_eq!(epochs.end_of(1, 40), None);
+        assert_eq!(epochs.end_of(1, 40), Some((1, 0)), "older than all");
         assert_eq!(epochs.end_of(2, 40), Some((2, 20)));
         assert_eq!(epochs.end_of(5, 40), Some((3, 25)), "the last before one that wrote nothing");
         assert_eq!(epochs.end_of(9, 40), Some((7, 40)));
