@@ -4,7 +4,7 @@ mod common;
 
 use bytes::{Bytes, BytesMut};
 use common::door::*;
-use holon_kafka::messages::create_topics_request::CreatableTopic;
+use holon_kafka::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use holon_kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use holon_kafka::messages::delete_topics_request::DeleteTopicState;
 use holon_kafka::messages::describe_configs_request::DescribeConfigsResource;
@@ -16,11 +16,13 @@ use holon_kafka::messages::{
     alter_configs_request, incremental_alter_configs_request,
 };
 use holon_kafka::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
 };
 use holon_kafka::{Api, BatchHeader, Batches, ErrorCode, Uuid, client, testing};
 use holon_kernel::Flow;
+use holon_kernel::testing::MemoryDisk;
+use holon_log::service::LogConfig;
 use std::time::Duration;
 
 #[test]
@@ -315,4 +317,59 @@ fn what_is_no_request_ends_the_connection_and_no_other() {
     let (_, answer) = client::answer::<ApiVersionsRequest>(client.frame().expect("an answer"), 0).expect("version 0");
     assert_eq!(answer.error_code, ErrorCode::UNSUPPORTED_VERSION.0);
     assert!(!versions(&mut client).is_empty());
+}
+
+#[test]
+fn a_node_says_how_many_partitions_and_whether_asking_makes_a_topic() {
+    let config = LogConfig { partitions_default: 4, auto_create_topics: false, ..LogConfig::default() };
+    let node = Node::start_with(MemoryDisk::new(), 1, config);
+    let mut client = node.connect();
+    let wanted = |name| Some(vec![MetadataRequestTopic::default().with_name(Some(topic(name)))]);
+    for version in [3, 12] {
+        let asked = MetadataRequest::default().with_topics(wanted("t")).with_allow_auto_topic_creation(version >= 4);
+        let answer = client.ask(&asked, version);
+        assert_eq!(answer.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, "{version}");
+    }
+    assert_eq!(client.create("t", -1, &[]), 0);
+    let answer = client.ask(&MetadataRequest::default().with_topics(wanted("t")), 12);
+    assert_eq!(answer.topics[0].partitions.len(), 4);
+    let config = LogConfig { partitions_default: 3, ..LogConfig::default() };
+    let node = Node::start_with(MemoryDisk::new(), 1, config);
+    let asked = MetadataRequest::default().with_topics(wanted("u")).with_allow_auto_topic_creation(true);
+    assert_eq!(node.connect().ask(&asked, 12).topics[0].partitions.len(), 3);
+}
+
+#[test]
+fn whoever_places_the_partitions_has_to_name_the_node_that_is_there() {
+    let node = Node::start();
+    let mut client = node.connect();
+    let own = client.ask(&MetadataRequest::default(), 12).brokers[0].node_id;
+    let other = BrokerId(own.0 ^ 1);
+    let mut create = |name: &str, assigned: &[(i32, &[BrokerId])], numbers: (i32, i16)| {
+        let one = |(index, ids): &(i32, &[BrokerId])| {
+            CreatableReplicaAssignment::default().with_partition_index(*index).with_broker_ids(ids.to_vec())
+        };
+        let wanted = CreatableTopic::default()
+            .with_name(topic(name))
+            .with_num_partitions(numbers.0)
+            .with_replication_factor(numbers.1)
+            .with_assignments(assigned.iter().map(one).collect());
+        let answer = client.ask(&CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000), 7);
+        (answer.topics[0].error_code, answer.topics[0].num_partitions)
+    };
+    assert_eq!(create("t", &[(1, &[own]), (0, &[own]), (2, &[own])], (-1, -1)), (0, 3));
+    let (wrong, invalid) = (ErrorCode::INVALID_REPLICA_ASSIGNMENT.0, ErrorCode::INVALID_REQUEST.0);
+    for (assigned, numbers, error) in [
+        (&[(0, &[own][..])][..], (1, -1), invalid),
+        (&[(0, &[own][..])], (-1, 1), invalid),
+        (&[(0, &[other][..])], (-1, -1), wrong),
+        (&[(0, &[own, other][..])], (-1, -1), wrong),
+        (&[(0, &[own, own][..])], (-1, -1), wrong),
+        (&[(0, &[][..])], (-1, -1), wrong),
+        (&[(0, &[own][..]), (0, &[own])], (-1, -1), wrong),
+        (&[(0, &[own][..]), (2, &[own])], (-1, -1), wrong),
+        (&[(1, &[own][..])], (-1, -1), wrong),
+    ] {
+        assert_eq!(create("u", assigned, numbers), (error, -1), "{assigned:?} {numbers:?}");
+    }
 }
