@@ -326,7 +326,7 @@ fn a_node_says_how_many_partitions_and_whether_asking_makes_a_topic() {
     let mut client = node.connect();
     let wanted = |name| Some(vec![MetadataRequestTopic::default().with_name(Some(topic(name)))]);
     for version in [3, 12] {
-        let asked = MetadataRequest::default().with_topics(wanted("t")).with_allow_auto_topic_creation(version >= 4);
+        let asked = MetadataRequest::default().with_topics(wanted("t")).with_allow_auto_topic_creation(true);
         let answer = client.ask(&asked, version);
         assert_eq!(answer.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, "{version}");
     }
@@ -372,4 +372,96 @@ fn whoever_places_the_partitions_has_to_name_the_node_that_is_there() {
     ] {
         assert_eq!(create("u", assigned, numbers), (error, -1), "{assigned:?} {numbers:?}");
     }
+}
+
+#[test]
+fn whoever_asks_what_is_allowed_is_told_everything_that_there_is() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 1, &[]), 0);
+    let bits = |numbers: &[u32]| numbers.iter().fold(0, |bits, number| bits | 1 << number);
+    let (of_topic, of_cluster) = (bits(&[3, 4, 5, 6, 7, 8, 10, 11]), bits(&[5, 7, 8, 9, 10, 11, 12]));
+    for is_asked in [false, true] {
+        let told = |all: i32| if is_asked { all } else { i32::MIN };
+        let wanted = ["t", "nothing"].map(|name| MetadataRequestTopic::default().with_name(Some(topic(name)))).to_vec();
+        let asked = MetadataRequest::default().with_topics(Some(wanted)).with_allow_auto_topic_creation(false);
+        let asked = asked.with_include_topic_authorized_operations(is_asked);
+        let answer = client.ask(&asked, 12);
+        let operations: Vec<i32> = answer.topics.iter().map(|topic| topic.topic_authorized_operations).collect();
+        assert_eq!(operations, [told(of_topic), i32::MIN]);
+        let asked = asked.with_include_cluster_authorized_operations(is_asked);
+        assert_eq!(client.ask(&asked, 8).cluster_authorized_operations, told(of_cluster));
+        let asked = DescribeClusterRequest::default().with_include_cluster_authorized_operations(is_asked);
+        assert_eq!(client.ask(&asked, 0).cluster_authorized_operations, told(of_cluster));
+    }
+}
+
+#[test]
+fn an_answer_to_a_fetch_is_no_larger_than_asked_but_for_its_first_batch() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 3, &[]), 0);
+    let length = batch(50).len();
+    for index in 0..3 {
+        assert_eq!(client.produce("t", index, batch(50)), Ok(0));
+    }
+    let lengths = |client: &mut Client, most: usize, of_partition: usize| -> Vec<usize> {
+        let mut request = fetch("t", Uuid::nil(), 0, 0);
+        request.max_bytes = most as i32;
+        let mut one = request.topics[0].partitions[0].clone();
+        one.partition_max_bytes = of_partition as i32;
+        let partition = |index| one.clone().with_partition(index);
+        request.topics[0].partitions = (0..3).map(partition).collect();
+        let answer = client.ask(&request, 11);
+        let partitions = answer.responses[0].partitions.iter();
+        partitions.map(|partition| partition.records.as_ref().map_or(0, |records| records.len())).collect()
+    };
+    assert_eq!(lengths(&mut client, 3 * length, length), [length; 3]);
+    assert_eq!(lengths(&mut client, 3 * length - 1, length), [length, length, 0], "the third has no room");
+    assert_eq!(lengths(&mut client, length + 1, length), [length, 0, 0]);
+    assert_eq!(lengths(&mut client, 1, length), [length, 0, 0], "the first comes all the same");
+    assert_eq!(lengths(&mut client, 3 * length, length - 1), [length, 0, 0], "the bound of a partition");
+}
+
+#[test]
+fn offsets_by_time_are_those_of_records_not_of_batches() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 1, &[]), 0);
+    let times_ms = [1_700_000_000_000, 1_700_000_000_030, 1_700_000_000_020, 1_700_000_000_030];
+    for _ in 0..2 {
+        let base = client.produce("t", 0, testing::batch_with_times(&times_ms)).expect("stored");
+        assert_eq!(base % 4, 0);
+    }
+    let ask = |client: &mut Client, time_ms: i64| {
+        let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(time_ms);
+        let wanted = ListOffsetsTopic::default().with_name(topic("t")).with_partitions(vec![partition]);
+        let answer =
+            client.ask(&ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![wanted]), 7);
+        let partition = &answer.topics[0].partitions[0];
+        assert_eq!(partition.error_code, 0);
+        (partition.offset, partition.timestamp)
+    };
+    let newest = -3;
+    for (time_ms, found) in [
+        (0, (0, times_ms[0])),
+        (times_ms[0] + 1, (1, times_ms[1])),
+        (times_ms[1], (1, times_ms[1])),
+        (times_ms[1] + 1, (-1, -1)),
+        (newest, (1, times_ms[1])),
+    ] {
+        assert_eq!(ask(&mut client, time_ms), found, "{time_ms}");
+    }
+    // What was removed does not count, also within a batch: the first whose time fits is then in the next one.
+    let remove = |client: &mut Client, offset: i64| {
+        let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
+        let wanted = DeleteRecordsTopic::default().with_name(topic("t")).with_partitions(vec![partition]);
+        let answer = client.ask(&DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000), 2);
+        assert_eq!(answer.topics[0].partitions[0].low_watermark, offset);
+    };
+    remove(&mut client, 2);
+    assert_eq!(ask(&mut client, times_ms[1]), (3, times_ms[3]));
+    assert_eq!(ask(&mut client, 0), (2, times_ms[2]));
+    remove(&mut client, 4);
+    assert_eq!(ask(&mut client, times_ms[1]), (5, times_ms[1]));
 }

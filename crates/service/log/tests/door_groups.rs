@@ -138,6 +138,10 @@ fn groups_are_listed_described_and_deleted_in_each_version() {
         let sorted: std::collections::BTreeSet<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(sorted.into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d", "e"], "{version}");
     }
+    let wanted = DescribeGroupsRequest::default().with_groups(vec![group("a"), group("nobody")]);
+    let answer = client.ask(&wanted.with_include_authorized_operations(true), 6);
+    let operations: Vec<i32> = answer.groups.iter().map(|group| group.authorized_operations).collect();
+    assert_eq!(operations, [1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11, i32::MIN]);
     for version in all(Api::DescribeGroups) {
         let wanted = vec![group("a"), group("e"), group("nobody")];
         let answer = client.ask(&DescribeGroupsRequest::default().with_groups(wanted), version);

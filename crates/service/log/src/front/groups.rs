@@ -2,6 +2,7 @@
 //!
 //! A request goes to the shard that has the group's coordinator, as the frame it came in; what comes back is the answer's frame.
 
+use super::cluster::{GROUP_OPERATIONS, operations};
 use super::{Connection, text};
 use crate::coordinating::{Coordinating, GROUPS_PARTITIONS, GROUPS_TOPIC, partition_of};
 use crate::groups::{
@@ -465,6 +466,7 @@ async fn describe(
     version: i16,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
+    let are_asked = request.include_authorized_operations;
     let mut described = Vec::with_capacity(request.groups.len());
     for group in request.groups {
         let wanted = name(&group.0);
@@ -472,7 +474,7 @@ async fn describe(
             Some(coordinating) => coordinating.look(|machine| machine.describe(version, &wanted)).await,
             None => Err(LogError::NotHere(TabletId(0))),
         };
-        let result = DescribedGroup::default().with_group_id(group).with_authorized_operations(i32::MIN);
+        let result = DescribedGroup::default().with_group_id(group).with_authorized_operations(operations(false, 0));
         let Ok(found) = found else {
             described.push(result.with_error_code(ErrorCode::NOT_COORDINATOR.0));
             continue;
@@ -494,7 +496,8 @@ async fn describe(
                 .with_group_state(text(found.state.as_str()))
                 .with_protocol_type(said(&found.protocol_type))
                 .with_protocol_data(said(&found.protocol))
-                .with_members(members.collect()),
+                .with_members(members.collect())
+                .with_authorized_operations(operations(are_asked && found.error.is_none(), GROUP_OPERATIONS)),
         );
     }
     DescribeGroupsResponse::default().with_groups(described)

@@ -1,6 +1,6 @@
 //! Metadata, CreateTopics, DeleteTopics.
 
-use super::cluster::{Broker, broker_id};
+use super::cluster::{Broker, CLUSTER_OPERATIONS, TOPIC_OPERATIONS, broker_id, operations};
 use super::{Connection, text};
 use crate::configs;
 use crate::coordinating::GROUPS_TOPIC;
@@ -83,7 +83,7 @@ pub(super) async fn metadata(connection: &Connection, version: i16, request: Met
     let may_create = request.allow_auto_topic_creation || version < 4;
     let may_create = may_create && connection.service.config().auto_create_topics;
     let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
-    let topics = match asked {
+    let mut topics: Vec<MetadataResponseTopic> = match asked {
         None => connection.service.with_topics(|topics| {
             let shown = topics.all().filter(|topic| *topic.name != *GROUPS_TOPIC);
             shown.map(|topic| described(connection, topic)).collect()
@@ -96,6 +96,11 @@ pub(super) async fn metadata(connection: &Connection, version: i16, request: Met
             answered
         }
     };
+    let of_cluster = request.include_cluster_authorized_operations;
+    if request.include_topic_authorized_operations {
+        let good = topics.iter_mut().filter(|topic| topic.error_code == 0);
+        good.for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+    }
     let told = |broker: &Broker| {
         MetadataResponseBroker::default()
             .with_node_id(broker.id)
@@ -107,7 +112,7 @@ pub(super) async fn metadata(connection: &Connection, version: i16, request: Met
         .with_brokers(brokers.iter().map(told).collect())
         .with_cluster_id(Some(text(connection.cluster_id())))
         .with_controller_id(brokers.first().map_or(BrokerId(-1), |broker| broker.id))
-        .with_cluster_authorized_operations(NOT_ASKED)
+        .with_cluster_authorized_operations(operations(of_cluster, CLUSTER_OPERATIONS))
         .with_topics(topics)
 }
 
