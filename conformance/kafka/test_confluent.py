@@ -135,6 +135,20 @@ def test_offsets_by_time(bootstrap, topic):
     one.close()
 
 
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_offsets_by_time_within_a_batch(bootstrap, topic, codec):
+    create(bootstrap, topic, 1)
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 200, "compression.type": codec})
+    base = int(time.time() * 1000) - 100_000
+    for number in range(100):
+        producer.produce(topic, value=str(number) * 50, timestamp=base + number * 10)
+    producer.flush(LIMIT_S)
+    one = consumer(bootstrap, "g")
+    for wanted, offset in [(0, 0), (base + 495, 50), (base + 990, 99)]:
+        assert one.offsets_for_times([TopicPartition(topic, 0, wanted)], LIMIT_S)[0].offset == offset
+    one.close()
+
+
 def test_topics_and_their_settings(bootstrap, topic):
     create(bootstrap, topic, 2, retention_ms="1000", cleanup_policy="delete")
     client = admin(bootstrap)

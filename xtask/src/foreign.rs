@@ -15,13 +15,14 @@ const REQUIREMENTS: &str = "conformance/requirements.txt";
 const RUST_DRIVER: &str = "conformance/cql/rust_driver/Cargo.toml";
 const FLIGHTS: &str = "examples/flights/flights.py";
 const CHAOS: &str = "conformance/chaos/main.py";
+const LIBRDKAFKA: &str = "conformance/kafka/librdkafka/run.py";
 /// A bug of which the stage `chaos` must notice within a run.
 const CHAOS_PLANT: &str = "majority_minus_one";
 /// Enough for a slow mirror; the packages are some 30 MB.
 const INSTALL_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Opens the console in the stage `node`. The largest of the packages: some 81 MB to fetch, 290 MB on the disk, beside libraries.
 const BROWSER: &str = "chromium";
-/// Programs that `--all` needs beyond those of the plain run, and the Debian package that brings each.
+/// Programs that `--all` needs beyond those of the plain run (and a header), and the Debian package that brings each.
 const PROGRAMS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("losetup", "mount"),
@@ -34,6 +35,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("go", "golang-go"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("java", "openjdk-17-jre-headless"),
+    ("mvn", "maven"),
+    ("make", "make"),
+    ("g++", "g++"),
+    ("pkg-config", "pkg-config"),
+    ("/usr/include/zlib.h", "zlib1g-dev"),
     (BROWSER, "chromium"),
 ];
 
@@ -190,6 +197,13 @@ fn python() -> Command {
     command
 }
 
+/// librdkafka's own tests, which are built first: some two minutes of a core, once.
+pub fn librdkafka() -> Command {
+    let mut command = python();
+    command.arg(LIBRDKAFKA);
+    command
+}
+
 /// pytest over `conformance/<name>`.
 pub fn pytest(name: &str, arguments: &[String]) -> Result<Command, String> {
     let folder = format!("conformance/{name}");
@@ -240,6 +254,8 @@ pub fn clients(context: &mut Context) -> Work {
         context
             .not_run
             .push("foreign: the drivers for Go and Node.js: they need those languages; part of --all".to_string());
+        let reason = "foreign: librdkafka's own tests: they need a C++ compiler and minutes; part of --all";
+        context.not_run.push(reason.to_string());
     }
     if let Err(trouble) = virtualenv() {
         work.failures.push(trouble);
@@ -247,6 +263,9 @@ pub fn clients(context: &mut Context) -> Work {
     }
     suite(&mut work, "cql", "pytest cql", &[]);
     suite(&mut work, "kafka", "pytest kafka", &[]);
+    if context.all {
+        work.run("librdkafka", &mut librdkafka());
+    }
     work.run("flights", flights().arg("--kill"));
     work
 }

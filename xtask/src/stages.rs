@@ -45,7 +45,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "tidy", budget_cpu_minutes: 1, run: tidy_stage },
     Stage { name: "lint", budget_cpu_minutes: 6, run: lint },
     Stage { name: "simulation", budget_cpu_minutes: 15, run: simulation },
-    Stage { name: "foreign", budget_cpu_minutes: 10, run: foreign::clients },
+    Stage { name: "foreign", budget_cpu_minutes: 14, run: foreign::clients },
     Stage { name: "node", budget_cpu_minutes: 8, run: foreign::node },
     Stage { name: "chaos", budget_cpu_minutes: 4, run: foreign::chaos },
 ];
@@ -273,11 +273,17 @@ fn with_rocksdb(command: &mut Command) {
 /// `cargo xtask conformance NAME [ARGS…]`.
 pub fn conformance(arguments: &[String]) -> Result<(), String> {
     let Some(name) = arguments.first() else {
-        return Err("say which one: cargo xtask conformance NAME, with NAME one of: cql, node".to_string());
+        return Err(
+            "say which one: cargo xtask conformance NAME, with NAME one of: cql, kafka, librdkafka, node".to_string()
+        );
     };
     plain("cargo build", &mut cargo(&["build", "--release", "-p", "holon"]))?;
     foreign::virtualenv()?;
-    plain(name, &mut foreign::pytest(name, arguments.get(1..).unwrap_or_default())?)
+    let arguments = arguments.get(1..).unwrap_or_default();
+    if name == "librdkafka" {
+        return plain(name, foreign::librdkafka().args(arguments));
+    }
+    plain(name, &mut foreign::pytest(name, arguments)?)
 }
 
 /// `cargo xtask flights [ARGUMENTS…]`.

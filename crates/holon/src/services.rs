@@ -58,6 +58,8 @@ fn log(context: &ServiceContext<'_>) -> Rc<dyn Service> {
         kept_bytes_max: part / 4,
         wal_segment_bytes: LOG_SEGMENT_BYTES,
         wal_bytes_max: (4 * part as u64).clamp(LOG_BYTES_MIN, LOG_BYTES_MAX),
+        partitions_default: settings.topic_partitions,
+        auto_create_topics: settings.auto_create_topics,
         ..LogConfig::default()
     };
     LogService::new((*shard).clone(), (*metadata).clone(), config)

@@ -124,6 +124,18 @@ pub const SETTINGS: &[Setting] = &[
         help: "a node whose clock is further than this from most others takes no writes; the same on every node",
     },
     Setting {
+        key: "auto_create_topics",
+        value_name: "BOOL",
+        default: "true",
+        help: "a topic is made when a Kafka client asks for one that is not there; the same on every node",
+    },
+    Setting {
+        key: "topic_partitions",
+        value_name: "N",
+        default: "1",
+        help: "partitions of a topic for which nobody says how many; the same on every node",
+    },
+    Setting {
         key: "log",
         value_name: "FILTER",
         default: "info",
@@ -180,6 +192,8 @@ pub struct Settings {
     /// Bytes a second, by all shards together; zero: no limit; `None`: what is right for each.
     pub stream_throughput: Option<u64>,
     pub clock_skew_max: Duration,
+    pub auto_create_topics: bool,
+    pub topic_partitions: u32,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -190,6 +204,9 @@ const SHARDS_MAX: u16 = 1024;
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// A process cannot have more sockets.
 const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// More than a topic that nobody planned should ever have.
+const TOPIC_PARTITIONS_MAX: usize = 1000;
 
 /// Between round trips of a local network and a clock that nobody would call right.
 const CLOCK_SKEW_MS: std::ops::RangeInclusive<usize> = 100..=60_000;
@@ -225,6 +242,11 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
     let automatic = |key, automatic: usize, maximum: usize| {
         if value(key) == "auto" { Ok(automatic) } else { number(key, 1, maximum) }
     };
+    let boolean = |key| match value(key) {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        other => Err((key, format!("{other:?} is neither true nor false"))),
+    };
     let name = |key| match value(key) {
         "" => Err((key, "it is empty; give a name".to_string())),
         text => Ok(text.to_string()),
@@ -256,11 +278,7 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
             "password" => Auth::Password,
             other => return Err(("auth", format!("{other:?} is neither none nor password"))),
         },
-        insecure: match value("insecure") {
-            "true" | "1" | "yes" => true,
-            "false" | "0" | "no" => false,
-            other => return Err(("insecure", format!("{other:?} is neither true nor false"))),
-        },
+        insecure: boolean("insecure")?,
         memory_bytes: memory(value("memory"), machine)?,
         shards: shards as u16,
         disk_threads: automatic("disk_threads", (2 * shards).clamp(4, threads_max), threads_max)?,
@@ -277,6 +295,8 @@ pub fn read<'a>(value: impl Fn(&'static str) -> &'a str, machine: Machine) -> Re
         clock_skew_max: Duration::from_millis(
             number("clock_skew_max_ms", *CLOCK_SKEW_MS.start(), *CLOCK_SKEW_MS.end())? as u64,
         ),
+        auto_create_topics: boolean("auto_create_topics")?,
+        topic_partitions: number("topic_partitions", 1, TOPIC_PARTITIONS_MAX)? as u32,
         log: crate::logs::check_filter(value("log")).map_err(|wrong| ("log", wrong))?,
         log_format: match value("log_format") {
             "text" => LogFormat::Text,

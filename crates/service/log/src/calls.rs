@@ -301,9 +301,3 @@ impl From<&BatchError> for PartitionError {
         PartitionError::Refused { code: error.code().0, reason: error.to_string() }
     }
 }
-
-impl FoundTime {
-    pub fn of(header: &BatchHeader) -> FoundTime {
-        FoundTime { offset: header.base_offset, time_ms: header.max_timestamp_ms, leader_epoch: header.leader_epoch }
-    }
-}

@@ -5,6 +5,7 @@ pub mod configs;
 mod coordinating;
 mod front;
 pub mod groups;
+mod records;
 pub mod service;
 pub mod store;
 mod tablet;

@@ -44,6 +44,10 @@ pub struct LogConfig {
     pub kept_bytes_max: usize,
     /// `producer.id.expiration.ms`.
     pub producer_expiration: Duration,
+    /// Of a topic that is made by somebody who does not say how many (`num.partitions`).
+    pub partitions_default: u32,
+    /// Whether a topic is made because somebody asks for it (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
 }
 
 impl Default for LogConfig {
@@ -56,6 +60,8 @@ impl Default for LogConfig {
             unwritten_bytes_max: store.unwritten_bytes_max,
             kept_bytes_max: store.kept_bytes_max,
             producer_expiration: PartitionOptions::default().producer_expiration,
+            partitions_default: 1,
+            auto_create_topics: true,
         }
     }
 }
@@ -111,6 +117,10 @@ impl LogService {
 
     pub fn metadata(&self) -> &Rc<Metadata> {
         &self.metadata
+    }
+
+    pub(crate) fn config(&self) -> &LogConfig {
+        &self.config
     }
 
     pub(crate) fn cluster_id(&self) -> u128 {

@@ -1,11 +1,12 @@
 //! A partition as the core knows it: a tablet. Its requests are those of [`crate::calls`].
 
 use crate::calls::{self, FoundTime, PartitionError, Reply, Request};
+use crate::records::{self, RecordTime};
 use crate::service::LogService;
 use crate::store::{AppendTicket, LogError, LogStore, Stamp};
 use bytes::Bytes;
 use holon_base::TabletId;
-use holon_kafka::{ProduceRules, ProducedBatch};
+use holon_kafka::{BatchHeader, ProduceRules, ProducedBatch};
 use holon_kernel::{CallError, LocalFuture, Tablet};
 use holon_wal::Durability;
 use std::rc::{Rc, Weak};
@@ -65,12 +66,13 @@ impl LogService {
                 }
             }
             Request::FindTime { time_ms } => {
-                let found = store.find_time(tablet, time_ms).await?;
-                Ok(Reply::Found(found.as_ref().map(FoundTime::of)))
+                let first = store.find_time(tablet, time_ms, 0).await?;
+                Ok(Reply::Found(find_record(&store, tablet, first, time_ms).await?))
             }
             Request::FindNewest => {
-                let found = store.find_newest(tablet).await?;
-                Ok(Reply::Found(found.as_ref().map(FoundTime::of)))
+                let newest = store.find_newest(tablet).await?;
+                let time_ms = newest.map_or(0, |header| header.max_timestamp_ms);
+                Ok(Reply::Found(find_record(&store, tablet, newest, time_ms).await?))
             }
             Request::MoveStart { offset } => {
                 let offset = match offset {
@@ -131,6 +133,31 @@ impl LogService {
         let durability = if settings.periodic { Durability::Periodic } else { Durability::Sync };
         Ok((batch, stamp, durability))
     }
+}
+
+/// The first record that is not before a time, which is in this batch or in one after it: of the first batch that counts, the records
+/// before the partition's start do not.
+async fn find_record(
+    store: &LogStore,
+    tablet: TabletId,
+    first: Option<BatchHeader>,
+    time_ms: i64,
+) -> Result<Option<FoundTime>, LogError> {
+    let (start, _) = store.ends(tablet)?;
+    let mut next = first;
+    while let Some(header) = next {
+        let from = header.base_offset.max(start);
+        let whole = store.read(tablet, from, i64::MAX, 1).await?.pieces.concat();
+        let found = records::first_since(&header, &whole, from, time_ms).unwrap_or(
+            // Its client wrote what nobody can read: the batch is as near as one gets.
+            Some(RecordTime { offset: from, time_ms: header.max_timestamp_ms }),
+        );
+        if let Some(RecordTime { offset, time_ms }) = found {
+            return Ok(Some(FoundTime { offset, time_ms, leader_epoch: header.leader_epoch }));
+        }
+        next = store.find_time(tablet, time_ms, header.last_offset() + 1).await?;
+    }
+    Ok(None)
 }
 
 fn ends(store: &LogStore, tablet: TabletId) -> Result<Reply, PartitionError> {

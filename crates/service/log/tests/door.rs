@@ -4,7 +4,7 @@ mod common;
 
 use bytes::{Bytes, BytesMut};
 use common::door::*;
-use holon_kafka::messages::create_topics_request::CreatableTopic;
+use holon_kafka::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use holon_kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use holon_kafka::messages::delete_topics_request::DeleteTopicState;
 use holon_kafka::messages::describe_configs_request::DescribeConfigsResource;
@@ -16,11 +16,13 @@ use holon_kafka::messages::{
     alter_configs_request, incremental_alter_configs_request,
 };
 use holon_kafka::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
 };
 use holon_kafka::{Api, BatchHeader, Batches, ErrorCode, Uuid, client, testing};
 use holon_kernel::Flow;
+use holon_kernel::testing::MemoryDisk;
+use holon_log::service::LogConfig;
 use std::time::Duration;
 
 #[test]
@@ -315,4 +317,151 @@ fn what_is_no_request_ends_the_connection_and_no_other() {
     let (_, answer) = client::answer::<ApiVersionsRequest>(client.frame().expect("an answer"), 0).expect("version 0");
     assert_eq!(answer.error_code, ErrorCode::UNSUPPORTED_VERSION.0);
     assert!(!versions(&mut client).is_empty());
+}
+
+#[test]
+fn a_node_says_how_many_partitions_and_whether_asking_makes_a_topic() {
+    let config = LogConfig { partitions_default: 4, auto_create_topics: false, ..LogConfig::default() };
+    let node = Node::start_with(MemoryDisk::new(), 1, config);
+    let mut client = node.connect();
+    let wanted = |name| Some(vec![MetadataRequestTopic::default().with_name(Some(topic(name)))]);
+    for version in [3, 12] {
+        let asked = MetadataRequest::default().with_topics(wanted("t")).with_allow_auto_topic_creation(true);
+        let answer = client.ask(&asked, version);
+        assert_eq!(answer.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, "{version}");
+    }
+    assert_eq!(client.create("t", -1, &[]), 0);
+    let answer = client.ask(&MetadataRequest::default().with_topics(wanted("t")), 12);
+    assert_eq!(answer.topics[0].partitions.len(), 4);
+    let config = LogConfig { partitions_default: 3, ..LogConfig::default() };
+    let node = Node::start_with(MemoryDisk::new(), 1, config);
+    let asked = MetadataRequest::default().with_topics(wanted("u")).with_allow_auto_topic_creation(true);
+    assert_eq!(node.connect().ask(&asked, 12).topics[0].partitions.len(), 3);
+}
+
+#[test]
+fn whoever_places_the_partitions_has_to_name_the_node_that_is_there() {
+    let node = Node::start();
+    let mut client = node.connect();
+    let own = client.ask(&MetadataRequest::default(), 12).brokers[0].node_id;
+    let other = BrokerId(own.0 ^ 1);
+    let mut create = |name: &str, assigned: &[(i32, &[BrokerId])], numbers: (i32, i16)| {
+        let one = |(index, ids): &(i32, &[BrokerId])| {
+            CreatableReplicaAssignment::default().with_partition_index(*index).with_broker_ids(ids.to_vec())
+        };
+        let wanted = CreatableTopic::default()
+            .with_name(topic(name))
+            .with_num_partitions(numbers.0)
+            .with_replication_factor(numbers.1)
+            .with_assignments(assigned.iter().map(one).collect());
+        let answer = client.ask(&CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000), 7);
+        (answer.topics[0].error_code, answer.topics[0].num_partitions)
+    };
+    assert_eq!(create("t", &[(1, &[own]), (0, &[own]), (2, &[own])], (-1, -1)), (0, 3));
+    let (wrong, invalid) = (ErrorCode::INVALID_REPLICA_ASSIGNMENT.0, ErrorCode::INVALID_REQUEST.0);
+    for (assigned, numbers, error) in [
+        (&[(0, &[own][..])][..], (1, -1), invalid),
+        (&[(0, &[own][..])], (-1, 1), invalid),
+        (&[(0, &[other][..])], (-1, -1), wrong),
+        (&[(0, &[own, other][..])], (-1, -1), wrong),
+        (&[(0, &[own, own][..])], (-1, -1), wrong),
+        (&[(0, &[][..])], (-1, -1), wrong),
+        (&[(0, &[own][..]), (0, &[own])], (-1, -1), wrong),
+        (&[(0, &[own][..]), (2, &[own])], (-1, -1), wrong),
+        (&[(1, &[own][..])], (-1, -1), wrong),
+    ] {
+        assert_eq!(create("u", assigned, numbers), (error, -1), "{assigned:?} {numbers:?}");
+    }
+}
+
+#[test]
+fn whoever_asks_what_is_allowed_is_told_everything_that_there_is() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 1, &[]), 0);
+    let bits = |numbers: &[u32]| numbers.iter().fold(0, |bits, number| bits | 1 << number);
+    let (of_topic, of_cluster) = (bits(&[3, 4, 5, 6, 7, 8, 10, 11]), bits(&[5, 7, 8, 9, 10, 11, 12]));
+    for is_asked in [false, true] {
+        let told = |all: i32| if is_asked { all } else { i32::MIN };
+        let wanted = ["t", "nothing"].map(|name| MetadataRequestTopic::default().with_name(Some(topic(name)))).to_vec();
+        let asked = MetadataRequest::default().with_topics(Some(wanted)).with_allow_auto_topic_creation(false);
+        let asked = asked.with_include_topic_authorized_operations(is_asked);
+        let answer = client.ask(&asked, 12);
+        let operations: Vec<i32> = answer.topics.iter().map(|topic| topic.topic_authorized_operations).collect();
+        assert_eq!(operations, [told(of_topic), i32::MIN]);
+        let asked = asked.with_include_cluster_authorized_operations(is_asked);
+        assert_eq!(client.ask(&asked, 8).cluster_authorized_operations, told(of_cluster));
+        let asked = DescribeClusterRequest::default().with_include_cluster_authorized_operations(is_asked);
+        assert_eq!(client.ask(&asked, 0).cluster_authorized_operations, told(of_cluster));
+    }
+}
+
+#[test]
+fn an_answer_to_a_fetch_is_no_larger_than_asked_but_for_its_first_batch() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 3, &[]), 0);
+    let length = batch(50).len();
+    for index in 0..3 {
+        assert_eq!(client.produce("t", index, batch(50)), Ok(0));
+    }
+    let lengths = |client: &mut Client, most: usize, of_partition: usize| -> Vec<usize> {
+        let mut request = fetch("t", Uuid::nil(), 0, 0);
+        request.max_bytes = most as i32;
+        let mut one = request.topics[0].partitions[0].clone();
+        one.partition_max_bytes = of_partition as i32;
+        let partition = |index| one.clone().with_partition(index);
+        request.topics[0].partitions = (0..3).map(partition).collect();
+        let answer = client.ask(&request, 11);
+        let partitions = answer.responses[0].partitions.iter();
+        partitions.map(|partition| partition.records.as_ref().map_or(0, |records| records.len())).collect()
+    };
+    assert_eq!(lengths(&mut client, 3 * length, length), [length; 3]);
+    assert_eq!(lengths(&mut client, 3 * length - 1, length), [length, length, 0], "the third has no room");
+    assert_eq!(lengths(&mut client, length + 1, length), [length, 0, 0]);
+    assert_eq!(lengths(&mut client, 1, length), [length, 0, 0], "the first comes all the same");
+    assert_eq!(lengths(&mut client, 3 * length, length - 1), [length, 0, 0], "the bound of a partition");
+}
+
+#[test]
+fn offsets_by_time_are_those_of_records_not_of_batches() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 1, &[]), 0);
+    let times_ms = [1_700_000_000_000, 1_700_000_000_030, 1_700_000_000_020, 1_700_000_000_030];
+    for _ in 0..2 {
+        let base = client.produce("t", 0, testing::batch_with_times(&times_ms)).expect("stored");
+        assert_eq!(base % 4, 0);
+    }
+    let ask = |client: &mut Client, time_ms: i64| {
+        let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(time_ms);
+        let wanted = ListOffsetsTopic::default().with_name(topic("t")).with_partitions(vec![partition]);
+        let answer =
+            client.ask(&ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![wanted]), 7);
+        let partition = &answer.topics[0].partitions[0];
+        assert_eq!(partition.error_code, 0);
+        (partition.offset, partition.timestamp)
+    };
+    let newest = -3;
+    for (time_ms, found) in [
+        (0, (0, times_ms[0])),
+        (times_ms[0] + 1, (1, times_ms[1])),
+        (times_ms[1], (1, times_ms[1])),
+        (times_ms[1] + 1, (-1, -1)),
+        (newest, (1, times_ms[1])),
+    ] {
+        assert_eq!(ask(&mut client, time_ms), found, "{time_ms}");
+    }
+    // What was removed does not count, also within a batch: the first whose time fits is then in the next one.
+    let remove = |client: &mut Client, offset: i64| {
+        let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
+        let wanted = DeleteRecordsTopic::default().with_name(topic("t")).with_partitions(vec![partition]);
+        let answer = client.ask(&DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000), 2);
+        assert_eq!(answer.topics[0].partitions[0].low_watermark, offset);
+    };
+    remove(&mut client, 2);
+    assert_eq!(ask(&mut client, times_ms[1]), (3, times_ms[3]));
+    assert_eq!(ask(&mut client, 0), (2, times_ms[2]));
+    remove(&mut client, 4);
+    assert_eq!(ask(&mut client, times_ms[1]), (5, times_ms[1]));
 }

@@ -138,6 +138,10 @@ fn groups_are_listed_described_and_deleted_in_each_version() {
         let sorted: std::collections::BTreeSet<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(sorted.into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d", "e"], "{version}");
     }
+    let wanted = DescribeGroupsRequest::default().with_groups(vec![group("a"), group("nobody")]);
+    let answer = client.ask(&wanted.with_include_authorized_operations(true), 6);
+    let operations: Vec<i32> = answer.groups.iter().map(|group| group.authorized_operations).collect();
+    assert_eq!(operations, [1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11, i32::MIN]);
     for version in all(Api::DescribeGroups) {
         let wanted = vec![group("a"), group("e"), group("nobody")];
         let answer = client.ask(&DescribeGroupsRequest::default().with_groups(wanted), version);
@@ -157,4 +161,43 @@ fn groups_are_listed_described_and_deleted_in_each_version() {
         assert_eq!(codes, [0, ErrorCode::NON_EMPTY_GROUP.0, ErrorCode::GROUP_ID_NOT_FOUND.0], "{version}");
         assert_eq!(fetched(&mut client, name, 5), -1);
     }
+}
+
+#[test]
+fn offsets_are_kept_only_for_partitions_that_are_there() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 2, &[]), 0);
+    let of = |name: &str, indexes: &[i32]| {
+        let partition = |index: &i32| {
+            OffsetCommitRequestPartition::default().with_partition_index(*index).with_committed_offset(42)
+        };
+        let partitions = indexes.iter().map(partition).collect();
+        OffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(partitions)
+    };
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+    let wanted = [
+        (vec![of("t", &[1, 2, -1])], vec![("t", 1, 0), ("t", 2, unknown), ("t", -1, unknown)]),
+        (
+            vec![of("nothing", &[0]), of("t", &[1]), of("__holon_groups", &[0])],
+            vec![("t", 1, 0), ("nothing", 0, unknown), ("__holon_groups", 0, unknown)],
+        ),
+        (vec![of("nothing", &[0, 1])], vec![("nothing", 0, unknown), ("nothing", 1, unknown)]),
+    ];
+    for (topics, expected) in wanted {
+        let request = OffsetCommitRequest::default()
+            .with_group_id(group("g"))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(topics);
+        let answer = client.ask(&request, 7);
+        let partitions = |name: &str, index: i32| {
+            let topic = answer.topics.iter().find(|topic| *topic.name.0 == *name).expect("it is answered");
+            topic.partitions.iter().find(|partition| partition.partition_index == index).map(|one| one.error_code)
+        };
+        for (name, index, error) in &expected {
+            assert_eq!(partitions(name, *index), Some(*error), "{name} {index}");
+        }
+        assert_eq!(answer.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>(), expected.len());
+    }
+    assert_eq!(fetched(&mut client, "g", 5), 42);
 }

@@ -200,7 +200,7 @@ fn times_are_found_in_files_and_in_memory() {
         world.append(ONE, &batch_of(-1, -1, -1, 1, 1, time(number))).expect("appended");
     }
     let find = |world: &World, time_ms: i64| {
-        let found = world.run(move |store| async move { store.find_time(ONE, time_ms).await });
+        let found = world.run(move |store| async move { store.find_time(ONE, time_ms, 0).await });
         found.expect("looks").map(|header| header.base_offset)
     };
     for round in 0..4 {

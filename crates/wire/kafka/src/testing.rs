@@ -16,15 +16,31 @@ pub const NOBODY: From = From { producer_id: NONE, epoch: -1, sequence: -1 };
 
 /// So many records, at most 64, of one time, each with this value.
 pub fn batch(from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
-    assert!((1..=64).contains(&count) && value.len() < 50, "small enough that each number is a varint of one byte");
+    with_times(from, &vec![time_ms; usize::from(count)], value)
+}
+
+/// Records with these times, each less than 64 ms after the first and none before it.
+pub fn batch_with_times(times_ms: &[i64]) -> Bytes {
+    with_times(NOBODY, times_ms, b"value")
+}
+
+fn with_times(from: From, times_ms: &[i64], value: &[u8]) -> Bytes {
+    let count = times_ms.len();
+    let fits = |delta: &i64| (0..64).contains(delta);
+    let deltas: Vec<i64> = times_ms.iter().map(|time_ms| time_ms - times_ms[0]).collect();
+    let all_fit = (1..=64).contains(&count) && value.len() < 50 && deltas.iter().all(fits);
+    assert!(all_fit, "small enough that each number is a varint of one byte");
     let zigzag = |number: usize| (number * 2) as u8;
     let mut records = Vec::new();
-    for delta in 0..count {
+    for (at, delta) in deltas.iter().enumerate() {
         // length, attributes, both deltas, no key, a value, no headers
-        records.extend_from_slice(&[zigzag(6 + value.len()), 0, 0, zigzag(usize::from(delta)), 1, zigzag(value.len())]);
+        let head = [zigzag(6 + value.len()), 0, zigzag(*delta as usize), zigzag(at), 1, zigzag(value.len())];
+        records.extend_from_slice(&head);
         records.extend_from_slice(value);
         records.push(0);
     }
+    let newest_ms = times_ms.iter().copied().max().unwrap_or_default();
+    let (count, time_ms) = (count as i32, times_ms[0]);
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&0i64.to_be_bytes());
     bytes.extend_from_slice(&(49 + records.len() as i32).to_be_bytes());
@@ -32,13 +48,13 @@ pub fn batch(from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
     bytes.push(2);
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&0i16.to_be_bytes());
-    bytes.extend_from_slice(&(i32::from(count) - 1).to_be_bytes());
+    bytes.extend_from_slice(&(count - 1).to_be_bytes());
     bytes.extend_from_slice(&time_ms.to_be_bytes());
-    bytes.extend_from_slice(&time_ms.to_be_bytes());
+    bytes.extend_from_slice(&newest_ms.to_be_bytes());
     bytes.extend_from_slice(&from.producer_id.to_be_bytes());
     bytes.extend_from_slice(&from.epoch.to_be_bytes());
     bytes.extend_from_slice(&from.sequence.to_be_bytes());
-    bytes.extend_from_slice(&i32::from(count).to_be_bytes());
+    bytes.extend_from_slice(&count.to_be_bytes());
     bytes.extend_from_slice(&records);
     let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
     bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());

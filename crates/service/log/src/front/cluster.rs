@@ -20,6 +20,26 @@ pub(crate) fn broker_id(node: NodeId) -> BrokerId {
     BrokerId((node.0 >> 97) as i32)
 }
 
+/// What may be done with a topic, a group and the cluster, in bits by the numbers of `AclOperation` (Kafka's
+/// `AclEntry.supportedOperations`): all that there is, while there are no permissions.
+pub(crate) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
+pub(crate) const GROUP_OPERATIONS: i32 = bits(&[3, 6, 8, 10, 11]);
+pub(crate) const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
+
+const fn bits(mut numbers: &[u8]) -> i32 {
+    let mut bits = 0;
+    while let [number, rest @ ..] = numbers {
+        bits |= 1 << *number;
+        numbers = rest;
+    }
+    bits
+}
+
+/// "Operations that are allowed", for whoever asked.
+pub(crate) fn operations(are_asked: bool, all: i32) -> i32 {
+    if are_asked { all } else { i32::MIN }
+}
+
 pub(crate) struct Broker {
     pub id: BrokerId,
     pub host: String,
@@ -104,6 +124,9 @@ pub(super) fn describe_cluster(connection: &Connection, request: &DescribeCluste
     response
         .with_cluster_id(text(connection.cluster_id()))
         .with_controller_id(controller)
-        .with_cluster_authorized_operations(i32::MIN)
+        .with_cluster_authorized_operations(operations(
+            request.include_cluster_authorized_operations,
+            CLUSTER_OPERATIONS,
+        ))
         .with_brokers(brokers.into_iter().map(described).collect())
 }

@@ -53,21 +53,28 @@ pub(super) async fn fetch(connection: &Connection, request: FetchRequest) -> Fet
     }
 }
 
+/// What there is, and how many bytes there are: of what does not fit, too.
 async fn look(connection: &Connection, wanted: &[Wanted], most: usize) -> (Vec<(usize, FetchedPartition)>, usize) {
-    let (mut answered, mut bytes) = (Vec::with_capacity(wanted.len()), 0);
+    let (mut answered, mut bytes, mut there_are) = (Vec::with_capacity(wanted.len()), 0, 0);
     for Wanted { topic, asked, tablet } in wanted {
         let left = most.saturating_sub(bytes);
         let partition_most = usize::try_from(asked.max_bytes).unwrap_or(0).min(left);
-        let partition = match tablet {
-            // The first batch comes whatever its size, so that a reader gets on; after that there has to be room.
+        let mut partition = match tablet {
+            // The first batch comes whatever its size, so that a reader gets on; after that there has to be room for it.
             Ok(tablet) if bytes == 0 || left > 0 => read(connection, *tablet, asked, partition_most).await,
             Ok(tablet) => ends(connection, *tablet, asked).await,
             Err(error) => FetchedPartition::refused(asked.index, *error),
         };
-        bytes += partition.records.iter().map(|piece| piece.len()).sum::<usize>();
+        let read_bytes = partition.records.iter().map(|piece| piece.len()).sum::<usize>();
+        if bytes > 0 && read_bytes > partition_most {
+            partition.records.clear();
+        } else {
+            bytes += read_bytes;
+        }
+        there_are += read_bytes;
         answered.push((*topic, partition));
     }
-    (answered, bytes)
+    (answered, there_are)
 }
 
 async fn read(connection: &Connection, tablet: TabletId, asked: &FetchPartition, bytes_max: usize) -> FetchedPartition {

@@ -53,8 +53,10 @@ pub(super) async fn describe_groups(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let mut described = Vec::with_capacity(request.groups.len());
+    let are_asked = request.include_authorized_operations;
     for group in request.groups {
         let one = DescribeGroupsRequest::default().with_groups(vec![group.clone()]);
+        let one = one.with_include_authorized_operations(are_asked);
         let answer = match connection.groups_tablet(partition_of(&group.0)) {
             Some(tablet) => connection.ask_coordinator(tablet, version, &one).await,
             // As a coordinator says it of a group that is not there.

@@ -2,6 +2,7 @@
 //!
 //! A request goes to the shard that has the group's coordinator, as the frame it came in; what comes back is the answer's frame.
 
+use super::cluster::{GROUP_OPERATIONS, operations};
 use super::{Connection, text};
 use crate::coordinating::{Coordinating, GROUPS_PARTITIONS, GROUPS_TOPIC, partition_of};
 use crate::groups::{
@@ -125,7 +126,15 @@ pub(crate) async fn answer(
             Response::Heartbeat(HeartbeatResponse::default().with_error_code(error))
         }
         Request::LeaveGroup(request) => Response::LeaveGroup(leave(coordinating, header.version, request).await),
-        Request::OffsetCommit(request) => Response::OffsetCommit(commit(coordinating, header.version, request).await),
+        Request::OffsetCommit(mut request) => {
+            let unknown = take_unknown(service, &mut request);
+            let nothing_left = request.topics.is_empty() && !unknown.is_empty();
+            let answer = match nothing_left {
+                true => OffsetCommitResponse::default(),
+                false => commit(coordinating, header.version, request).await,
+            };
+            Response::OffsetCommit(with_refused(answer, unknown))
+        }
         Request::OffsetFetch(request) => Response::OffsetFetch(fetch(coordinating, header.version, request).await),
         Request::OffsetDelete(request) => Response::OffsetDelete(delete_offsets(coordinating, request).await),
         Request::DescribeGroups(request) => {
@@ -263,6 +272,44 @@ fn left_response(version: i16, left: &Left) -> LeaveGroupResponse {
             .with_error_code(code(member.error))
     });
     LeaveGroupResponse::default().with_error_code(code(left.error)).with_members(members.collect())
+}
+
+/// Takes out of a commit what is not there, as Kafka does before it asks the coordinator.
+fn take_unknown(service: &LogService, request: &mut OffsetCommitRequest) -> Vec<(TopicName, Vec<i32>)> {
+    let mut unknown = Vec::new();
+    service.with_topics(|topics| {
+        request.topics.retain_mut(|asked| {
+            let topic = topics.get(&asked.name.0).filter(|topic| *topic.name != *GROUPS_TOPIC);
+            let is_there = |index: i32| topic.is_some_and(|topic| topic.tablet(index).is_some());
+            let indexes = asked.partitions.iter().map(|partition| partition.partition_index);
+            let gone: Vec<i32> = indexes.filter(|index| !is_there(*index)).collect();
+            if gone.is_empty() {
+                return true;
+            }
+            asked.partitions.retain(|partition| is_there(partition.partition_index));
+            unknown.push((asked.name.clone(), gone));
+            !asked.partitions.is_empty()
+        });
+    });
+    unknown
+}
+
+/// An answer, and in it what [`take_unknown`] took.
+fn with_refused(mut answer: OffsetCommitResponse, unknown: Vec<(TopicName, Vec<i32>)>) -> OffsetCommitResponse {
+    let refused = |index: i32| {
+        let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+        OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(error)
+    };
+    for (name, indexes) in unknown {
+        let partitions = indexes.into_iter().map(refused);
+        match answer.topics.iter_mut().find(|topic| topic.name == name) {
+            Some(topic) => topic.partitions.extend(partitions),
+            None => answer
+                .topics
+                .push(OffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions.collect())),
+        }
+    }
+    answer
 }
 
 async fn commit(
@@ -419,6 +466,7 @@ async fn describe(
     version: i16,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
+    let are_asked = request.include_authorized_operations;
     let mut described = Vec::with_capacity(request.groups.len());
     for group in request.groups {
         let wanted = name(&group.0);
@@ -426,7 +474,7 @@ async fn describe(
             Some(coordinating) => coordinating.look(|machine| machine.describe(version, &wanted)).await,
             None => Err(LogError::NotHere(TabletId(0))),
         };
-        let result = DescribedGroup::default().with_group_id(group).with_authorized_operations(i32::MIN);
+        let result = DescribedGroup::default().with_group_id(group).with_authorized_operations(operations(false, 0));
         let Ok(found) = found else {
             described.push(result.with_error_code(ErrorCode::NOT_COORDINATOR.0));
             continue;
@@ -448,7 +496,8 @@ async fn describe(
                 .with_group_state(text(found.state.as_str()))
                 .with_protocol_type(said(&found.protocol_type))
                 .with_protocol_data(said(&found.protocol))
-                .with_members(members.collect()),
+                .with_members(members.collect())
+                .with_authorized_operations(operations(are_asked && found.error.is_none(), GROUP_OPERATIONS)),
         );
     }
     DescribeGroupsResponse::default().with_groups(described)

@@ -1,6 +1,6 @@
 //! Metadata, CreateTopics, DeleteTopics.
 
-use super::cluster::{Broker, broker_id};
+use super::cluster::{Broker, CLUSTER_OPERATIONS, TOPIC_OPERATIONS, broker_id, operations};
 use super::{Connection, text};
 use crate::configs;
 use crate::coordinating::GROUPS_TOPIC;
@@ -21,9 +21,6 @@ use holon_kafka::messages::{
 use holon_kafka::{ErrorCode, Uuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-
-/// Of a topic that is made because somebody asked for it (`num.partitions`).
-const PARTITIONS_DEFAULT: u32 = 1;
 
 /// "Operations that are allowed" when nobody asked for them.
 const NOT_ASKED: i32 = i32::MIN;
@@ -84,8 +81,9 @@ fn code_of(refused: &Refused) -> ErrorCode {
 pub(super) async fn metadata(connection: &Connection, version: i16, request: MetadataRequest) -> MetadataResponse {
     let brokers = connection.brokers();
     let may_create = request.allow_auto_topic_creation || version < 4;
+    let may_create = may_create && connection.service.config().auto_create_topics;
     let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
-    let topics = match asked {
+    let mut topics: Vec<MetadataResponseTopic> = match asked {
         None => connection.service.with_topics(|topics| {
             let shown = topics.all().filter(|topic| *topic.name != *GROUPS_TOPIC);
             shown.map(|topic| described(connection, topic)).collect()
@@ -98,6 +96,11 @@ pub(super) async fn metadata(connection: &Connection, version: i16, request: Met
             answered
         }
     };
+    let of_cluster = request.include_cluster_authorized_operations;
+    if request.include_topic_authorized_operations {
+        let good = topics.iter_mut().filter(|topic| topic.error_code == 0);
+        good.for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+    }
     let told = |broker: &Broker| {
         MetadataResponseBroker::default()
             .with_node_id(broker.id)
@@ -109,7 +112,7 @@ pub(super) async fn metadata(connection: &Connection, version: i16, request: Met
         .with_brokers(brokers.iter().map(told).collect())
         .with_cluster_id(Some(text(connection.cluster_id())))
         .with_controller_id(brokers.first().map_or(BrokerId(-1), |broker| broker.id))
-        .with_cluster_authorized_operations(NOT_ASKED)
+        .with_cluster_authorized_operations(operations(of_cluster, CLUSTER_OPERATIONS))
         .with_topics(topics)
 }
 
@@ -121,7 +124,7 @@ async fn of_topic(connection: &Connection, asked: MetadataRequestTopic, may_crea
         Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if may_create => {
             let create = TopicChange::Create {
                 name: name.to_string(),
-                partitions: PARTITIONS_DEFAULT,
+                partitions: connection.service.config().partitions_default,
                 replication: 1,
                 configs: BTreeMap::new(),
             };
@@ -190,17 +193,9 @@ pub(super) async fn create_topics(connection: &Connection, request: CreateTopics
     CreateTopicsResponse::default().with_topics(results)
 }
 
-async fn create_topic(
-    connection: &Connection,
-    topic: CreatableTopic,
-    validate_only: bool,
-) -> Result<CreatableTopicResult, (ErrorCode, String)> {
-    if !topic.assignments.is_empty() {
-        let why = "partitions are placed by the cluster: leave out the assignments";
-        return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why.to_string()));
-    }
+fn partitions_of(connection: &Connection, topic: &CreatableTopic) -> Result<u32, (ErrorCode, String)> {
     let partitions = match topic.num_partitions {
-        -1 => PARTITIONS_DEFAULT,
+        -1 => connection.service.config().partitions_default,
         count => u32::try_from(count).unwrap_or(0),
     };
     if partitions == 0 {
@@ -210,6 +205,62 @@ async fn create_topic(
         let why = "a partition is on one node: more replicas are not there yet".to_string();
         return Err((ErrorCode::INVALID_REPLICATION_FACTOR, why));
     }
+    Ok(partitions)
+}
+
+/// Of a topic whose client says where each partition is to be (`ReplicationControlManager.createTopic`). Where there is but one
+/// node, that can be done.
+fn assigned_partitions(brokers: &[Broker], topic: &CreatableTopic) -> Result<u32, (ErrorCode, String)> {
+    let refused = |why: String| Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
+    for (given, what) in
+        [(topic.replication_factor.into(), "replication factor"), (topic.num_partitions, "numPartitions")]
+    {
+        if given != -1 {
+            let why = format!("A manual partition assignment was specified, but {what} was not set to -1.");
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        }
+    }
+    let [broker] = brokers else {
+        return refused("partitions are placed by the cluster: leave out the assignments".to_string());
+    };
+    let mut seen = BTreeSet::new();
+    for assigned in &topic.assignments {
+        let index = assigned.partition_index;
+        if !seen.insert(index) {
+            return refused(format!("Found multiple manual partition assignments for partition {index}"));
+        }
+        match &assigned.broker_ids[..] {
+            [id] if *id == broker.id => {}
+            [] => return refused("The manual partition assignment includes an empty replica list.".to_string()),
+            ids => {
+                let other = ids.iter().find(|id| **id != broker.id);
+                return refused(match other {
+                    Some(id) => format!(
+                        "The manual partition assignment includes broker {}, but no such broker is registered.",
+                        id.0
+                    ),
+                    None => {
+                        format!("The manual partition assignment includes the broker {} more than once.", broker.id.0)
+                    }
+                });
+            }
+        }
+    }
+    if seen.iter().zip(0..).any(|(index, expected)| *index != expected) {
+        return refused("partitions should be a consecutive 0-based integer sequence".to_string());
+    }
+    Ok(seen.len() as u32)
+}
+
+async fn create_topic(
+    connection: &Connection,
+    topic: CreatableTopic,
+    validate_only: bool,
+) -> Result<CreatableTopicResult, (ErrorCode, String)> {
+    let partitions = match topic.assignments.is_empty() {
+        true => partitions_of(connection, &topic)?,
+        false => assigned_partitions(&connection.brokers(), &topic)?,
+    };
     let mut configs = BTreeMap::new();
     for config in topic.configs {
         let Some(value) = config.value else {

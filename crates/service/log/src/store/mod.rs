@@ -341,9 +341,10 @@ impl LogStore {
         &self,
         partition: TabletId,
         time_ms: i64,
+        from: i64,
     ) -> Result<Option<holon_kafka::BatchHeader>, LogError> {
         let partition = self.inner.partition(partition)?;
-        self.inner.find_time(&partition, time_ms).await
+        self.inner.find_time(&partition, time_ms, from.max(partition.start.get())).await
     }
 
     /// The first batch with the greatest timestamp; its header.
@@ -357,7 +358,7 @@ impl LogStore {
             newest = newest.max(Some(segment.newest_ms(&self.inner.shard.disk()).await?));
         }
         match newest {
-            Some(newest) => self.inner.find_time(&partition, newest).await,
+            Some(newest) => self.inner.find_time(&partition, newest, partition.start.get()).await,
             None => Ok(None),
         }
     }
@@ -510,18 +511,17 @@ impl Inner {
         &self,
         partition: &Partition,
         time_ms: i64,
+        from: i64,
     ) -> Result<Option<holon_kafka::BatchHeader>, LogError> {
-        let counts = |header: &holon_kafka::BatchHeader| header.last_offset() >= partition.start.get();
         for segment in writer::segments_of(self, partition).await? {
             if segment.newest_ms(&self.shard.disk()).await? < time_ms {
                 continue;
             }
-            let found = segment.find_time(&self.shard.disk(), time_ms).await?;
-            if let Some(header) = found.filter(counts) {
+            if let Some(header) = segment.find_time(&self.shard.disk(), time_ms, from).await? {
                 return Ok(Some(header));
             }
         }
         let tail = partition.tail.borrow();
-        Ok(tail.headers().find(|header| header.max_timestamp_ms >= time_ms && counts(header)).copied())
+        Ok(tail.headers().find(|header| header.max_timestamp_ms >= time_ms && header.last_offset() >= from).copied())
     }
 }

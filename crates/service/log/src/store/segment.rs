@@ -303,13 +303,14 @@ impl Segment {
         }
     }
 
-    /// The first batch whose newest record is not before this time; as far as the segment is written.
-    pub async fn find_time(&self, disk: &DiskClient, time_ms: i64) -> Result<Option<BatchHeader>, LogError> {
+    /// The first batch whose newest record is not before this time, of those that end at an offset or after it; as far as the segment is
+    /// written.
+    pub async fn find_time(&self, disk: &DiskClient, time_ms: i64, from: i64) -> Result<Option<BatchHeader>, LogError> {
         let mut position = self.ask_index(disk, |index| index.position_of_time(time_ms)).await?;
         let length = self.length.get();
         while position < length {
             let header = self.header_at(disk, position, length).await?;
-            if header.max_timestamp_ms >= time_ms {
+            if header.max_timestamp_ms >= time_ms && header.last_offset() >= from {
                 return Ok(Some(header));
             }
             position += header.length as u64;

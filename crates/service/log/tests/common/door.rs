@@ -31,9 +31,13 @@ impl Node {
     }
 
     pub fn start_on(disk: MemoryDisk, boot: u32) -> Node {
+        Node::start_with(disk, boot, LogConfig::default())
+    }
+
+    pub fn start_with(disk: MemoryDisk, boot: u32, config: LogConfig) -> Node {
         let test = TestShard::new(disk.clone());
         let metadata = Metadata::alone(&test.shard, boot);
-        let config = LogConfig { wal_segment_bytes: 4 << 20, ..LogConfig::default() };
+        let config = LogConfig { wal_segment_bytes: 4 << 20, ..config };
         let service = LogService::new(test.shard.clone(), metadata.clone(), config);
         test.shard.add_service(service.clone());
         let started = test.block_on(async move { holon_metadata::start_shard(metadata, Rc::new(|_| ())).await });
