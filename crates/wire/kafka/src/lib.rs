@@ -34,6 +34,7 @@ pub mod packed;
 pub mod produce;
 pub mod produced;
 mod reader;
+pub mod records;
 pub mod request;
 pub mod response;
 mod shape;
