@@ -268,18 +268,16 @@ fn with_rocksdb(command: &mut Command) {
 /// `cargo xtask conformance NAME [ARGS…]`.
 pub fn conformance(arguments: &[String]) -> Result<(), String> {
     let Some(name) = arguments.first() else {
-        return Err("say which one: cargo xtask conformance NAME, with NAME one of: cql, node".to_string());
+        return Err("say which one: cargo xtask conformance NAME, with NAME one of: cql, kafka, node".to_string());
     };
     plain("cargo build", &mut cargo(&["build", "--release", "-p", "holon"]))?;
     foreign::virtualenv()?;
     plain(name, &mut foreign::pytest(name, arguments.get(1..).unwrap_or_default())?)
 }
 
-/// `cargo xtask flights [ARGUMENTS…]`.
-pub fn flights(arguments: &[String]) -> Result<(), String> {
+/// `cargo xtask flights [ARGUMENTS…]` and its like.
+pub fn example(name: &str, example: fn() -> Command, arguments: &[String]) -> Result<(), String> {
     plain("cargo build", &mut cargo(&["build", "--release", "-p", "holon"]))?;
     foreign::virtualenv()?;
-    let mut command = foreign::flights();
-    command.args(arguments);
-    plain("flights", &mut command)
+    plain(name, example().args(arguments))
 }

@@ -148,9 +148,9 @@ fn partitions_come_and_go() {
     let node = Node::start();
     let mut client = node.connect();
     assert_eq!(client.create("t", 3, &[]), 0);
-    for (version, name, id) in both(&mut client) {
+    for (round, (version, name, id)) in both(&mut client).into_iter().enumerate() {
         let named = Named(name, id);
-        let session = client.ask(&request(0, 0, vec![of(named, vec![part(0, 0)])]), version).session_id;
+        let session = client.ask(&request(0, 0, vec![of(named, vec![part(0, round as i64)])]), version).session_id;
         let added = client.ask(&request(session, 1, vec![of(named, vec![part(2, 0)])]), version);
         assert_eq!(told(&added).iter().map(|one| one.0).collect::<Vec<_>>(), [2], "its ends are new to the client");
         let asked = request(session, 2, vec![]).with_forgotten_topics_data(forget(named, vec![0, 1]));

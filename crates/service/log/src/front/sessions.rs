@@ -392,12 +392,16 @@ impl Sessions {
             watched: BTreeMap::new(),
         };
         let keys: Vec<Rc<TopicKey>> = names.iter().map(|(name, id)| TopicKey::of(name, *id)).collect();
-        for (one, (topic, fetched)) in wanted.iter().zip(answered) {
-            let Some(topic) = keys.get(*topic) else { continue };
-            let key = (topic.clone(), one.asked.index);
-            session.ask(key.clone(), one.asked, || one.tablet);
-            if let Some(part) = session.parts.get_mut(&key) {
-                part.tell(fetched);
+        // Those that had records are the last of the order.
+        for is_last in [false, true] {
+            let of_turn = wanted.iter().zip(answered).filter(|(_, (_, fetched))| fetched.records.is_empty() != is_last);
+            for (one, (topic, fetched)) in of_turn {
+                let Some(topic) = keys.get(*topic) else { continue };
+                let key = (topic.clone(), one.asked.index);
+                session.ask(key.clone(), one.asked, || one.tablet);
+                if let Some(part) = session.parts.get_mut(&key) {
+                    part.tell(fetched);
+                }
             }
         }
         self.places.insert(place);
