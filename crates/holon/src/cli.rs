@@ -180,7 +180,8 @@ pub fn command() -> Command {
 /// Clients of the log find a node by its door.
 #[cfg(feature = "log")]
 fn to_the_log() -> Vec<Arg> {
-    let mut args: Vec<Arg> = setting_args().filter(|arg| ["bind", "kafka_address"].contains(&arg.get_id().as_str())).collect();
+    let mut args: Vec<Arg> =
+        setting_args().filter(|arg| ["bind", "kafka_address"].contains(&arg.get_id().as_str())).collect();
     args.push(config_arg());
     args
 }

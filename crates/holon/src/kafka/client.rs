@@ -217,7 +217,8 @@ impl Cluster {
         }
     }
 
-    /// Offsets of partitions at a time: -2 the first, -1 the next, else of the first record that is not older. -1: there is none.
+    /// Offsets of partitions at a time: -2 the first, -1 the next, else of the first record that is
+    /// not older; -1 if there is none.
     pub fn offsets_at(&mut self, name: &str, leaders: &Leaders, time: i64) -> Result<BTreeMap<i32, i64>, String> {
         let mut found = BTreeMap::new();
         for (node, partitions) in leaders.by_node() {

@@ -25,13 +25,15 @@ const FIRST: i64 = -2;
 const NEXT: i64 = -1;
 
 pub fn command(settings: &impl Fn() -> Vec<Arg>) -> Command {
-    let count = Arg::new("count").long("count").short('n').value_name("N").value_parser(clap::value_parser!(u64).range(1..));
-    let partition = Arg::new("partition").long("partition").value_name("N").value_parser(clap::value_parser!(i32).range(0..));
+    let count =
+        Arg::new("count").long("count").short('n').value_name("N").value_parser(clap::value_parser!(u64).range(1..));
+    let partition =
+        Arg::new("partition").long("partition").value_name("N").value_parser(clap::value_parser!(i32).range(0..));
     subcommand("consume", "Prints records as lines, and those that come, until it is stopped", settings)
         .arg(named("topic", "its name"))
         .arg(Arg::new("from").long("from").value_name("WHERE").allow_hyphen_values(true).help(
-            "beginning, end, an offset, -N (the last N of each partition), a time such as 2026-11-30T12:00:00Z, or 10m: so long ago \
-             [default: where --group is, else the beginning]",
+            "beginning, end, an offset, -N (the last N of each partition), a time such as 2026-11-30T12:00:00Z, \
+             or 10m: so long ago [default: where --group is, else the beginning]",
         ))
         .arg(Arg::new("group").long("group").short('g').value_name("GROUP").help(
             "goes on where this group is, and moves it on as records are printed; alone, not as one of its members",
@@ -39,7 +41,13 @@ pub fn command(settings: &impl Fn() -> Vec<Arg>) -> Command {
         .arg(flag("exit-at-end", "ends at what is the end now").short('e'))
         .arg(count.help("ends after so many records"))
         .arg(partition.help("only this one"))
-        .arg(Arg::new("key-separator").long("key-separator").short('k').value_name("TEXT").help("prints keys, and this behind them"))
+        .arg(
+            Arg::new("key-separator")
+                .long("key-separator")
+                .short('k')
+                .value_name("TEXT")
+                .help("prints keys, and this behind them"),
+        )
         .arg(flag("offsets", "prints partition, offset and time before each record"))
 }
 
@@ -114,7 +122,9 @@ fn begin(
     let mut first = cluster.offsets_at(topic, leaders, FIRST)?;
     if let Some(group) = group {
         for ((of, partition), offset) in group::committed(cluster, group)? {
-            if of == topic && let Some(first) = first.get_mut(&partition) {
+            if of == topic
+                && let Some(first) = first.get_mut(&partition)
+            {
                 *first = offset.max(*first);
             }
         }
@@ -123,12 +133,7 @@ fn begin(
 }
 
 /// Offsets of partitions, as people say where: see `--from`.
-pub fn place(
-    cluster: &mut Cluster,
-    topic: &str,
-    leaders: &Leaders,
-    place: &str,
-) -> Result<BTreeMap<i32, i64>, String> {
+pub fn place(cluster: &mut Cluster, topic: &str, leaders: &Leaders, place: &str) -> Result<BTreeMap<i32, i64>, String> {
     match place {
         "beginning" => return cluster.offsets_at(topic, leaders, FIRST),
         "end" => return cluster.offsets_at(topic, leaders, NEXT),
@@ -219,14 +224,19 @@ fn taken(
         let (header, whole) = batch.map_err(|error| format!("partition {index} of topic {topic}: {error}"))?;
         let broken = |why: String| {
             let (first, last) = (header.base_offset, header.last_offset());
-            format!("the batch at offsets {first} to {last} of partition {index} of topic {topic} cannot be read: {why}; --from {} goes on behind it", last + 1)
+            format!(
+                "offsets {first} to {last} of partition {index} of topic {topic} cannot be read: {why}; \
+                 --from {} goes on behind them",
+                last + 1
+            )
         };
         // Marks of transactions are for clients, not for people.
         if !header.attributes.has(Attributes::CONTROL) {
             let codec = header.attributes.compression().map_err(|error| broken(error.to_string()))?;
             let packed = codec::unpack(codec, packed_part(&whole)).map_err(broken)?;
             let all = unpack_records(&header, packed).ok_or_else(|| broken("it is broken".to_string()))?;
-            records.extend(all.into_iter().filter(|record| (*next..end).contains(&record.offset)).map(|one| (index, one)));
+            records
+                .extend(all.into_iter().filter(|record| (*next..end).contains(&record.offset)).map(|one| (index, one)));
         }
         *next = (header.last_offset() + 1).min(end).max(*next);
     }

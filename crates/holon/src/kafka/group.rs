@@ -7,13 +7,16 @@ use crate::text::show_count;
 use bytes::{Buf, Bytes};
 use clap::{Arg, ArgMatches, Command};
 use holon_kafka::ErrorCode;
-use holon_kafka::messages::describe_groups_response::DescribedGroup;
+use holon_kafka::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use holon_kafka::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use holon_kafka::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
+
+const PLACES: &str =
+    "beginning, end, an offset, -N (N before each end), a time such as 2026-11-30T12:00:00Z, or 10m: so long ago";
 
 /// Offsets by topic and partition.
 type Offsets = BTreeMap<(String, i32), i64>;
@@ -22,19 +25,23 @@ pub fn command(settings: &impl Fn() -> Vec<Arg>) -> Command {
     let to = Arg::new("to").long("to").required(true).value_name("WHERE").allow_hyphen_values(true);
     let topic = Arg::new("topic").long("topic").required(true).value_name("TOPIC");
     Command::new("group")
-        .about("Works on groups of consumers of the log, through Kafka's protocol: list, describe, reset, delete")
+        .about("Works on groups of consumers of the log: list, describe, reset, delete")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(subcommand("list", "Lists all groups", settings))
         .subcommand(
-            subcommand("describe", "Shows a group's members, where it is in each partition, and how far behind", settings)
-                .arg(named("group", "its id")),
+            subcommand(
+                "describe",
+                "Shows where a group is in each partition, how far behind, and its members",
+                settings,
+            )
+            .arg(named("group", "its id")),
         )
         .subcommand(
             subcommand("reset", "Moves a group without members to another place in a topic", settings)
                 .arg(named("group", "its id"))
                 .arg(topic.help("in which topic"))
-                .arg(to.help("beginning, end, an offset, -N (N before each end), a time such as 2026-11-30T12:00:00Z, or 10m: so long ago"))
+                .arg(to.help(PLACES))
                 .arg(flag("dry-run", "only shows what would be")),
         )
         .subcommand(
@@ -76,7 +83,8 @@ fn list(mut context: Context) -> Result<(), String> {
             return Err(format!("node {node} does not list its groups: {}", name_of(answer.error_code)));
         }
         for group in answer.groups {
-            groups.insert(group.group_id.0.to_string(), (group.group_state.to_string(), group.protocol_type.to_string()));
+            groups
+                .insert(group.group_id.0.to_string(), (group.group_state.to_string(), group.protocol_type.to_string()));
         }
     }
     if context.json {
@@ -138,7 +146,7 @@ pub fn commit(cluster: &mut Cluster, group: &str, topic: &str, offsets: &BTreeMa
     }
 }
 
-/// Topic and partitions of an assignment, as consumers of all clients write it: version, topics with their partitions, user data.
+/// Topics and partitions of an assignment, as consumers of all clients write it: version, topics, user data.
 fn assignment(mut bytes: Bytes) -> Option<Vec<(String, Vec<i32>)>> {
     bytes.try_get_u16().ok()?;
     let mut topics = Vec::new();
@@ -194,8 +202,9 @@ fn describe(mut context: Context, group: &str) -> Result<(), String> {
                 "lag": lag_of(key), "member": owners.get(key),
             })
         };
-        let member = |(member, _): &(&holon_kafka::messages::describe_groups_response::DescribedGroupMember, usize)| {
-            json!({ "member": &*member.member_id, "client": &*member.client_id, "host": &*member.client_host })
+        let member = |(member, _): &(&DescribedGroupMember, usize)| {
+            let host = member.client_host.trim_start_matches('/');
+            json!({ "member": &*member.member_id, "client": &*member.client_id, "host": host })
         };
         print_json(&json!({
             "group": group, "state": &*found.group_state, "protocol": &*found.protocol_data,
@@ -219,9 +228,14 @@ fn describe(mut context: Context, group: &str) -> Result<(), String> {
     let heads = ["topic", "member", "partition", "committed", "end", "lag"];
     print_table(&heads, rows, 2, "it has committed nothing");
     if !members.is_empty() {
-        let row = |(member, count): &(&holon_kafka::messages::describe_groups_response::DescribedGroupMember, usize)| {
+        let row = |(member, count): &(&DescribedGroupMember, usize)| {
             let of = |text: &str| text.to_string();
-            vec![of(&member.member_id), of(&member.client_id), of(member.client_host.trim_start_matches('/')), count.to_string()]
+            vec![
+                of(&member.member_id),
+                of(&member.client_id),
+                of(member.client_host.trim_start_matches('/')),
+                count.to_string(),
+            ]
         };
         print("\n");
         print_table(&["member", "client", "host", "partitions"], members.iter().map(row).collect(), 3, "");
@@ -242,7 +256,8 @@ fn reset(mut context: Context, group: &str, matches: &ArgMatches) -> Result<(), 
     let was = |partition: i32| before.get(&(topic.to_string(), partition)).copied();
     if context.json {
         let one = |(partition, offset): (&i32, &i64)| {
-            json!({ "partition": partition, "before": was(*partition), "offset": offset })
+            let before = was(*partition);
+            json!({ "partition": partition, "before": before, "offset": offset })
         };
         let partitions: Vec<_> = wanted.iter().map(one).collect();
         print_json(&json!({ "group": group, "topic": topic, "dry_run": is_dry, "partitions": partitions }));
@@ -283,7 +298,8 @@ mod tests {
 
     #[test]
     fn assignments_are_read_and_what_is_none_is_not_believed() {
-        let bytes = [&[0, 1, 0, 0, 0, 1, 0, 2][..], b"ab", &[0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff]];
+        let bytes =
+            [&[0, 1, 0, 0, 0, 1, 0, 2][..], b"ab", &[0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff]];
         let bytes = Bytes::from(bytes.concat());
         assert_eq!(assignment(bytes.clone()), Some(vec![("ab".to_string(), vec![7, 9])]));
         // User data that is missing is fine: some clients leave it out.

@@ -30,7 +30,9 @@ pub fn commands(settings: impl Fn() -> Vec<Arg>) -> [Command; 2] {
 
 /// `kind` is `topic` or `group`.
 pub fn run(kind: &str, matches: &ArgMatches, address: String) -> Result<ExitCode, String> {
-    let Some((name, matches)) = matches.subcommand() else { return Err(format!("no command; see `holon {kind} --help`")) };
+    let Some((name, matches)) = matches.subcommand() else {
+        return Err(format!("no command; see `holon {kind} --help`"));
+    };
     let json = matches.try_get_one::<String>("format").ok().flatten().is_some_and(|format| format == "json");
     let context = Context { cluster: Cluster::connect(address)?, json };
     match kind {

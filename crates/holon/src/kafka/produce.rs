@@ -2,8 +2,8 @@
 
 use super::client::{Cluster, Leaders, name_of, topic_name, version};
 use super::{Context, named, print_json, subcommand, text_of, time};
-use clap::{Arg, ArgMatches, Command};
 use bytes::Bytes;
+use clap::{Arg, ArgMatches, Command};
 use holon_kafka::ErrorCode;
 use holon_kafka::messages::ProduceRequest;
 use holon_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -14,7 +14,7 @@ use std::io::BufRead;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-/// What goes out together at most: records, and their bytes. Less than a topic takes by default (`max.message.bytes`, 1 MiB).
+/// What goes out together at most: records, and their bytes. By default a topic takes 1 MiB (`max.message.bytes`).
 const BATCH_RECORDS: usize = 5000;
 const BATCH_BYTES: usize = 512 << 10;
 
@@ -159,7 +159,9 @@ fn send(
             }
         }
     }
-    Err(format!("partition {partition} of topic {topic} has had no leader for a while: `holon status` shows who is down"))
+    Err(format!(
+        "partition {partition} of topic {topic} has had no leader for a while: `holon status` shows who is down"
+    ))
 }
 
 /// As Kafka's own producer has it, so that records of a key meet those that others wrote.
@@ -194,11 +196,9 @@ mod tests {
     #[test]
     fn keys_go_where_other_clients_put_them() {
         // Of Kafka's own test of its hash.
-        for (text, hash) in [
-            ("21", -973_932_308i32),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-        ] {
+        for (text, hash) in
+            [("21", -973_932_308i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)]
+        {
             assert_eq!(murmur2(text.as_bytes()).cast_signed(), hash, "{text}");
         }
         assert_eq!(partition_of(b"21", 1), 0);

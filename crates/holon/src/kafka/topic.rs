@@ -1,9 +1,7 @@
 //! `holon topic`: create, list, describe, alter, delete; produce and consume are files of their own.
 
 use super::client::{Cluster, name_of, said, topic_name, version};
-use super::{
-    Context, consume, flag, is_set, named, print_json, print_table, produce, subcommand, text_of,
-};
+use super::{Context, consume, flag, is_set, named, print_json, print_table, produce, subcommand, text_of};
 use crate::cli::print;
 use crate::text::show_count;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -27,19 +25,24 @@ const DELETE: i8 = 1;
 const TIMEOUT_MS: i32 = 30_000;
 
 pub fn command(settings: &impl Fn() -> Vec<Arg>) -> Command {
-    let config = |help| {
-        Arg::new("set").long("set").value_name("NAME=VALUE").action(ArgAction::Append).help(help)
-    };
+    let config = |help| Arg::new("set").long("set").value_name("NAME=VALUE").action(ArgAction::Append).help(help);
     let unset = Arg::new("unset").long("unset").value_name("NAME").action(ArgAction::Append);
     Command::new("topic")
-        .about("Works on topics of the log, through Kafka's protocol: create, list, describe, alter, delete, produce, consume")
+        .about("Works on topics of the log: create, list, describe, alter, delete, produce, consume")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
             subcommand("create", "Makes a topic", settings)
                 .arg(named("topic", "its name"))
-                .arg(Arg::new("partitions").long("partitions").short('p').value_name("N").default_value("1")
-                    .value_parser(clap::value_parser!(i32).range(1..)).help("how many partitions it has"))
+                .arg(
+                    Arg::new("partitions")
+                        .long("partitions")
+                        .short('p')
+                        .value_name("N")
+                        .default_value("1")
+                        .value_parser(clap::value_parser!(i32).range(1..))
+                        .help("how many partitions it has"),
+                )
                 .arg(config("a setting, e.g. retention.ms=86400000; may be given again")),
         )
         .subcommand(subcommand("list", "Lists all topics", settings))
@@ -161,13 +164,14 @@ fn describe(mut context: Context, name: &str, all: bool) -> Result<(), String> {
     let topic = cluster.topic(name)?;
     let ends = ends(cluster, name)?;
     let wanted = DescribeConfigsResource::default().with_resource_type(TOPIC).with_resource_name(said(name));
-    let request =
-        DescribeConfigsRequest::default().with_resources(vec![wanted.with_configuration_keys(None)]);
+    let request = DescribeConfigsRequest::default().with_resources(vec![wanted.with_configuration_keys(None)]);
     let answer = cluster.ask(&request, version::DESCRIBE_CONFIGS)?;
     let configs = answer.results.into_iter().next().map(|result| result.configs).unwrap_or_default();
     let shown = configs.iter().filter(|config| all || config.config_source == SET_FOR_TOPIC);
     let shown: Vec<(String, String)> = shown
-        .map(|config| (config.name.to_string(), config.value.as_ref().map(|value| value.to_string()).unwrap_or_default()))
+        .map(|config| {
+            (config.name.to_string(), config.value.as_ref().map(|value| value.to_string()).unwrap_or_default())
+        })
         .collect();
     let (mut rows, mut values) = (Vec::new(), Vec::new());
     for partition in &topic.partitions {
@@ -191,8 +195,17 @@ fn describe(mut context: Context, name: &str, all: bool) -> Result<(), String> {
         return Ok(());
     }
     let partitions = topic.partitions.len();
-    print(&format!("topic {name}: {} partitions, {} records\n\n", show_count(partitions as u64), show_count(count(&ends))));
-    print_table(&["partition", "leader", "in sync", "first offset", "next offset", "records"], rows, 0, "no partitions");
+    print(&format!(
+        "topic {name}: {} partitions, {} records\n\n",
+        show_count(partitions as u64),
+        show_count(count(&ends))
+    ));
+    print_table(
+        &["partition", "leader", "in sync", "first offset", "next offset", "records"],
+        rows,
+        0,
+        "no partitions",
+    );
     let rows = shown.into_iter().map(|(name, value)| vec![name, value]).collect();
     print("\n");
     print_table(&["setting", "value"], rows, 2, "all settings are as by default; --all shows them");

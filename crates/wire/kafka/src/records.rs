@@ -67,8 +67,7 @@ fn unpack_record(header: &BatchHeader, one: &mut Bytes) -> Option<Record> {
     take(one, 1)?;
     let (time, delta) = (take_varint(one)?, take_varint(one)?);
     let is_append_time = header.attributes.has(Attributes::LOG_APPEND_TIME);
-    let time_ms =
-        if is_append_time { header.max_timestamp_ms } else { header.base_timestamp_ms.checked_add(time)? };
+    let time_ms = if is_append_time { header.max_timestamp_ms } else { header.base_timestamp_ms.checked_add(time)? };
     let offset = header.base_offset.checked_add(delta)?;
     let (key, value) = (take_bytes(one)?, take_bytes(one)?);
     let mut headers = Vec::new();
