@@ -38,7 +38,6 @@ pub mod version {
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 1;
     pub const OFFSET_COMMIT: i16 = 7;
     pub const OFFSET_FETCH: i16 = 6;
-    pub const OFFSET_DELETE: i16 = 0;
     pub const LIST_GROUPS: i16 = 4;
     pub const DESCRIBE_GROUPS: i16 = 5;
     pub const DELETE_GROUPS: i16 = 2;
