@@ -56,7 +56,8 @@ class Checks:
         if isinstance(expected, dict):
             different = [key for key in expected.keys() | got.keys() if got.get(key) != expected.get(key)]
             for key in sorted(different, key=str)[:5]:
-                print(f"        {key}: {got.get(key)} here, {expected.get(key)} in pandas ({len(different)} differ)")
+                here, there = str(got.get(key))[:80], str(expected.get(key))[:80]
+                print(f"        {key}: {here} here, {there} in pandas ({len(different)} differ)")
         else:
             print(f"        {str(got)[:200]} here, {str(expected)[:200]} in pandas")
 
@@ -131,7 +132,8 @@ def member(address, name):
 def write(address, file):
     program = shutil.which("kcat")
     assert program, "kcat is not installed: Debian's package kcat has it"
-    arguments = ["-X", "enable.idempotence=true", "-X", "message.timeout.ms=120000", "-z", "lz4", "-K", "\t", "-l", str(file)]
+    # -E: it goes on when nobody answers for a while.
+    arguments = ["-E", "-X", "enable.idempotence=true", "-X", "message.timeout.ms=120000", "-z", "lz4", "-K", "\t", "-l", str(file)]
     return subprocess.Popen([program, "-b", address, "-P", "-t", TOPIC, *arguments], stdin=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True)
 
@@ -153,7 +155,9 @@ def run(holon, address, file, rows, folder, node, checks):
             node.kill()
             print(f"killed when a third was written; ready again in {node.start(wait=False).wait_ready()} ms")
         _, said = writer.communicate(timeout=LIMIT_S)
-        checks.same(f"kcat wrote all of it {said.strip()[:200]}", writer.returncode, 0)
+        if writer.returncode != 0:
+            print(said.strip()[-500:])
+        checks.same("kcat wrote all of it", writer.returncode, 0)
         print(f"  written after {time.monotonic() - started:.1f} s")
         deadline = time.monotonic() + LIMIT_S
         while holon.lag() != 0:
