@@ -171,9 +171,10 @@ impl Cluster {
         connection.ask(request, version)
     }
 
-    /// Of all topics, or of one; who is in the cluster is known from then on.
-    pub fn metadata(&mut self, topic: Option<&str>) -> Result<MetadataResponse, String> {
-        let wanted = topic.map(|name| vec![MetadataRequestTopic::default().with_name(Some(topic_name(name)))]);
+    /// Of some topics, or of all; who is in the cluster is known from then on.
+    pub fn metadata(&mut self, topics: Option<&[&str]>) -> Result<MetadataResponse, String> {
+        let one = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        let wanted = topics.map(|topics| topics.iter().map(one).collect());
         let request = MetadataRequest::default().with_topics(wanted).with_allow_auto_topic_creation(false);
         let answer = self.ask(&request, version::METADATA)?;
         for broker in &answer.brokers {
@@ -182,12 +183,13 @@ impl Cluster {
         Ok(answer)
     }
 
-    pub fn node_ids(&self) -> Vec<i32> {
-        self.addresses.keys().copied().collect()
+    pub fn nodes(&mut self) -> Result<Vec<i32>, String> {
+        let answer = self.metadata(Some(&[]))?;
+        Ok(answer.brokers.iter().map(|broker| broker.node_id.0).collect())
     }
 
     pub fn topic(&mut self, name: &str) -> Result<MetadataResponseTopic, String> {
-        let found = self.metadata(Some(name))?.topics.into_iter().next();
+        let found = self.metadata(Some(&[name]))?.topics.into_iter().next();
         let topic = found.ok_or_else(|| no_topic(name))?;
         match ErrorCode(topic.error_code) {
             ErrorCode::NONE => Ok(topic),

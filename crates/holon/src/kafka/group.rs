@@ -75,9 +75,8 @@ fn has_members(group: &str) -> String {
 /// Each node lists those it coordinates.
 fn list(mut context: Context) -> Result<(), String> {
     let cluster = &mut context.cluster;
-    cluster.metadata(Some("-")).map(drop)?;
     let mut groups = BTreeMap::new();
-    for node in cluster.node_ids() {
+    for node in cluster.nodes()? {
         let answer = cluster.ask_node(node, &ListGroupsRequest::default(), version::LIST_GROUPS)?;
         if answer.error_code != 0 {
             return Err(format!("node {node} does not list its groups: {}", name_of(answer.error_code)));
