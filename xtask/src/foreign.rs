@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 const REQUIREMENTS: &str = "conformance/requirements.txt";
 const RUST_DRIVER: &str = "conformance/cql/rust_driver/Cargo.toml";
 const FLIGHTS: &str = "examples/flights/flights.py";
+const FLIGHTS_LOG: &str = "examples/flights_log/flights_log.py";
 const CHAOS: &str = "conformance/chaos/main.py";
 const LIBRDKAFKA: &str = "conformance/kafka/librdkafka/run.py";
 /// A bug of which the stage `chaos` must notice within a run.
@@ -222,6 +223,13 @@ pub fn flights() -> Command {
     command
 }
 
+/// The same flights as events of the log.
+pub fn flights_log() -> Command {
+    let mut command = python();
+    command.arg(FLIGHTS_LOG);
+    command
+}
+
 /// Real processes in network namespaces, under faults.
 pub fn chaos_command() -> Command {
     let mut command = python();
@@ -267,6 +275,7 @@ pub fn clients(context: &mut Context) -> Work {
         work.run("librdkafka", &mut librdkafka());
     }
     work.run("flights", flights().arg("--kill"));
+    work.run("flights log", flights_log().arg("--kill"));
     work
 }
 

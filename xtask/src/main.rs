@@ -23,8 +23,9 @@ usage: cargo xtask <command>
   sim ARGUMENTS…            the simulator: --seed N | --seeds A..B | kept | planted | ci --cpu-minutes M
   scale [ARGUMENTS…]        gossip and placement at 10 to 75,000 nodes; writes docs/SCALE.md (--print N…: shows only)
   bench NAME [ARGUMENTS…]   the measurement in bench/NAME
-  conformance NAME [ARGS…]  one foreign suite (cql, node) against the release binary; ARGS go to pytest
+  conformance NAME [ARGS…]  one foreign suite (cql, kafka, node) against the release binary; ARGS go to pytest
   flights [ARGUMENTS…]      examples/flights against a node of its own
+  flights-log [ARGUMENTS…]  examples/flights_log against a node of its own; needs kcat
   chaos [ARGUMENTS…]        real processes under faults, as root: --seed N, --seconds S, --runs N, --nodes N
 
 stages of `test`: build, unit, tidy, lint, simulation, foreign, node, chaos
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
         Some("scale") => stages::scale(rest),
         Some("bench") => stages::bench(rest),
         Some("conformance") => stages::conformance(rest),
-        Some("flights") => stages::flights(rest),
+        Some("flights") => stages::example("flights", foreign::flights, rest),
+        Some("flights-log") => stages::example("flights log", foreign::flights_log, rest),
         Some("chaos") => stages::chaos(rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

@@ -286,11 +286,9 @@ pub fn conformance(arguments: &[String]) -> Result<(), String> {
     plain(name, &mut foreign::pytest(name, arguments)?)
 }
 
-/// `cargo xtask flights [ARGUMENTS…]`.
-pub fn flights(arguments: &[String]) -> Result<(), String> {
+/// `cargo xtask flights [ARGUMENTS…]` and its like.
+pub fn example(name: &str, example: fn() -> Command, arguments: &[String]) -> Result<(), String> {
     plain("cargo build", &mut cargo(&["build", "--release", "-p", "holon"]))?;
     foreign::virtualenv()?;
-    let mut command = foreign::flights();
-    command.args(arguments);
-    plain("flights", &mut command)
+    plain(name, example().args(arguments))
 }

@@ -21,6 +21,12 @@ pub fn run(clock: Clock) -> Result<ExitCode, String> {
             let settings = configuration(matches)?.settings;
             recover::run(&settings, clock, matches.get_flag("begin-anew"))
         }
+        #[cfg(feature = "log")]
+        kind @ ("topic" | "group") => {
+            let inner = matches.subcommand().map_or(matches, |(_, inner)| inner);
+            let address = configuration(inner)?.settings.kafka_address.to_string();
+            crate::kafka::run(kind, matches, address)
+        }
         "config" => {
             print(&config::show(&configuration(matches)?));
             Ok(ExitCode::SUCCESS)
@@ -63,7 +69,7 @@ fn configuration(matches: &ArgMatches) -> Result<Config, String> {
             flags.insert(setting.key.to_string(), value.clone());
         }
     }
-    let named = matches.get_one::<PathBuf>("config").cloned();
+    let named = matches.try_get_one::<PathBuf>("config").ok().flatten().cloned();
     let path = named.or_else(|| std::env::var_os("HOLON_CONFIG").map(PathBuf::from));
     Layers::gather(flags, path.as_deref())?.resolve(Machine::this())
 }
@@ -108,7 +114,7 @@ pub fn command() -> Command {
     let watch = watch.help("show it anew each second, with how far a change of the cluster is");
     let command = Command::new("holon")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("One binary that is a whole data platform; this version: tables, with the client you know from Cassandra.")
+        .about("One binary that is a whole data platform; this version: tables and a log, with the clients you know from Cassandra and Kafka.")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -166,7 +172,18 @@ pub fn command() -> Command {
         .subcommand(to_a_node("stop", "Stops a running node cleanly"));
     #[cfg(feature = "tables")]
     let command = command.subcommand(crate::demo::command());
+    #[cfg(feature = "log")]
+    let command = command.subcommands(crate::kafka::commands(to_the_log));
     command
+}
+
+/// Clients of the log find a node by its door.
+#[cfg(feature = "log")]
+fn to_the_log() -> Vec<Arg> {
+    let mut args: Vec<Arg> =
+        setting_args().filter(|arg| ["bind", "kafka_address"].contains(&arg.get_id().as_str())).collect();
+    args.push(config_arg());
+    args
 }
 
 #[cfg(test)]

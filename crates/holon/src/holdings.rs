@@ -92,7 +92,7 @@ pub fn text(status: &Value, before: &Value, seconds: f64) -> Vec<String> {
     let earlier = list(&before["holdings"]);
     let mut rows: Vec<Vec<String>> = Vec::new();
     for holding in list(&status["holdings"]).iter().take(TEXT_LINES_MAX) {
-        let is_same = |other: &&Value| other["space"] == holding["space"] && other["name"] == holding["name"];
+        let is_same = |other: &&Value| ["service", "space", "name"].iter().all(|key| other[key] == holding[key]);
         let was = earlier.iter().find(is_same).unwrap_or(&Value::Null);
         let rate = |kind: &str| {
             let more = number(&holding[kind]["count"]).saturating_sub(number(&was[kind]["count"]));

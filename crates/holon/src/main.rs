@@ -11,6 +11,8 @@ mod control;
 #[cfg(feature = "tables")]
 mod demo;
 mod holdings;
+#[cfg(feature = "log")]
+mod kafka;
 mod logs;
 mod membership;
 mod memory;

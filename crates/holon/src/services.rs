@@ -55,7 +55,8 @@ fn log(context: &ServiceContext<'_>) -> Rc<dyn Service> {
     let config = LogConfig {
         queue_bytes_max: part / 4,
         unwritten_bytes_max: part / 2,
-        kept_bytes_max: part / 4,
+        kept_bytes_max: part / 16 * 3,
+        session_bytes_max: part / 16,
         wal_segment_bytes: LOG_SEGMENT_BYTES,
         wal_bytes_max: (4 * part as u64).clamp(LOG_BYTES_MIN, LOG_BYTES_MAX),
         partitions_default: settings.topic_partitions,

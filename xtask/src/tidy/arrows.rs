@@ -51,8 +51,11 @@ const WIRE_OUTSIDE_FRONT: &[(&str, &str)] = &[
     ("crates/service/log/src/tablet.rs", "batches are checked where they are appended"),
     ("crates/service/log/src/configs.rs", "the settings of a topic are the protocol's"),
     ("crates/service/log/src/coordinating.rs", "groups are kept in batches of a partition"),
+    ("crates/service/log/src/counts.rs", "requests and errors are counted by the protocol's APIs and codes"),
+    ("crates/service/log/src/report.rs", "requests and errors are told by the protocol's names"),
     ("crates/service/log/src/workload.rs", "the workload makes and reads batches as a client does"),
     ("crates/service/log/tests/", "the tests make batches as a client does"),
+    ("crates/holon/src/kafka/", "`holon topic` and `holon group` are clients"),
     ("crates/holon/src/demo/cql.rs", "the load of the demo comes through the door, as any client's does"),
     ("crates/service/tables/tests/", "the transcripts speak the protocol as a client does"),
 ];

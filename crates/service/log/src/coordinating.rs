@@ -5,12 +5,13 @@
 //!                     └─ next_deadline ─▶ a timer ─▶ `tick`
 //! ```
 //!
-//! It begins with the first request, from all records of the partition. It ends with the shard, or with the partition.
+//! It begins with the first request, from the records of the partition, which begin with a snapshot ([`crate::snapshots`]). It ends with the shard, or with the partition.
 
 use crate::groups::{
-    Answer, Coordinator, Image, Options, Output, Record, RequestNumber, Time, WriteError, WriteNumber,
+    Answer, Coordinator, Image, Name, Options, Output, Record, RequestNumber, Time, WriteError, WriteNumber,
 };
 use crate::service::LogService;
+use crate::snapshots::{self, Snapshots, bytes_of};
 use crate::store::{AppendTicket, LogError, LogStore, Stamp};
 use bytes::Bytes;
 use holon_base::TabletId;
@@ -49,6 +50,7 @@ pub struct Coordinating {
     /// What is on its way into the partition, oldest first.
     writes: RefCell<VecDeque<(WriteNumber, Result<AppendTicket, LogError>)>>,
     written: Signal,
+    snapshots: Snapshots,
 }
 
 impl Coordinating {
@@ -63,6 +65,7 @@ impl Coordinating {
             changed: Signal::new(),
             writes: RefCell::default(),
             written: Signal::new(),
+            snapshots: Snapshots::new(service.group_snapshot_bytes()),
         });
         let shard = service.shard();
         let scope = Scope::Tablet(tablet);
@@ -80,6 +83,16 @@ impl Coordinating {
         self.load().await?;
         let machine = self.machine.borrow();
         machine.as_ref().map(look).ok_or(LogError::NotHere(self.tablet))
+    }
+
+    /// How many groups are in which state; none while nobody has asked for one.
+    pub fn states(&self) -> Vec<(&'static str, u64)> {
+        self.machine.borrow().as_ref().map(Coordinator::states).unwrap_or_default()
+    }
+
+    /// Offsets of groups, so many at most.
+    pub fn committed(&self, most: usize) -> Vec<(Name, Name, i32, i64)> {
+        self.machine.borrow().as_ref().map(|machine| machine.committed(most)).unwrap_or_default()
     }
 
     /// Asks the machine, and waits for its answer.
@@ -120,15 +133,13 @@ impl Coordinating {
     }
 
     fn carry_out(&self, out: Output, time: Time) {
-        let store = self.service.upgrade().and_then(|service| service.store());
         for write in out.writes {
             let values: Vec<Bytes> = write.records.iter().map(Record::encode).collect();
-            let submitted = match &store {
-                Some(store) => submit(store, self.tablet, &values, time),
-                None => Err(LogError::NotHere(self.tablet)),
-            };
-            self.writes.borrow_mut().push_back((write.number, submitted));
-            self.written.notify();
+            if self.snapshots.is_due() {
+                self.snapshots.hold((write.number, values));
+            } else {
+                self.submit(write.number, &values, time);
+            }
         }
         for (number, answer) in out.answers {
             let waiting = self.waiting.borrow_mut().remove(&number);
@@ -136,11 +147,46 @@ impl Coordinating {
         }
     }
 
+    fn submit(&self, number: WriteNumber, values: &[Bytes], time: Time) {
+        let store = self.service.upgrade().and_then(|service| service.store());
+        let submitted = match &store {
+            Some(store) => submit(store, self.tablet, values, time),
+            None => Err(LogError::NotHere(self.tablet)),
+        };
+        self.snapshots.wrote(bytes_of(values));
+        self.writes.borrow_mut().push_back((number, submitted));
+        self.written.notify();
+    }
+
+    /// Nothing is on its way into the partition.
+    async fn take_snapshot(&self) -> Result<(), LogError> {
+        let service = self.service.upgrade().ok_or(LogError::NotHere(self.tablet))?;
+        let (store, time) = (service.store(), self.time());
+        let (store, time) = store.zip(time).ok_or(LogError::NotHere(self.tablet))?;
+        let records = self.machine.borrow().as_ref().map(Coordinator::records).unwrap_or_default();
+        let values: Vec<Bytes> = records.iter().map(Record::encode).collect();
+        let bytes = bytes_of(&values);
+        let outcome =
+            snapshots::write(&store, self.tablet, &values, |batch| submit(&store, self.tablet, batch, time)).await;
+        let time = self.time().unwrap_or(time);
+        for (number, values) in self.snapshots.taken(bytes) {
+            self.submit(number, &values, time);
+        }
+        outcome
+    }
+
     async fn keep_writing(self: Rc<Self>) {
         loop {
             let Some(service) = self.service.upgrade() else { return };
             let next = self.writes.borrow_mut().pop_front();
             let Some((number, submitted)) = next else {
+                if self.snapshots.is_due() {
+                    drop(service);
+                    if let Err(LogError::Wal(holon_wal::WalError::Stopped { .. })) = self.take_snapshot().await {
+                        return;
+                    }
+                    continue;
+                }
                 let more = self.written.wait(service.shard());
                 drop(service);
                 if more.await.is_err() {
@@ -196,7 +242,7 @@ impl Coordinating {
         if self.machine.borrow().is_some() {
             return Ok(());
         }
-        let mut image = Image::default();
+        let (mut image, mut bytes) = (Image::default(), 0);
         let (mut offset, end) = store.ends(self.tablet)?;
         while offset < end {
             let read = store.read(self.tablet, offset, end, READ_BYTES).await?;
@@ -204,6 +250,7 @@ impl Coordinating {
                 let broken = |detail: String| crate::store::error::damaged(GROUPS_TOPIC, offset as u64, detail);
                 let (header, whole) = batch.map_err(|error| broken(error.to_string()))?;
                 let values = unpack(&header, &whole).ok_or_else(|| broken("it is not of groups".to_string()))?;
+                bytes += bytes_of(&values);
                 for value in values {
                     image.apply(Record::decode(value).map_err(|error| broken(error.to_string()))?);
                 }
@@ -212,8 +259,10 @@ impl Coordinating {
         }
         let time = self.time().ok_or_else(gone)?;
         let mut out = Output::default();
+        self.snapshots.loaded(bytes, image.snapshot().len());
         *self.machine.borrow_mut() = Some(Coordinator::new(Options::default(), image, time, &mut out));
         self.carry_out(out, time);
+        self.written.notify();
         self.changed.notify();
         Ok(())
     }

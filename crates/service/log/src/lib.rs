@@ -3,11 +3,15 @@
 pub mod calls;
 pub mod configs;
 mod coordinating;
+mod counts;
 mod front;
 pub mod groups;
 mod records;
+mod report;
 pub mod service;
+mod snapshots;
 pub mod store;
 mod tablet;
 pub mod topics;
+mod watches;
 pub mod workload;

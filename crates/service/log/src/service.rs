@@ -10,12 +10,18 @@
 use crate::calls::{self, PartitionError, Reply, Request};
 use crate::configs::TopicSettings;
 use crate::coordinating::Coordinating;
+use crate::counts::Counts;
+use crate::front::sessions::Sessions;
 use crate::front::{self, GROUP, KafkaSession};
+use crate::report;
+use crate::snapshots::SNAPSHOT_BYTES;
 use crate::store::{LogStore, PartitionOptions, Retention, StoreOptions};
 use crate::tablet::PartitionTablet;
 use crate::topics::{Topic, Topics};
+use crate::watches::{WATCH, Watches};
 use bytes::Bytes;
 use holon_base::{GroupId, Instant, ServiceId, TabletId};
+use holon_kernel::holding::{Holding, Load};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
     Address, CallError, Class, LocalFuture, MetadataEffect, Scope, Service, Session, SessionContext, Shard,
@@ -42,6 +48,10 @@ pub struct LogConfig {
     pub queue_bytes_max: usize,
     pub unwritten_bytes_max: usize,
     pub kept_bytes_max: usize,
+    /// Of fetch sessions.
+    pub session_bytes_max: usize,
+    /// What a coordinator writes before a snapshot takes its place, bytes.
+    pub group_snapshot_bytes: usize,
     /// `producer.id.expiration.ms`.
     pub producer_expiration: Duration,
     /// Of a topic that is made by somebody who does not say how many (`num.partitions`).
@@ -59,6 +69,8 @@ impl Default for LogConfig {
             queue_bytes_max: store.queue_bytes_max,
             unwritten_bytes_max: store.unwritten_bytes_max,
             kept_bytes_max: store.kept_bytes_max,
+            session_bytes_max: 16 << 20,
+            group_snapshot_bytes: SNAPSHOT_BYTES,
             producer_expiration: PartitionOptions::default().producer_expiration,
             partitions_default: 1,
             auto_create_topics: true,
@@ -85,6 +97,12 @@ pub struct LogService {
     producer_ids: RefCell<Range<u64>>,
     /// Groups that this shard coordinates, by the partition that keeps them.
     coordinating: RefCell<BTreeMap<TabletId, Rc<Coordinating>>>,
+    sessions: RefCell<Sessions>,
+    watches: RefCell<Watches>,
+    /// Grows with each change of the topics.
+    topics_version: Cell<u64>,
+    counts: Counts,
+    lags: RefCell<report::Lags>,
     refused_requests: Cell<u64>,
     refused_last: RefCell<Option<String>>,
 }
@@ -92,11 +110,17 @@ pub struct LogService {
 impl LogService {
     /// Makes the service of a shard. It still has to be added to the shard.
     pub fn new(shard: Rc<Shard>, metadata: Rc<Metadata>, config: LogConfig) -> Rc<LogService> {
+        let sessions = Sessions::new(config.session_bytes_max, shard.id(), shard.shards());
         Rc::new_cyclic(|me| LogService {
             me: me.clone(),
             shard,
             metadata,
             config,
+            sessions: RefCell::new(sessions),
+            watches: RefCell::default(),
+            topics_version: Cell::new(0),
+            counts: Counts::default(),
+            lags: RefCell::default(),
             topics: RefCell::default(),
             ids: RefCell::default(),
             settings: RefCell::default(),
@@ -121,6 +145,45 @@ impl LogService {
 
     pub(crate) fn config(&self) -> &LogConfig {
         &self.config
+    }
+
+    pub(crate) fn me(&self) -> Option<Rc<LogService>> {
+        self.me.upgrade()
+    }
+
+    pub(crate) fn group_snapshot_bytes(&self) -> usize {
+        self.config.group_snapshot_bytes
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// How far groups were behind a while ago.
+    pub(crate) fn lags(&self) -> &RefCell<report::Lags> {
+        &self.lags
+    }
+
+    pub(crate) fn sessions(&self) -> &RefCell<Sessions> {
+        &self.sessions
+    }
+
+    pub(crate) fn watches(&self) -> &RefCell<Watches> {
+        &self.watches
+    }
+
+    pub(crate) fn topics_version(&self) -> u64 {
+        self.topics_version.get()
+    }
+
+    /// Coordinators that are at work on this shard.
+    pub(crate) fn coordinators(&self) -> Vec<Rc<Coordinating>> {
+        self.coordinating.borrow().values().cloned().collect()
+    }
+
+    /// How many requests ended their connection, and the last of them.
+    pub(crate) fn refused(&self) -> (u64, Option<String>) {
+        (self.refused_requests.get(), self.refused_last.borrow().clone())
     }
 
     pub(crate) fn cluster_id(&self) -> u128 {
@@ -174,6 +237,7 @@ impl LogService {
     }
 
     fn topics_changed(&self) {
+        self.topics_version.set(self.topics_version.get() + 1);
         self.settings.borrow_mut().clear();
         *self.ids.borrow_mut() = None;
     }
@@ -211,7 +275,10 @@ impl LogService {
     fn store_options(&self, boot: u32) -> StoreOptions {
         let config = &self.config;
         let (me, expiration) = (self.me.clone(), config.producer_expiration);
-        let told = self.me.clone();
+        let (told, moves) = (self.me.clone(), self.me.clone());
+        let moved = move |tablet| {
+            moves.upgrade().into_iter().for_each(|service| service.watches.borrow_mut().moved(tablet));
+        };
         StoreOptions {
             wal_segment_bytes: config.wal_segment_bytes,
             wal_bytes_max: config.wal_bytes_max,
@@ -222,6 +289,7 @@ impl LogService {
                 let settings = me.upgrade().map(|service| service.settings_of(tablet));
                 settings.map_or_else(PartitionOptions::default, |settings| settings.partition(expiration))
             }),
+            moved: Rc::new(moved),
             tell: Rc::new(move |line| told.upgrade().into_iter().for_each(|service| service.tell(line.clone()))),
             ..StoreOptions::new(boot)
         }
@@ -338,6 +406,7 @@ impl Service for LogService {
     fn recovered_everywhere(self: Rc<Self>) -> LocalFuture<Result<(), String>> {
         Box::pin(async move {
             self.keep_what_topics_keep();
+            report::keep_lags(&self);
             // Logs of all shards: they may name partitions that lived elsewhere before, so one shard retires them, when all
             // have read them.
             if self.shard.id().0 != 0 {
@@ -363,28 +432,34 @@ impl Service for LogService {
         Box::new(KafkaSession::new(self, context))
     }
 
-    fn message(self: Rc<Self>, _: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
+    fn message(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async move {
             match verb {
                 GROUP => front::answer_forwarded(&self, payload).await.ok_or(CallError::NotHere),
+                WATCH if from.node == self.shard.node() => self.answer_watch(from, payload).await,
                 _ => Err(CallError::NotHere),
             }
         })
     }
 
     fn command(self: Rc<Self>, _: Vec<String>, _: Rc<dyn Fn(String)>) -> LocalFuture<Result<String, String>> {
-        Box::pin(async { Err("the log has no commands yet".to_string()) })
+        let instead = "the log is worked on through its door: see `holon topic --help` and `holon group --help`";
+        Box::pin(async move { Err(instead.to_string()) })
     }
 
-    fn metrics(&self, _: &mut Vec<Metric>) {}
+    fn metrics(&self, out: &mut Vec<Metric>) {
+        report::metrics(self, out);
+    }
 
     fn status(&self) -> Vec<(String, String)> {
-        let topics = self.topics.borrow().all().count();
-        let mut rows = vec![("topics".to_string(), topics.to_string())];
-        if let Some(reason) = &*self.refused_last.borrow() {
-            let count = self.refused_requests.get();
-            rows.push(("connections ended for a request".to_string(), format!("{count}; the last: {reason}")));
-        }
-        rows
+        report::status(self)
+    }
+
+    fn holdings(&self) -> Vec<Holding> {
+        report::holdings(self)
+    }
+
+    fn load(&self) -> Load {
+        report::load(self)
     }
 }

@@ -1,4 +1,4 @@
-//! The other side, as the simulator and tests need it: a request to bytes, an answer from bytes.
+//! The other side, as the simulator, tests and `holon topic` need it: a request to bytes, an answer from bytes.
 //!
 //! With the types of `kafka-protocol` in both directions, also for Produce and Fetch, whose records are copied here. It is not for answers
 //! of strangers: no shape guards them.

@@ -4,13 +4,13 @@
 //! ```text
 //!   socket bytes ─▶ frame::take ─▶ Request::read ─▶ RequestHeader, Request        (which APIs: Served)
 //!   Response::encode ─▶ pieces: head, records, head, records, …
-//!   client::request, client::answer: the other side, for the simulator and tests
+//!   client::request, client::answer, records: the other side, for the simulator, tests and `holon topic`
 //!
 //!   records of a Produce request ─▶ ProducedBatch::check ─▶ stamp(offset, epoch) ─▶ StampedBatch: what is stored and fetched
 //!   bytes of a log ─▶ Batches ─▶ BatchHeader, one after the other
 //! ```
 //!
-//! It is not a server: it knows no topic, group or session, packs and unpacks no records, and knows no codec but by its number. It does no
+//! It is not a server: it knows no topic, group or session, packs and unpacks no records but a client's (`records`), and knows no codec but by its number. It does no
 //! IO and keeps no state: what of a frame is still to come stays in the buffer it is read from.
 //!
 //! It guarantees that no input makes it panic; that it takes no memory for a length or count that it has not first compared with the
@@ -34,6 +34,7 @@ pub mod packed;
 pub mod produce;
 pub mod produced;
 mod reader;
+pub mod records;
 pub mod request;
 pub mod response;
 mod shape;

@@ -16,7 +16,12 @@ pub fn pack(values: &[Bytes], time_ms: i64) -> Bytes {
         put_varint(&mut records, record.len() as i64);
         records.extend_from_slice(&record);
     }
-    let count = values.len() as i32;
+    batch(&records, values.len(), time_ms, time_ms)
+}
+
+/// A batch of nobody, whose records are packed already.
+pub(crate) fn batch(records: &[u8], count: usize, first_ms: i64, newest_ms: i64) -> Bytes {
+    let count = count as i32;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len());
     bytes.extend_from_slice(&0i64.to_be_bytes());
     bytes.extend_from_slice(&((HEADER_BYTES - 12 + records.len()) as i32).to_be_bytes());
@@ -25,13 +30,13 @@ pub fn pack(values: &[Bytes], time_ms: i64) -> Bytes {
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&0i16.to_be_bytes());
     bytes.extend_from_slice(&(count - 1).to_be_bytes());
-    bytes.extend_from_slice(&time_ms.to_be_bytes());
-    bytes.extend_from_slice(&time_ms.to_be_bytes());
+    bytes.extend_from_slice(&first_ms.to_be_bytes());
+    bytes.extend_from_slice(&newest_ms.to_be_bytes());
     bytes.extend_from_slice(&NONE.to_be_bytes());
     bytes.extend_from_slice(&(-1i16).to_be_bytes());
     bytes.extend_from_slice(&(-1i32).to_be_bytes());
     bytes.extend_from_slice(&count.to_be_bytes());
-    bytes.extend_from_slice(&records);
+    bytes.extend_from_slice(records);
     let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
     bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
     bytes.into()
@@ -55,7 +60,7 @@ pub fn unpack(header: &BatchHeader, whole: &Bytes) -> Option<Vec<Bytes>> {
     Some(values)
 }
 
-fn put_varint(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while zigzag >= 0x80 {
         out.push(zigzag as u8 | 0x80);
@@ -64,7 +69,7 @@ fn put_varint(out: &mut Vec<u8>, value: i64) {
     out.push(zigzag as u8);
 }
 
-fn take_varint(bytes: &mut Bytes) -> Option<i64> {
+pub(crate) fn take_varint(bytes: &mut Bytes) -> Option<i64> {
     let mut zigzag = 0u64;
     for shift in (0..64).step_by(7) {
         if !bytes.has_remaining() {
@@ -79,7 +84,7 @@ fn take_varint(bytes: &mut Bytes) -> Option<i64> {
     None
 }
 
-fn take(bytes: &mut Bytes, length: i64) -> Option<Bytes> {
+pub(crate) fn take(bytes: &mut Bytes, length: i64) -> Option<Bytes> {
     let length = usize::try_from(length).ok().filter(|length| *length <= bytes.len())?;
     Some(bytes.split_to(length))
 }

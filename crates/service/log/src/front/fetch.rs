@@ -1,60 +1,119 @@
-//! Fetch: without sessions (each is answered with session 0, which says so), by name and by id, waiting for new records.
+//! Fetch: by name and by id, waiting for new records. Full here; what a session goes on with is in [`super::incremental`].
 
 use super::Connection;
+use super::incremental::incremental;
 use super::produce::code_of;
+use super::sessions::Full;
 use crate::calls::{Reply, Request};
+use crate::topics::Topic;
 use holon_base::{Instant, TabletId};
 use holon_kafka::fetch::{FetchPartition, FetchedPartition, FetchedTopic};
 use holon_kafka::{ErrorCode, FetchRequest, FetchResponse, StrBytes, Uuid};
 use holon_kernel::any_of;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What one answer has at most, bytes, whatever is asked for (and one batch at least).
 const ANSWER_BYTES_MAX: usize = 50 << 20;
 
+/// The session epochs of full fetches: one that makes a session, and one that wants none.
+const INITIAL_EPOCH: i32 = 0;
+const FINAL_EPOCH: i32 = -1;
+
+/// Since then topics go by their id.
+const TOPIC_IDS_FROM: i16 = 13;
+
 /// A partition that is asked for, and where it is.
-struct Wanted {
-    topic: usize,
-    asked: FetchPartition,
-    tablet: Result<TabletId, ErrorCode>,
+pub(super) struct Wanted {
+    pub topic: usize,
+    pub asked: FetchPartition,
+    pub tablet: Result<TabletId, ErrorCode>,
 }
 
-pub(super) async fn fetch(connection: &Connection, request: FetchRequest) -> FetchResponse {
-    // A session is never made, so there is none to go on with.
-    if request.session_epoch > 0 {
-        let error = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
-        return FetchResponse { error, ..FetchResponse::default() };
+/// How long an answer may take, and how much there is to be in it.
+pub(super) struct Bounds {
+    pub deadline: Instant,
+    pub most: usize,
+    pub least: usize,
+}
+
+impl Bounds {
+    fn of(connection: &Connection, request: &FetchRequest) -> Bounds {
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        Bounds {
+            deadline: connection.service.shard().now() + wait,
+            most: usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX),
+            least: usize::try_from(request.min_bytes).unwrap_or(0),
+        }
     }
+}
+
+pub(super) async fn fetch(connection: &Connection, version: i16, request: FetchRequest) -> FetchResponse {
+    let bounds = Bounds::of(connection, &request);
+    let uses_ids = version >= TOPIC_IDS_FROM;
+    match request.session_epoch {
+        INITIAL_EPOCH | FINAL_EPOCH => {
+            if request.session_id != 0 {
+                connection.service.end_session(request.session_id);
+            }
+            let makes_session = request.session_epoch == INITIAL_EPOCH;
+            full(connection, request, &bounds, makes_session.then_some(uses_ids)).await
+        }
+        _ => match incremental(connection, request, &bounds, uses_ids).await {
+            Ok(response) => response,
+            Err(request) => full(connection, request, &bounds, None).await,
+        },
+    }
+}
+
+/// Of all that it names. A session is made of it, if it says whether topics go by their ids there.
+async fn full(connection: &Connection, request: FetchRequest, bounds: &Bounds, session: Option<bool>) -> FetchResponse {
+    let topics_version = connection.service.topics_version();
     let mut names: Vec<(StrBytes, Uuid)> = Vec::new();
     let mut wanted = Vec::new();
     for topic in request.topics {
         let found = connection.topic(&topic.name, topic.id);
         for asked in topic.partitions {
-            let tablet = found.as_ref().map_err(|error| *error).and_then(|topic| {
-                let tablet = topic.tablet(asked.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                if connection.is_leader(tablet) { Ok(tablet) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
-            });
+            let tablet = connection.fetchable(&found, asked.index);
             wanted.push(Wanted { topic: names.len(), asked, tablet });
         }
         names.push((topic.name, topic.id));
     }
-    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let deadline = connection.service.shard().now() + wait;
-    let most = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
-    let least = usize::try_from(request.min_bytes).unwrap_or(0);
-    loop {
-        let (answered, bytes) = look(connection, &wanted, most).await;
-        let is_enough = bytes >= least || answered.iter().any(|(_, partition)| partition.error != ErrorCode::NONE);
-        if is_enough || connection.service.shard().now() >= deadline || wanted.is_empty() {
-            return response(names, answered);
+    let answered = loop {
+        let (answered, bytes) = look(connection, &wanted, bounds.most).await;
+        let is_enough =
+            bytes >= bounds.least || answered.iter().any(|(_, partition)| partition.error != ErrorCode::NONE);
+        if is_enough || connection.service.shard().now() >= bounds.deadline || wanted.is_empty() {
+            break answered;
         }
-        wait_for_more(connection, &wanted, &answered, deadline).await;
+        wait_for_more(connection, &wanted, &answered, bounds.deadline).await;
+    };
+    let session_id = session.and_then(|uses_ids| {
+        let shard = connection.service.shard();
+        let (now, random) = (shard.now(), shard.random_u64());
+        let (wanted, names, answered) = (wanted.as_slice(), names.as_slice(), answered.as_slice());
+        connection.service.make_session(&Full { now, random, uses_ids, topics_version, wanted, names, answered })
+    });
+    FetchResponse { session_id: session_id.unwrap_or(0), ..response(names, answered) }
+}
+
+impl Connection {
+    /// Where a partition is that may be fetched here.
+    pub(super) fn fetchable(&self, topic: &Result<Rc<Topic>, ErrorCode>, index: i32) -> Result<TabletId, ErrorCode> {
+        let topic = topic.as_ref().map_err(|error| *error)?;
+        let tablet = topic.tablet(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        if self.is_leader(tablet) { Ok(tablet) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
     }
 }
 
 /// What there is, and how many bytes there are: of what does not fit, too.
-async fn look(connection: &Connection, wanted: &[Wanted], most: usize) -> (Vec<(usize, FetchedPartition)>, usize) {
+pub(super) async fn look(
+    connection: &Connection,
+    wanted: &[Wanted],
+    most: usize,
+) -> (Vec<(usize, FetchedPartition)>, usize) {
+    connection.service.counts().looked_at(wanted.len());
     let (mut answered, mut bytes, mut there_are) = (Vec::with_capacity(wanted.len()), 0, 0);
     for Wanted { topic, asked, tablet } in wanted {
         let left = most.saturating_sub(bytes);
@@ -80,7 +139,14 @@ async fn look(connection: &Connection, wanted: &[Wanted], most: usize) -> (Vec<(
 async fn read(connection: &Connection, tablet: TabletId, asked: &FetchPartition, bytes_max: usize) -> FetchedPartition {
     let request =
         Request::Fetch { offset: asked.fetch_offset, bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX) };
-    match connection.service.ask(tablet, request, connection.deadline(0)).await {
+    let began = connection.service.shard().now();
+    let asked_for = connection.service.ask(tablet, request, connection.deadline(0)).await;
+    if let Ok(Reply::Fetched { batches, .. }) = &asked_for
+        && batches.bytes > 0
+    {
+        connection.service.counts().read(tablet.group(), connection.service.shard().now().since(began));
+    }
+    match asked_for {
         Ok(Reply::Fetched { batches, start, end }) => FetchedPartition {
             index: asked.index,
             error: ErrorCode::NONE,

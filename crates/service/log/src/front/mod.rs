@@ -14,10 +14,12 @@ mod configs;
 mod fetch;
 mod group_admin;
 pub(crate) mod groups;
+mod incremental;
 mod offsets;
 mod produce;
 mod producers;
 mod records;
+pub(crate) mod sessions;
 mod topics;
 
 use crate::service::{LOG_SERVICE, LogService};
@@ -123,6 +125,7 @@ impl KafkaSession {
             is_answering: Cell::new(false),
             answered: Signal::new(),
         });
+        connection.service.counts().opened();
         KafkaSession { connection, served: served(), is_closing: false }
     }
 
@@ -148,6 +151,12 @@ impl KafkaSession {
     }
 }
 
+impl Drop for KafkaSession {
+    fn drop(&mut self) {
+        self.connection.service.counts().closed();
+    }
+}
+
 impl Session for KafkaSession {
     fn handle(&mut self, input: &mut BytesMut) -> Flow {
         loop {
@@ -168,6 +177,7 @@ impl Session for KafkaSession {
 
 impl Connection {
     fn take(self: Rc<Self>, request: (RequestHeader, Request, Bytes)) {
+        self.service.counts().received(request.0.api, request.2.len());
         self.outbox.request_started();
         self.waiting.borrow_mut().push_back(request);
         if !self.is_working.replace(true) {
@@ -192,7 +202,7 @@ impl Connection {
             let group = groups::group_of(&request).map(str::to_string);
             let pieces = match group {
                 Some(group) => Some(self.answer_group(&group, &header, request, &frame).await),
-                None => self.answer(&header, request).await.map(|answer| encoded(answer, &header)),
+                None => self.answer(&header, request).await.map(|answer| encoded(&self.service, answer, &header)),
             };
             self.finish(pieces);
         }
@@ -202,7 +212,8 @@ impl Connection {
     async fn produce(self: Rc<Self>, header: RequestHeader, request: ProduceRequest) {
         let begun = produce::begin(&self, header.version, request);
         let keeps_order = begun.keeps_order();
-        let answer = async move { begun.answer().await.map(|answer| encoded(answer, &header)) };
+        let service = self.service.clone();
+        let answer = async move { begun.answer().await.map(|answer| encoded(&service, answer, &header)) };
         self.answers.borrow_mut().push_back(Box::pin(answer));
         if !self.is_answering.replace(true) {
             let (scope, me) = (Scope::Session(self.id), self.clone());
@@ -259,7 +270,8 @@ impl Connection {
         let tablet = tablet.filter(|tablet| self.is_leader(*tablet)).unwrap_or(TabletId(u64::MAX));
         let to = shard.locate(tablet);
         if to == shard.address() || tablet == TabletId(u64::MAX) {
-            return encoded(groups::answer(&self.service, tablet, &self.host, header, request).await, header);
+            let answer = groups::answer(&self.service, tablet, &self.host, header, request).await;
+            return encoded(&self.service, answer, header);
         }
         let payload = groups::forwarded(&self.host, tablet, frame);
         let deadline = shard.now() + GROUP_TIMEOUT;
@@ -270,6 +282,7 @@ impl Connection {
     }
 
     fn send(&self, pieces: &[Bytes]) {
+        self.service.counts().sent(pieces.iter().map(Bytes::len).sum());
         pieces.iter().for_each(|piece| self.outbox.push(piece.clone()));
     }
 
@@ -289,7 +302,7 @@ impl Connection {
             Request::UnsupportedApiVersions => Response::ApiVersions(served().answer_to_unsupported()),
             Request::Metadata(request) => Response::Metadata(topics::metadata(self, header.version, request).await),
             Request::Produce(request) => return produce::begin(self, header.version, request).answer().await,
-            Request::Fetch(request) => Response::Fetch(fetch::fetch(self, request).await),
+            Request::Fetch(request) => Response::Fetch(fetch::fetch(self, header.version, request).await),
             Request::ListOffsets(request) => {
                 Response::ListOffsets(offsets::list_offsets(self, header.version, request).await)
             }
@@ -332,7 +345,8 @@ impl Connection {
     }
 }
 
-fn encoded(answer: Response, header: &RequestHeader) -> Result<Vec<Bytes>, String> {
+fn encoded(service: &LogService, answer: Response, header: &RequestHeader) -> Result<Vec<Bytes>, String> {
+    service.counts().answered(&answer);
     answer.encode(header).map_err(|error| error.to_string())
 }
 
@@ -340,7 +354,8 @@ fn encoded(answer: Response, header: &RequestHeader) -> Result<Vec<Bytes>, Strin
 pub(crate) async fn answer_forwarded(service: &Rc<LogService>, payload: Bytes) -> Option<Bytes> {
     let (host, tablet, frame) = groups::received(payload)?;
     let (header, request) = Request::read(&frame, &served()).ok()?;
-    let pieces = encoded(groups::answer(service, tablet, &host, &header, request).await, &header).ok()?;
+    let answer = groups::answer(service, tablet, &host, &header, request).await;
+    let pieces = encoded(service, answer, &header).ok()?;
     Some(pieces.concat().into())
 }
 

@@ -5,13 +5,15 @@
 
 use super::{Connection, text};
 use crate::calls::{PartitionError, Reply, Request};
+use crate::service::LogService;
 use crate::store::{AppendTicket, Appended, LogError};
 use bytes::Bytes;
-use holon_base::{Instant, TabletId};
+use holon_base::{GroupId, Instant, TabletId};
 use holon_kafka::produce::{ProducePartition, ProducedPartition, ProducedTopic};
 use holon_kafka::{ErrorCode, ProduceRequest, ProduceResponse, Response, StrBytes, Uuid};
 use holon_kernel::{LocalFuture, join_all};
 use holon_wal::WalError;
+use std::rc::Rc;
 
 /// A partition of a request.
 enum Part {
@@ -29,17 +31,35 @@ enum Part {
 pub(super) struct Begun {
     wants_answer: bool,
     topics: Vec<(StrBytes, Uuid, Vec<Part>)>,
+    timing: Timing,
+}
+
+/// How long it takes, and of which topics.
+struct Timing {
+    service: Rc<LogService>,
+    began: Instant,
+    topics: Vec<GroupId>,
+}
+
+impl Timing {
+    fn end(self) {
+        let took = self.service.shard().now().since(self.began);
+        self.topics.into_iter().for_each(|topic| self.service.counts().wrote(topic, took));
+    }
 }
 
 pub(super) fn begin(connection: &Connection, version: i16, request: ProduceRequest) -> Begun {
     let ProduceRequest { acks, timeout_ms, topics, .. } = request;
     let deadline = connection.deadline(timeout_ms);
     let mut begun = Vec::with_capacity(topics.len());
+    let service = connection.service.clone();
+    let mut timing = Timing { began: service.shard().now(), service, topics: Vec::new() };
     for topic in topics {
         let found = match acks {
             -1..=1 => connection.topic(&topic.name, topic.id),
             _ => Err(ErrorCode::INVALID_REQUIRED_ACKS),
         };
+        timing.topics.extend(found.as_ref().ok().map(|topic| topic.group));
         let parts = topic.partitions.into_iter().map(|ProducePartition { index, records }| {
             let tablet = found.as_ref().map_err(|error| *error).and_then(|topic| {
                 let tablet = topic.tablet(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
@@ -55,7 +75,7 @@ pub(super) fn begin(connection: &Connection, version: i16, request: ProduceReque
         });
         begun.push((topic.name, topic.id, parts.collect()));
     }
-    Begun { wants_answer: acks != 0, topics: begun }
+    Begun { wants_answer: acks != 0, topics: begun, timing }
 }
 
 fn begin_part(
@@ -98,6 +118,7 @@ impl Begun {
             ProducedTopic { name, id, partitions: partitions.await }
         });
         let response = ProduceResponse { topics: join_all(topics).await, ..ProduceResponse::default() };
+        self.timing.end();
         self.wants_answer.then_some(Response::Produce(response))
     }
 }

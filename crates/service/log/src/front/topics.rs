@@ -46,7 +46,9 @@ impl Connection {
 
     /// The topic that keeps groups is made when it is first needed.
     pub(super) async fn make_groups_topic(&self, name: &str, partitions: u32) {
-        let configs = BTreeMap::from([("retention.ms".to_string(), "-1".to_string())]);
+        // What snapshots took the place of goes segment by segment.
+        let configs = [("retention.ms", "-1"), ("segment.bytes", "4194304")];
+        let configs = configs.map(|(name, value)| (name.to_string(), value.to_string())).into();
         let create = TopicChange::Create { name: name.to_string(), partitions, replication: 1, configs };
         // Whoever else did it meanwhile, or what is wrong with it, the next look tells.
         let _ = self.change(create).await;

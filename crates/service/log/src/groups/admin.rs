@@ -1,6 +1,7 @@
 //! DescribeGroups, ListGroups and DeleteGroups.
 
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 use crate::groups::answer::{Answer, Output};
 use crate::groups::coordinator::Coordinator;
@@ -75,6 +76,24 @@ impl Coordinator {
             state: group.state,
         };
         self.groups.values().filter(wanted).map(listed).collect()
+    }
+
+    /// How many groups are in which state.
+    pub fn states(&self) -> Vec<(&'static str, u64)> {
+        let mut states: BTreeMap<&'static str, u64> = BTreeMap::new();
+        self.groups.values().for_each(|group| *states.entry(group.state.as_str()).or_default() += 1);
+        states.into_iter().collect()
+    }
+
+    /// Group, topic, partition and offset of what is committed, so many at most.
+    pub fn committed(&self, most: usize) -> Vec<(Name, Name, i32, i64)> {
+        let of_group = self.groups.values().flat_map(|group| {
+            let of_topic = group.offsets.iter().flat_map(|(topic, partitions)| {
+                partitions.iter().map(move |(partition, value)| (topic, *partition, value.offset))
+            });
+            of_topic.map(|(topic, partition, offset)| (group.id.clone(), topic.clone(), partition, offset))
+        });
+        of_group.take(most).collect()
     }
 
     /// DeleteGroups: groups without members go, with their offsets. Answered when that is durable.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::groups::answer::{Answer, Fetched, Joined, Left, LeftMember, Output, Synced, WriteNumber};
 use crate::groups::error::{GroupError, WriteError};
 use crate::groups::group::{Group, State};
-use crate::groups::image::{Image, put, remove, snapshot};
+use crate::groups::image::{Image, put, records, remove, snapshot};
 use crate::groups::limits::GROUPS_MAX;
 use crate::groups::options::Options;
 use crate::groups::plant::plants;
@@ -52,6 +52,11 @@ impl Coordinator {
     /// What is durable, for [`Image::from_snapshot`]: the sum of all records whose writes succeeded.
     pub fn snapshot(&self) -> Bytes {
         snapshot(self.groups.values().map(|group| (&group.id, group.durable.as_ref(), &group.offsets)))
+    }
+
+    /// The same, as records that may take the place of all others.
+    pub fn records(&self) -> Vec<Record> {
+        records(self.groups.values().map(|group| (&group.id, group.durable.as_ref(), &group.offsets)))
     }
 
     /// When to call [`Coordinator::tick`] next.

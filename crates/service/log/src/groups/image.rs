@@ -85,13 +85,21 @@ pub(crate) fn remove(offsets: &mut Offsets, partitions: &[(Name, i32)]) {
 
 /// Of groups in the order of their names.
 pub(crate) fn snapshot<'a>(groups: impl Iterator<Item = (&'a Name, Option<&'a GroupRecord>, &'a Offsets)>) -> Bytes {
-    let mut records = ByteWriter::new();
-    let mut count = 0u64;
+    let records = records(groups);
+    let mut writer = ByteWriter::new();
+    writer.put_u8(FORMAT_VERSION);
+    writer.put_varint(records.len() as u64);
+    records.iter().for_each(|record| record.write(&mut writer));
+    writer.freeze()
+}
+
+/// What is kept, as records, of groups in the order of their names.
+pub(crate) fn records<'a>(
+    groups: impl Iterator<Item = (&'a Name, Option<&'a GroupRecord>, &'a Offsets)>,
+) -> Vec<Record> {
+    let mut records = Vec::new();
     for (group, record, offsets) in groups {
-        if let Some(record) = record {
-            Record::Group(record.clone()).write(&mut records);
-            count += 1;
-        }
+        records.extend(record.map(|record| Record::Group(record.clone())));
         if !offsets.is_empty() {
             let of_topic = |(topic, partitions): (&Name, &BTreeMap<i32, OffsetValue>)| {
                 let topic = topic.clone();
@@ -103,13 +111,8 @@ pub(crate) fn snapshot<'a>(groups: impl Iterator<Item = (&'a Name, Option<&'a Gr
                 partitions.iter().map(offset).collect::<Vec<_>>()
             };
             let offsets = offsets.iter().flat_map(of_topic).collect();
-            Record::Offsets { group: group.clone(), offsets }.write(&mut records);
-            count += 1;
+            records.push(Record::Offsets { group: group.clone(), offsets });
         }
     }
-    let mut writer = ByteWriter::with_capacity(records.len() + 11);
-    writer.put_u8(FORMAT_VERSION);
-    writer.put_varint(count);
-    writer.put_slice(records.as_slice());
-    writer.freeze()
+    records
 }

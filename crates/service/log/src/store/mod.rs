@@ -137,6 +137,16 @@ pub struct Stats {
     pub kept_bytes: u64,
 }
 
+/// What a partition has, as far as that is known without a look at its files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionAmount {
+    /// Offsets that count: of compacted topics some have no record.
+    pub records: u64,
+    pub segments: u64,
+    pub segment_bytes: u64,
+    pub unwritten_bytes: u64,
+}
+
 fn count(counter: &Cell<u64>, more: u64) {
     counter.set(counter.get() + more);
 }
@@ -414,6 +424,19 @@ impl LogStore {
     pub fn stuck(&self) -> Option<LogError> {
         let log = self.inner.log_full.borrow().clone().map(LogError::from);
         log.or_else(|| self.inner.stuck.borrow().clone())
+    }
+
+    /// `None`: it is not here.
+    pub fn amount(&self, partition: TabletId) -> Option<PartitionAmount> {
+        let partition = self.inner.partition(partition).ok()?;
+        let unwritten_bytes = partition.tail.borrow().unwritten_bytes() as u64;
+        let segments = partition.segments.borrow().as_ref().map_or(0, |segments| segments.len()) as u64;
+        Some(PartitionAmount {
+            records: u64::try_from(partition.end.get() - partition.start.get()).unwrap_or(0),
+            segments,
+            segment_bytes: partition.bytes() - unwritten_bytes,
+            unwritten_bytes,
+        })
     }
 
     pub fn stats(&self) -> Stats {

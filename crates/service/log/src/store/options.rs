@@ -39,6 +39,8 @@ pub struct StoreOptions {
     /// A checkpoint is made so long after the last, if there is something new.
     pub checkpoint_interval: Duration,
     pub partition: Rc<dyn Fn(TabletId) -> PartitionOptions>,
+    /// An end of a partition moved, or the partition is gone.
+    pub moved: Rc<dyn Fn(TabletId)>,
     /// Takes a line for people, when something begins to go wrong or is right again.
     pub tell: Rc<dyn Fn(String)>,
 }
@@ -55,6 +57,7 @@ impl StoreOptions {
             periodic_sync_ms: 1_000,
             checkpoint_interval: Duration::from_secs(60),
             partition: Rc::new(|_| PartitionOptions::default()),
+            moved: Rc::new(|_| ()),
             tell: Rc::new(|_| ()),
         }
     }

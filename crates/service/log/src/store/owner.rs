@@ -37,7 +37,7 @@ impl Owner for Inner {
                 self.take_in(&partition, batch, lsn);
                 count(&self.counters.appended_batches, 1);
                 count(&self.counters.appended_bytes, header.length as u64);
-                partition.moved.notify();
+                self.moved(&partition);
                 let start = partition.start.get();
                 Ok(Appended { base_offset: header.base_offset, append_time_ms, start })
             }
@@ -116,7 +116,7 @@ impl Inner {
             (Change::Start { offset }, Some(partition)) => {
                 partition.start.set(partition.start.get().max(offset));
                 partition.applied.set(lsn);
-                partition.moved.notify();
+                self.moved(&partition);
             }
             (Change::Removed, Some(partition)) => {
                 self.forget(&partition);
@@ -138,6 +138,12 @@ impl Inner {
         self.kept.set(self.kept.get().saturating_sub(tail.bytes() - unwritten));
         tail.clear();
         drop(tail);
+        self.moved(partition);
+    }
+
+    /// Whoever waits for it looks again.
+    pub fn moved(&self, partition: &Partition) {
         partition.moved.notify();
+        (self.options.moved)(partition.id);
     }
 }

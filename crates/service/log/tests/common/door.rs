@@ -35,9 +35,12 @@ impl Node {
     }
 
     pub fn start_with(disk: MemoryDisk, boot: u32, config: LogConfig) -> Node {
-        let test = TestShard::new(disk.clone());
-        let metadata = Metadata::alone(&test.shard, boot);
         let config = LogConfig { wal_segment_bytes: 4 << 20, ..config };
+        Node::start_shard(TestShard::new(disk.clone()), disk, boot, config)
+    }
+
+    pub fn start_shard(test: TestShard, disk: MemoryDisk, boot: u32, config: LogConfig) -> Node {
+        let metadata = Metadata::alone(&test.shard, boot);
         let service = LogService::new(test.shard.clone(), metadata.clone(), config);
         test.shard.add_service(service.clone());
         let started = test.block_on(async move { holon_metadata::start_shard(metadata, Rc::new(|_| ())).await });
@@ -48,6 +51,11 @@ impl Node {
     /// Another process on the same disk; this one ended at once.
     pub fn crash(self) -> Node {
         Node::start_on(self.disk.deep_copy(), self.boot + 1)
+    }
+
+    pub fn crash_with(self, config: LogConfig) -> Node {
+        let disk = self.disk.deep_copy();
+        Node::start_shard(TestShard::new(disk.clone()), disk, self.boot + 1, config)
     }
 
     pub fn connect(&self) -> Client<'_> {
