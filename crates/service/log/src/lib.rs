@@ -9,4 +9,5 @@ pub mod service;
 pub mod store;
 mod tablet;
 pub mod topics;
+pub mod txns;
 pub mod workload;

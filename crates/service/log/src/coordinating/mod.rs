@@ -1,19 +1,25 @@
-//! Groups at work: a machine of [`crate::groups`] for each partition of the topic that keeps them, on the shard that has it.
+//! Coordinators at work: a machine of [`crate::groups`] or of [`crate::txns`] for each partition of the topic that keeps what it says, on the
+//! shard that has it.
 //!
 //! ```text
-//!   request ─▶ Coordinator ─▶ answers, and writes ─▶ the partition ─▶ `written`, in their order ─▶ answers
-//!                     └─ next_deadline ─▶ a timer ─▶ `tick`
+//!   request ─▶ Machine ─▶ answers, and writes ─▶ the partition ─▶ `written`, in their order ─▶ answers
+//!                 ├─ next_deadline ─▶ a timer ─▶ `tick`
+//!                 └─ work (markers of transactions) ─▶ what became of it
 //! ```
 //!
-//! It begins with the first request, from all records of the partition. It ends with the shard, or with the partition.
+//! It begins with the first request, from all records of the partition; that of transactions when the node has started, for there may be some
+//! to go on with. It ends with the shard, or with the partition.
 
-use crate::groups::{
-    Answer, Coordinator, Image, Options, Output, Record, RequestNumber, Time, WriteError, WriteNumber,
-};
+mod groups;
+mod txns;
+
+pub(crate) use txns::{decode_end, end_offsets};
+
+use crate::groups::{RequestNumber, Time, WriteError, WriteNumber};
 use crate::service::LogService;
 use crate::store::{AppendTicket, LogError, LogStore, Stamp};
 use bytes::Bytes;
-use holon_base::TabletId;
+use holon_base::{Instant, TabletId};
 use holon_kafka::packed::{pack, unpack};
 use holon_kafka::{Batches, ProduceRules, ProducedBatch, Timestamps};
 use holon_kernel::{Class, Completer, Scope, Ticket};
@@ -28,6 +34,14 @@ pub const GROUPS_TOPIC: &str = "__holon_groups";
 /// So many coordinators a cluster: a group belongs to one, by its id.
 pub const GROUPS_PARTITIONS: u32 = 16;
 
+/// The topic that keeps transactional ids, as that of groups.
+pub const TRANSACTIONS_TOPIC: &str = "__holon_transactions";
+
+/// What clients see in place of it, and of that of groups, where Kafka would show its own.
+pub const GROUPS_TOPIC_SHOWN: &str = "__consumer_offsets";
+
+pub const TRANSACTIONS_PARTITIONS: u32 = 16;
+
 /// Read at a time when a coordinator begins, bytes.
 const READ_BYTES: usize = 1 << 20;
 
@@ -36,13 +50,54 @@ pub fn partition_of(group: &str) -> u32 {
     holon_base::crc32c(group.as_bytes()) % GROUPS_PARTITIONS
 }
 
+/// Which coordinator a transactional id has.
+pub fn partition_of_transactions(id: &str) -> u32 {
+    holon_base::crc32c(id.as_bytes()) % TRANSACTIONS_PARTITIONS
+}
+
+/// Whether clients are not to see it.
+pub fn is_hidden(topic: &str) -> bool {
+    topic == GROUPS_TOPIC || topic == TRANSACTIONS_TOPIC
+}
+
+/// A machine that is run here.
+pub trait Machine: Sized + 'static {
+    type Image: Default;
+    type Answer: Clone + 'static;
+    type Output: Default;
+    /// What is to be done beside writes and answers.
+    type Work;
+    const TOPIC: &'static str;
+
+    /// The next record of the partition.
+    ///
+    /// # Errors
+    /// It is none; why.
+    fn read(image: &mut Self::Image, record: Bytes) -> Result<(), String>;
+    fn begin(image: Self::Image, time: Time, out: &mut Self::Output) -> Self;
+    fn next_deadline(&self) -> Option<Instant>;
+    fn tick(&mut self, time: Time, out: &mut Self::Output);
+    fn written(&mut self, time: Time, number: WriteNumber, outcome: Result<(), WriteError>, out: &mut Self::Output);
+    fn to_do(out: Self::Output) -> ToDo<Self>;
+    /// Does it, and tells the machine.
+    fn work(coordinating: &Rc<Coordinating<Self>>, work: Self::Work);
+}
+
+/// What a machine wants to be done.
+pub struct ToDo<M: Machine> {
+    writes: Vec<(WriteNumber, Vec<Bytes>)>,
+    answers: Vec<(RequestNumber, M::Answer)>,
+    work: Vec<M::Work>,
+}
+
 /// A coordinator and those who wait for it.
-pub struct Coordinating {
+pub struct Coordinating<M: Machine> {
+    me: Weak<Coordinating<M>>,
     service: Weak<LogService>,
     tablet: TabletId,
-    machine: RefCell<Option<Coordinator>>,
+    machine: RefCell<Option<M>>,
     loading: Gate,
-    waiting: RefCell<BTreeMap<RequestNumber, Completer<Answer>>>,
+    waiting: RefCell<BTreeMap<RequestNumber, Completer<M::Answer>>>,
     next_request: Cell<u64>,
     /// Its next deadline may be another one.
     changed: Signal,
@@ -51,9 +106,10 @@ pub struct Coordinating {
     written: Signal,
 }
 
-impl Coordinating {
-    pub fn new(service: &Rc<LogService>, tablet: TabletId) -> Rc<Coordinating> {
-        let coordinating = Rc::new(Coordinating {
+impl<M: Machine> Coordinating<M> {
+    pub fn new(service: &Rc<LogService>, tablet: TabletId) -> Rc<Coordinating<M>> {
+        let coordinating = Rc::new_cyclic(|me| Coordinating {
+            me: me.clone(),
             service: Rc::downgrade(service),
             tablet,
             machine: RefCell::new(None),
@@ -72,11 +128,11 @@ impl Coordinating {
         coordinating
     }
 
-    /// Looks at the groups; they are read first.
+    /// Looks at the machine; its records are read first.
     ///
     /// # Errors
     /// They cannot be read.
-    pub async fn look<T>(&self, look: impl FnOnce(&Coordinator) -> T) -> Result<T, LogError> {
+    pub async fn look<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, LogError> {
         self.load().await?;
         let machine = self.machine.borrow();
         machine.as_ref().map(look).ok_or(LogError::NotHere(self.tablet))
@@ -85,17 +141,17 @@ impl Coordinating {
     /// Asks the machine, and waits for its answer.
     ///
     /// # Errors
-    /// The groups cannot be read, or this node coordinates them no more.
+    /// Its records cannot be read, or this node coordinates here no more.
     pub async fn ask(
         &self,
-        ask: impl FnOnce(&mut Coordinator, Time, RequestNumber, &mut Output),
-    ) -> Result<Answer, LogError> {
+        ask: impl FnOnce(&mut M, Time, RequestNumber, &mut M::Output),
+    ) -> Result<M::Answer, LogError> {
         self.load().await?;
         let answer = {
             let service = self.service.upgrade().ok_or(LogError::NotHere(self.tablet))?;
             let number = RequestNumber(self.next_request.get());
             self.next_request.set(number.0 + 1);
-            let (completer, ticket): (_, Ticket<Answer>) = service.shard().ticket();
+            let (completer, ticket): (_, Ticket<M::Answer>) = service.shard().ticket();
             self.waiting.borrow_mut().insert(number, completer);
             self.run(|machine, time, out| ask(machine, time, number, out));
             ticket
@@ -103,15 +159,15 @@ impl Coordinating {
         answer.await.map_err(|_| LogError::NotHere(self.tablet))
     }
 
-    fn time(&self) -> Option<Time> {
+    pub(crate) fn time(&self) -> Option<Time> {
         let service = self.service.upgrade()?;
         Some(Time { now: service.shard().now(), wall: service.shard().wall() })
     }
 
     /// One step of the machine, and what follows from it.
-    fn run(&self, step: impl FnOnce(&mut Coordinator, Time, &mut Output)) {
+    fn run(&self, step: impl FnOnce(&mut M, Time, &mut M::Output)) {
         let Some(time) = self.time() else { return };
-        let mut out = Output::default();
+        let mut out = M::Output::default();
         if let Some(machine) = self.machine.borrow_mut().as_mut() {
             step(machine, time, &mut out);
         }
@@ -119,20 +175,23 @@ impl Coordinating {
         self.changed.notify();
     }
 
-    fn carry_out(&self, out: Output, time: Time) {
+    fn carry_out(&self, out: M::Output, time: Time) {
         let store = self.service.upgrade().and_then(|service| service.store());
-        for write in out.writes {
-            let values: Vec<Bytes> = write.records.iter().map(Record::encode).collect();
+        let ToDo { writes, answers, work } = M::to_do(out);
+        for (number, values) in writes {
             let submitted = match &store {
                 Some(store) => submit(store, self.tablet, &values, time),
                 None => Err(LogError::NotHere(self.tablet)),
             };
-            self.writes.borrow_mut().push_back((write.number, submitted));
+            self.writes.borrow_mut().push_back((number, submitted));
             self.written.notify();
         }
-        for (number, answer) in out.answers {
+        for (number, answer) in answers {
             let waiting = self.waiting.borrow_mut().remove(&number);
             waiting.into_iter().for_each(|completer| completer.complete(answer.clone()));
+        }
+        if let Some(me) = self.me.upgrade() {
+            work.into_iter().for_each(|work| M::work(&me, work));
         }
     }
 
@@ -169,7 +228,7 @@ impl Coordinating {
         loop {
             let Some(service) = self.service.upgrade() else { return };
             let changed = self.changed.wait(service.shard());
-            let deadline = self.machine.borrow().as_ref().and_then(Coordinator::next_deadline);
+            let deadline = self.machine.borrow().as_ref().and_then(M::next_deadline);
             let shard = service.shard().clone();
             drop(service);
             let woken = match deadline {
@@ -185,7 +244,7 @@ impl Coordinating {
     }
 
     /// Reads the partition from its start to its end, once.
-    async fn load(&self) -> Result<(), LogError> {
+    pub(crate) async fn load(&self) -> Result<(), LogError> {
         if self.machine.borrow().is_some() {
             return Ok(());
         }
@@ -196,23 +255,23 @@ impl Coordinating {
         if self.machine.borrow().is_some() {
             return Ok(());
         }
-        let mut image = Image::default();
+        let mut image = M::Image::default();
         let (mut offset, end) = store.ends(self.tablet)?;
         while offset < end {
             let read = store.read(self.tablet, offset, end, READ_BYTES).await?;
             for batch in Batches::new(read.pieces.concat().into()) {
-                let broken = |detail: String| crate::store::error::damaged(GROUPS_TOPIC, offset as u64, detail);
+                let broken = |detail: String| crate::store::error::damaged(M::TOPIC, offset as u64, detail);
                 let (header, whole) = batch.map_err(|error| broken(error.to_string()))?;
-                let values = unpack(&header, &whole).ok_or_else(|| broken("it is not of groups".to_string()))?;
+                let values = unpack(&header, &whole).ok_or_else(|| broken("no coordinator wrote it".to_string()))?;
                 for value in values {
-                    image.apply(Record::decode(value).map_err(|error| broken(error.to_string()))?);
+                    M::read(&mut image, value).map_err(broken)?;
                 }
                 offset = header.last_offset() + 1;
             }
         }
         let time = self.time().ok_or_else(gone)?;
-        let mut out = Output::default();
-        *self.machine.borrow_mut() = Some(Coordinator::new(Options::default(), image, time, &mut out));
+        let mut out = M::Output::default();
+        *self.machine.borrow_mut() = Some(M::begin(image, time, &mut out));
         self.carry_out(out, time);
         self.changed.notify();
         Ok(())
@@ -224,7 +283,8 @@ fn submit(store: &LogStore, tablet: TabletId, values: &[Bytes], time: Time) -> R
     let timestamps = Timestamps::Create { now_ms, before_ms_max: 0, after_ms_max: 0 };
     let rules = ProduceRules { batch_bytes_max: usize::MAX, version: 9, timestamps };
     let batch = ProducedBatch::check(pack(values, now_ms), &rules);
-    let too_large = |_| LogError::TooLarge { what: "a record of a group", size: usize::MAX, limit: i32::MAX as usize };
+    let too_large =
+        |_| LogError::TooLarge { what: "a record of a coordinator", size: usize::MAX, limit: i32::MAX as usize };
     let stamp = Stamp { leader_epoch: 0, append_time_ms: None, wall_ms: now_ms };
     store.submit(tablet, batch.map_err(too_large)?, stamp, Durability::Sync)
 }
