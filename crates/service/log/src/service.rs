@@ -189,7 +189,7 @@ impl LogService {
             return self.carry_out(tablet, request).await;
         }
         let verb = match request {
-            Request::Produce { .. } | Request::MoveStart { .. } => Verb::APPLY,
+            Request::Produce { .. } | Request::MoveStart { .. } | Request::EndTransaction { .. } => Verb::APPLY,
             _ => Verb::READ,
         };
         match self.shard.call_tablet(tablet, verb, request.encode(), deadline).await {
