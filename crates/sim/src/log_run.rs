@@ -248,7 +248,7 @@ impl Run {
         let (reports, deadline) = (self.reports.clone(), shard.now() + CALL);
         let id = producer.id;
         shard.spawn(Scope::Node, Class::Foreground, async move {
-            let result = service.ask(tablet, Request::Produce { version: 9, records }, deadline).await;
+            let result = service.ask(tablet, Request::Produce { version: 9, records, guard: None }, deadline).await;
             reports.borrow_mut().push(Report::Produced { producer: id as usize, number, result });
         });
     }
@@ -271,7 +271,7 @@ impl Run {
         let service = self.services.borrow()[usize::from(shard.id().0)].clone();
         let (reports, deadline) = (self.reports.clone(), shard.now() + CALL);
         shard.spawn(Scope::Node, Class::Foreground, async move {
-            let result = service.ask(tablet, Request::Fetch { offset, bytes_max }, deadline).await;
+            let result = service.ask(tablet, Request::Fetch { offset, bytes_max, committed: false }, deadline).await;
             reports.borrow_mut().push(Report::Read { tablet, offset, result });
         });
     }

@@ -1,6 +1,6 @@
 //! Batches as a plain producer makes them, for tests and simulations: not packed, all records alike.
 
-use crate::batch::{ATTRIBUTES_AT, CRC_AT, NONE};
+use crate::batch::{ATTRIBUTES_AT, Attributes, CRC_AT, NONE};
 use bytes::Bytes;
 
 /// Of whom a batch is.
@@ -16,6 +16,15 @@ pub const NOBODY: From = From { producer_id: NONE, epoch: -1, sequence: -1 };
 
 /// So many records, at most 64, of one time, each with this value.
 pub fn batch(from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
+    with_attributes(0, from, count, value, time_ms)
+}
+
+/// The same, as part of a transaction.
+pub fn transactional(from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
+    with_attributes(Attributes::TRANSACTIONAL, from, count, value, time_ms)
+}
+
+fn with_attributes(attributes: i16, from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
     assert!((1..=64).contains(&count) && value.len() < 50, "small enough that each number is a varint of one byte");
     let zigzag = |number: usize| (number * 2) as u8;
     let mut records = Vec::new();
@@ -31,7 +40,7 @@ pub fn batch(from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
     bytes.extend_from_slice(&(-1i32).to_be_bytes());
     bytes.push(2);
     bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&0i16.to_be_bytes());
+    bytes.extend_from_slice(&attributes.to_be_bytes());
     bytes.extend_from_slice(&(i32::from(count) - 1).to_be_bytes());
     bytes.extend_from_slice(&time_ms.to_be_bytes());
     bytes.extend_from_slice(&time_ms.to_be_bytes());

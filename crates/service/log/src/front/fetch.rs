@@ -2,9 +2,9 @@
 
 use super::Connection;
 use super::produce::code_of;
-use crate::calls::{Reply, Request};
+use crate::calls::{Ends, Reply, Request};
 use holon_base::{Instant, TabletId};
-use holon_kafka::fetch::{FetchPartition, FetchedPartition, FetchedTopic};
+use holon_kafka::fetch::{FetchPartition, FetchedPartition, FetchedTopic, READ_COMMITTED};
 use holon_kafka::{ErrorCode, FetchRequest, FetchResponse, StrBytes, Uuid};
 use holon_kernel::any_of;
 use std::collections::BTreeMap;
@@ -43,25 +43,31 @@ pub(super) async fn fetch(connection: &Connection, request: FetchRequest) -> Fet
     let deadline = connection.service.shard().now() + wait;
     let most = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
     let least = usize::try_from(request.min_bytes).unwrap_or(0);
+    let committed = request.isolation_level == READ_COMMITTED;
     loop {
-        let (answered, bytes) = look(connection, &wanted, most).await;
+        let (answered, bytes) = look(connection, &wanted, most, committed).await;
         let is_enough = bytes >= least || answered.iter().any(|(_, partition)| partition.error != ErrorCode::NONE);
         if is_enough || connection.service.shard().now() >= deadline || wanted.is_empty() {
             return response(names, answered);
         }
-        wait_for_more(connection, &wanted, &answered, deadline).await;
+        wait_for_more(connection, &wanted, &answered, committed, deadline).await;
     }
 }
 
-async fn look(connection: &Connection, wanted: &[Wanted], most: usize) -> (Vec<(usize, FetchedPartition)>, usize) {
+async fn look(
+    connection: &Connection,
+    wanted: &[Wanted],
+    most: usize,
+    committed: bool,
+) -> (Vec<(usize, FetchedPartition)>, usize) {
     let (mut answered, mut bytes) = (Vec::with_capacity(wanted.len()), 0);
     for Wanted { topic, asked, tablet } in wanted {
         let left = most.saturating_sub(bytes);
         let partition_most = usize::try_from(asked.max_bytes).unwrap_or(0).min(left);
         let partition = match tablet {
             // The first batch comes whatever its size, so that a reader gets on; after that there has to be room.
-            Ok(tablet) if bytes == 0 || left > 0 => read(connection, *tablet, asked, partition_most).await,
-            Ok(tablet) => ends(connection, *tablet, asked).await,
+            Ok(tablet) if bytes == 0 || left > 0 => read(connection, *tablet, asked, partition_most, committed).await,
+            Ok(tablet) => ends(connection, *tablet, asked, committed).await,
             Err(error) => FetchedPartition::refused(asked.index, *error),
         };
         bytes += partition.records.iter().map(|piece| piece.len()).sum::<usize>();
@@ -70,34 +76,39 @@ async fn look(connection: &Connection, wanted: &[Wanted], most: usize) -> (Vec<(
     (answered, bytes)
 }
 
-async fn read(connection: &Connection, tablet: TabletId, asked: &FetchPartition, bytes_max: usize) -> FetchedPartition {
-    let request =
-        Request::Fetch { offset: asked.fetch_offset, bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX) };
+async fn read(
+    connection: &Connection,
+    tablet: TabletId,
+    asked: &FetchPartition,
+    bytes_max: usize,
+    committed: bool,
+) -> FetchedPartition {
+    let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+    let request = Request::Fetch { offset: asked.fetch_offset, bytes_max, committed };
     match connection.service.ask(tablet, request, connection.deadline(0)).await {
-        Ok(Reply::Fetched { batches, start, end }) => FetchedPartition {
-            index: asked.index,
-            error: ErrorCode::NONE,
-            high_watermark: end,
-            last_stable_offset: end,
-            log_start_offset: start,
-            records: batches.pieces,
-            ..FetchedPartition::refused(asked.index, ErrorCode::NONE)
-        },
+        Ok(Reply::Fetched { batches, ends, aborted }) => {
+            FetchedPartition { records: batches.pieces, aborted, ..told(asked, ends) }
+        }
         Ok(_) => FetchedPartition::refused(asked.index, ErrorCode::UNKNOWN_SERVER_ERROR),
         Err(error) => FetchedPartition::refused(asked.index, code_of(&error)),
     }
 }
 
-async fn ends(connection: &Connection, tablet: TabletId, asked: &FetchPartition) -> FetchedPartition {
+async fn ends(connection: &Connection, tablet: TabletId, asked: &FetchPartition, committed: bool) -> FetchedPartition {
     match connection.service.ask(tablet, Request::Ends, connection.deadline(0)).await {
-        Ok(Reply::Ends { start, end }) => FetchedPartition {
-            high_watermark: end,
-            last_stable_offset: end,
-            log_start_offset: start,
-            ..FetchedPartition::refused(asked.index, ErrorCode::NONE)
-        },
+        Ok(Reply::Ends(ends)) => FetchedPartition { aborted: committed.then(Vec::new), ..told(asked, ends) },
         Ok(_) => FetchedPartition::refused(asked.index, ErrorCode::UNKNOWN_SERVER_ERROR),
         Err(error) => FetchedPartition::refused(asked.index, code_of(&error)),
+    }
+}
+
+/// Without records.
+fn told(asked: &FetchPartition, ends: Ends) -> FetchedPartition {
+    FetchedPartition {
+        high_watermark: ends.end,
+        last_stable_offset: ends.stable,
+        log_start_offset: ends.start,
+        ..FetchedPartition::refused(asked.index, ErrorCode::NONE)
     }
 }
 
@@ -106,12 +117,14 @@ async fn wait_for_more(
     connection: &Connection,
     wanted: &[Wanted],
     answered: &[(usize, FetchedPartition)],
+    committed: bool,
     deadline: Instant,
 ) {
     let waits = wanted.iter().zip(answered).filter_map(|(wanted, (_, partition))| {
-        let (tablet, beyond) = (*wanted.tablet.as_ref().ok()?, partition.high_watermark);
+        let tablet = *wanted.tablet.as_ref().ok()?;
+        let beyond = if committed { partition.last_stable_offset } else { partition.high_watermark };
         let service = connection.service.clone();
-        Some(Box::pin(async move { drop(service.ask(tablet, Request::Wait { beyond }, deadline).await) }))
+        Some(Box::pin(async move { drop(service.ask(tablet, Request::Wait { beyond, committed }, deadline).await) }))
     });
     // Too late means: look once more.
     let _ = connection.service.shard().timeout(deadline, any_of(waits.collect())).await;

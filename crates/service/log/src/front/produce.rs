@@ -4,7 +4,7 @@
 //! order. Those for partitions of other shards are waited for: messages between shards have no order.
 
 use super::{Connection, text};
-use crate::calls::{PartitionError, Reply, Request};
+use crate::calls::{PartitionError, Reply, Request, Unverified};
 use crate::store::{AppendTicket, Appended, LogError};
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
@@ -66,14 +66,39 @@ fn begin_part(
     records: Bytes,
     deadline: Instant,
 ) -> Part {
-    match connection.service.begin_produce(tablet, version, &records) {
-        Some(Ok(ticket)) => Part::Begun { index, ticket },
-        Some(Err(error)) => Part::Answered(produced(index, Err(error))),
-        None => {
-            let (service, asked) = (connection.service.clone(), Request::Produce { version, records });
-            Part::Asked(Box::pin(async move { produced(index, service.ask(tablet, asked, deadline).await) }))
+    let service = connection.service.clone();
+    let begun = match service.begin_produce(tablet, version, &records) {
+        Some(Ok(ticket)) => return Part::Begun { index, ticket },
+        Some(Err(PartitionError::Unverified(unverified))) => Some(unverified),
+        Some(Err(error)) => return Part::Answered(produced(index, Err(error))),
+        None => None,
+    };
+    // What comes after it waits until it was verified: a later batch of the transaction must not overtake it.
+    Part::Asked(Box::pin(async move {
+        let unverified = match begun {
+            Some(unverified) => unverified,
+            None => {
+                let asked = Request::Produce { version, records: records.clone(), guard: None };
+                match service.ask(tablet, asked, deadline).await {
+                    Err(PartitionError::Unverified(unverified)) => unverified,
+                    result => return produced(index, result),
+                }
+            }
+        };
+        let asked = Request::Produce { version, records, guard: Some(unverified.guard) };
+        match verify(&unverified).await {
+            Ok(()) => produced(index, service.ask(tablet, asked, deadline).await),
+            Err(error) => ProducedPartition::refused(index, error, None),
         }
-    }
+    }))
+}
+
+/// Asks the coordinator of a transaction whether a partition is part of it, or to make it one (`adds`).
+///
+/// # Errors
+/// What the client is told. There is no coordinator of transactions yet, so none is open.
+async fn verify(_unverified: &Unverified) -> Result<(), ErrorCode> {
+    Err(ErrorCode::INVALID_TXN_STATE)
 }
 
 impl Begun {
@@ -128,12 +153,15 @@ pub(super) fn code_of(error: &PartitionError) -> ErrorCode {
     match error {
         PartitionError::Refused { code, .. } => ErrorCode(*code),
         PartitionError::Unreachable(_) => ErrorCode::REQUEST_TIMED_OUT,
+        PartitionError::Unverified(_) => ErrorCode::INVALID_TXN_STATE,
         PartitionError::Log(error) => match error {
             LogError::NotHere(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             LogError::Overloaded { .. } => ErrorCode::REQUEST_TIMED_OUT,
             LogError::TooLarge { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
             LogError::Duplicate { .. } => ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
             LogError::Fenced { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
+            LogError::CoordinatorFenced { .. } => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
+            LogError::NotInTransaction | LogError::InTransaction => ErrorCode::INVALID_TXN_STATE,
             LogError::OutOfOrder { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
             LogError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
             LogError::Wal(WalError::Stopped { .. }) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
