@@ -54,15 +54,14 @@ impl Knows {
 pub(crate) async fn admit(
     service: &Rc<LogService>,
     transactional_id: &str,
-    producer_id: i64,
-    producer_epoch: i16,
+    producer: (i64, i16),
     tablet: TabletId,
     version: i16,
 ) -> Result<(), ErrorCode> {
     let topic = service.with_topics(|topics| Some(topics.of_group(tablet.group())?.name.to_string()));
     let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let knows = Knows::of_produce(version);
-    let transaction = transaction(transactional_id, (producer_id, producer_epoch), topic, tablet.ordinal() as i32);
+    let transaction = transaction(transactional_id, producer, topic, tablet.ordinal() as i32);
     ask(service, transaction, knows).await
 }
 

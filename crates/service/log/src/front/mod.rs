@@ -206,6 +206,10 @@ impl Connection {
             }
             // What was begun before is answered first: what this one sees then has it.
             self.wait_for_answers().await;
+            if let Request::AddOffsetsToTxn(request) = &request {
+                // What is added is the partition that keeps the group; it may be the first that is heard of any.
+                groups::tablet_of(&self, &request.group_id.0).await;
+            }
             let coordinated = match (groups::group_of(&request), txns::id_of(&request)) {
                 (Some(group), _) => Some((GROUP, groups::tablet_of(&self, group).await)),
                 (_, Some(id)) => Some((TRANSACTION, txns::tablet_of(&self, id).await)),

@@ -3,8 +3,9 @@
 //! Requests of a connection that come after it may begin as soon as its batches are on their way into the log of this shard, in their
 //! order. Those for partitions of other shards are waited for: messages between shards have no order.
 
-use super::{Connection, text};
+use super::{Connection, admission, text};
 use crate::calls::{PartitionError, Reply, Request, Unverified};
+use crate::service::LogService;
 use crate::store::{AppendTicket, Appended, LogError};
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
@@ -12,6 +13,7 @@ use holon_kafka::produce::{ProducePartition, ProducedPartition, ProducedTopic};
 use holon_kafka::{ErrorCode, ProduceRequest, ProduceResponse, Response, StrBytes, Uuid};
 use holon_kernel::{LocalFuture, join_all};
 use holon_wal::WalError;
+use std::rc::Rc;
 
 /// A partition of a request.
 enum Part {
@@ -32,8 +34,9 @@ pub(super) struct Begun {
 }
 
 pub(super) fn begin(connection: &Connection, version: i16, request: ProduceRequest) -> Begun {
-    let ProduceRequest { acks, timeout_ms, topics, .. } = request;
+    let ProduceRequest { transactional_id, acks, timeout_ms, topics } = request;
     let deadline = connection.deadline(timeout_ms);
+    let by = (transactional_id.as_ref(), version);
     let mut begun = Vec::with_capacity(topics.len());
     for topic in topics {
         let found = match acks {
@@ -46,7 +49,7 @@ pub(super) fn begin(connection: &Connection, version: i16, request: ProduceReque
                 if connection.is_leader(tablet) { Ok(tablet) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
             });
             match (tablet, records) {
-                (Ok(tablet), Some(records)) => begin_part(connection, version, index, tablet, records, deadline),
+                (Ok(tablet), Some(records)) => begin_part(connection, by, index, tablet, records, deadline),
                 (tablet, _) => {
                     let error = tablet.err().unwrap_or(ErrorCode::INVALID_RECORD);
                     Part::Answered(ProducedPartition::refused(index, error, None))
@@ -60,7 +63,7 @@ pub(super) fn begin(connection: &Connection, version: i16, request: ProduceReque
 
 fn begin_part(
     connection: &Connection,
-    version: i16,
+    (transactional_id, version): (Option<&StrBytes>, i16),
     index: i32,
     tablet: TabletId,
     records: Bytes,
@@ -73,6 +76,7 @@ fn begin_part(
         Some(Err(error)) => return Part::Answered(produced(index, Err(error))),
         None => None,
     };
+    let transactional_id = transactional_id.cloned();
     // What comes after it waits until it was verified: a later batch of the transaction must not overtake it.
     Part::Asked(Box::pin(async move {
         let unverified = match begun {
@@ -86,19 +90,28 @@ fn begin_part(
             }
         };
         let asked = Request::Produce { version, records, guard: Some(unverified.guard) };
-        match verify(&unverified).await {
+        match verify(&service, transactional_id.as_deref(), &unverified, tablet, version).await {
             Ok(()) => produced(index, service.ask(tablet, asked, deadline).await),
             Err(error) => ProducedPartition::refused(index, error, None),
         }
     }))
 }
 
-/// Asks the coordinator of a transaction whether a partition is part of it, or to make it one (`adds`).
+/// Asks the coordinator of a transaction whether a partition is part of it, or to make it one.
 ///
 /// # Errors
-/// What the client is told. There is no coordinator of transactions yet, so none is open.
-async fn verify(_unverified: &Unverified) -> Result<(), ErrorCode> {
-    Err(ErrorCode::INVALID_TXN_STATE)
+/// What the client is told.
+async fn verify(
+    service: &Rc<LogService>,
+    transactional_id: Option<&str>,
+    unverified: &Unverified,
+    tablet: TabletId,
+    version: i16,
+) -> Result<(), ErrorCode> {
+    // As Kafka says it of a batch of a transaction without its id.
+    let id = transactional_id.ok_or(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)?;
+    let (producer_id, epoch) = (unverified.producer_id, unverified.producer_epoch);
+    admission::admit(service, id, (producer_id, epoch), tablet, version).await
 }
 
 impl Begun {
