@@ -6,9 +6,7 @@ use bytes::Bytes;
 use common::door::*;
 use holon_kafka::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
 use holon_kafka::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
-use holon_kafka::messages::txn_offset_commit_request::{
-    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
-};
+use holon_kafka::messages::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
 use holon_kafka::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiVersionsRequest, DescribeTransactionsRequest, EndTxnRequest,
     FindCoordinatorRequest, InitProducerIdRequest, ListTransactionsRequest, OffsetFetchRequest, ProducerId,
@@ -55,7 +53,13 @@ fn add_topics(name: &str, partitions: &[i32]) -> Vec<AddPartitionsToTxnTopic> {
 }
 
 /// The codes of the partitions.
-fn add(client: &mut Client, name: &str, version: i16, producer: Producer, topics: Vec<AddPartitionsToTxnTopic>) -> Vec<i16> {
+fn add(
+    client: &mut Client,
+    name: &str,
+    version: i16,
+    producer: Producer,
+    topics: Vec<AddPartitionsToTxnTopic>,
+) -> Vec<i16> {
     let request = match version {
         4.. => AddPartitionsToTxnRequest::default().with_transactions(vec![
             AddPartitionsToTxnTransaction::default()
@@ -148,7 +152,11 @@ fn read_committed(client: &mut Client) -> (Vec<i64>, i64) {
     let answer = client.ask(&fetch("t", Uuid::nil(), 0, 0).with_isolation_level(1).with_max_wait_ms(0), 11);
     let partition = &answer.responses[0].partitions[0];
     assert_eq!(partition.error_code, 0);
-    let mut aborted: Vec<(i64, i64)> = partition.aborted_transactions.as_deref().unwrap_or_default().iter()
+    let mut aborted: Vec<(i64, i64)> = partition
+        .aborted_transactions
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
         .map(|one| (one.producer_id.0, one.first_offset))
         .collect();
     let (mut seen, mut skipped) = (Vec::new(), Vec::new());
@@ -211,7 +219,10 @@ fn a_transaction_goes_through_its_life_in_each_version() {
             if bumps {
                 assert_eq!(write(&mut client, &name, 12, producer, sequence), 0, "adds itself");
             } else {
-                assert_eq!(add(&mut client, &name, of(Api::AddPartitionsToTxn), producer, add_topics("t", &[0, 1])), [0, 0]);
+                assert_eq!(
+                    add(&mut client, &name, of(Api::AddPartitionsToTxn), producer, add_topics("t", &[0, 1])),
+                    [0, 0]
+                );
                 assert_eq!(write(&mut client, &name, 3 + version, producer, sequence), 0, "{version}");
                 assert_eq!(add_offsets(&mut client, &name, of(Api::AddOffsetsToTxn), producer, &group_id), 0);
             }
@@ -424,7 +435,10 @@ fn transactions_are_listed_and_described() {
         let some = client.ask(&ListTransactionsRequest::default().with_state_filters(states), version);
         assert_eq!(some.unknown_state_filters, [said("Sleeping")]);
         assert_eq!(some.transaction_states.len(), 1);
-        assert_eq!((&*some.transaction_states[0].transaction_state, some.transaction_states[0].producer_id.0), ("Ongoing", me.0));
+        assert_eq!(
+            (&*some.transaction_states[0].transaction_state, some.transaction_states[0].producer_id.0),
+            ("Ongoing", me.0)
+        );
     }
     let answer = client.ask(&describe(&["a", "", "nobody", "b"]), 0);
     let codes: Vec<i16> = answer.transaction_states.iter().map(|one| one.error_code).collect();
@@ -446,8 +460,11 @@ fn features_and_coordinators_are_told_as_kafka_tells_them() {
             request = request.with_client_software_name(said("test")).with_client_software_version(said("1.0"));
         }
         let answer = client.ask(&request, version);
-        let finalized: Vec<_> =
-            answer.finalized_features.iter().map(|one| (&*one.name, one.min_version_level, one.max_version_level)).collect();
+        let finalized: Vec<_> = answer
+            .finalized_features
+            .iter()
+            .map(|one| (&*one.name, one.min_version_level, one.max_version_level))
+            .collect();
         let supported: Vec<_> =
             answer.supported_features.iter().map(|one| (&*one.name, one.min_version, one.max_version)).collect();
         let name = "transaction.version";
@@ -493,7 +510,9 @@ fn several_transactions_in_one_request_are_asked_one_by_one() {
             one("c", a, false),
         ]);
         let answer = client.ask(&request, version);
-        let codes: Vec<Vec<i16>> = answer.results_by_transaction.iter()
+        let codes: Vec<Vec<i16>> = answer
+            .results_by_transaction
+            .iter()
             .map(|one| one.topic_results[0].results_by_partition.iter().map(|one| one.partition_error_code).collect())
             .collect();
         let (abortable, mapping) = (ErrorCode::TRANSACTION_ABORTABLE.0, ErrorCode::INVALID_PRODUCER_ID_MAPPING.0);

@@ -3,6 +3,7 @@
 use super::{Connection, GROUP, GROUP_TIMEOUT, answer_forwarded, groups};
 use crate::coordinating::{GROUPS_PARTITIONS, GROUPS_TOPIC, partition_of};
 use crate::service::{LOG_SERVICE, LogService};
+use bytes::Bytes;
 use holon_base::TabletId;
 use holon_kafka::client::{self, Request};
 use holon_kafka::frame::LENGTH_BYTES;
@@ -13,7 +14,7 @@ use holon_kafka::messages::{
     ListGroupsResponse,
 };
 use holon_kafka::{ErrorCode, StrBytes};
-use holon_kernel::Target;
+use holon_kernel::{LocalFuture, Target};
 use std::rc::Rc;
 
 impl Connection {
@@ -41,7 +42,9 @@ impl LogService {
         let to = shard.locate(tablet);
         let answer = if to == shard.address() {
             // Boxed, because who coordinates a group asks who coordinates a transaction.
-            Box::pin(answer_forwarded(self, payload)).await.ok_or(ErrorCode::NOT_COORDINATOR)?
+            let me = self.clone();
+            let answered: LocalFuture<Option<Bytes>> = Box::pin(async move { answer_forwarded(&me, payload).await });
+            answered.await.ok_or(ErrorCode::NOT_COORDINATOR)?
         } else {
             let deadline = shard.now() + GROUP_TIMEOUT;
             let called = shard.call(to, Target::Service(LOG_SERVICE), GROUP, payload, deadline).await;

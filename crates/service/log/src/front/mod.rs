@@ -376,10 +376,10 @@ async fn coordinated(
     header: &RequestHeader,
     request: Request,
 ) -> Response {
-    match txns::answer(service, tablet, header, request).await {
-        Ok(response) => response,
-        Err(request) => groups::answer(service, tablet, host, header, request).await,
+    if txns::is_answered(&request) {
+        return txns::answer(service, tablet, header, request).await;
     }
+    groups::answer(service, tablet, host, header, request).await
 }
 
 /// For what this shard coordinates: a request that came to another shard of the node, or a part of one.

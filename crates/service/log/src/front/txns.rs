@@ -68,16 +68,29 @@ impl LogService {
     }
 }
 
-/// On the shard that has the coordinator. What is not for one of transactions comes back.
+/// What a coordinator of transactions answers; the rest is for one of groups.
+pub(super) fn is_answered(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::InitProducerId(_)
+            | Request::AddPartitionsToTxn(_)
+            | Request::AddOffsetsToTxn(_)
+            | Request::EndTxn(_)
+            | Request::DescribeTransactions(_)
+            | Request::ListTransactions(_)
+    )
+}
+
+/// On the shard that has the coordinator.
 pub(super) async fn answer(
     service: &Rc<LogService>,
     tablet: TabletId,
     header: &RequestHeader,
     request: Request,
-) -> Result<Response, Request> {
+) -> Response {
     let coordinating = service.transactions(tablet);
     let (coordinating, version) = (coordinating.as_deref(), header.version);
-    Ok(match request {
+    match request {
         Request::InitProducerId(request) => {
             Response::InitProducerId(init(service, coordinating, version, request).await)
         }
@@ -87,13 +100,14 @@ pub(super) async fn answer(
         Request::AddOffsetsToTxn(request) => {
             Response::AddOffsetsToTxn(add_offsets(service, coordinating, version, request).await)
         }
-        Request::EndTxn(request) => Response::EndTxn(end(service, coordinating, version, request).await),
         Request::DescribeTransactions(request) => {
             Response::DescribeTransactions(describe(service, coordinating, request).await)
         }
         Request::ListTransactions(request) => Response::ListTransactions(list(coordinating, request).await),
-        request => return Err(request),
-    })
+        Request::EndTxn(request) => Response::EndTxn(end(service, coordinating, version, request).await),
+        // See `is_answered`.
+        _ => Response::EndTxn(EndTxnResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.0)),
+    }
 }
 
 fn code_of_log(error: &LogError) -> ErrorCode {

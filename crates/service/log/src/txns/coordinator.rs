@@ -3,7 +3,7 @@
 use crate::groups::{Name, RequestNumber, Time, WriteError, WriteNumber};
 use crate::txns::answer::{Answer, Marked, Marker, Output};
 use crate::txns::error::TxnError;
-use crate::txns::limits::{IDS_MAX, MARKER_RETRY, WAITING_ADDS_MAX};
+use crate::txns::limits::{IDS_MAX, LOOK_AGAIN, MARKER_RETRY, WAITING_ADDS_MAX};
 use crate::txns::options::Options;
 use crate::txns::plant::plants;
 use crate::txns::record::{Image, Record, State, Txn};
@@ -309,7 +309,10 @@ impl Coordinator {
     fn go_on(&mut self, time: Time, id: &Name, out: &mut Output) {
         let Some(Entry { txn: Some(txn), writing: None, unmarked, .. }) = self.ids.get(id) else { return };
         let now_ms = time.wall.millis();
-        let after = |at_ms: i64| time.now + Duration::from_millis(u64::try_from(at_ms - now_ms).unwrap_or(0).max(1));
+        let after = |at_ms: i64| {
+            let left_ms = u64::try_from(at_ms.saturating_sub(now_ms)).unwrap_or(0).max(1);
+            time.now + Duration::from_millis(left_ms).min(LOOK_AGAIN)
+        };
         match txn.state {
             State::PrepareCommit | State::PrepareAbort if unmarked.is_empty() => {
                 let next = rules::complete(txn, now_ms);

@@ -12,3 +12,6 @@ pub const MARKER_RETRY: Duration = Duration::from_millis(100);
 
 /// Adds of one transactional id that wait for the one that is being written; beyond it they are told CONCURRENT_TRANSACTIONS.
 pub const WAITING_ADDS_MAX: usize = 1_000;
+
+/// The wall clock, by which times are remembered, is looked at again so often.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);

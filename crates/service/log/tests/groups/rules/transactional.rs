@@ -25,8 +25,8 @@ impl Bench {
     }
 
     fn end_of(&mut self, producer: (i64, i16), commit: bool) {
-        let number =
-            self.call(|coordinator, time, number, out| coordinator.end_transaction(time, number, producer, commit, out));
+        let number = self
+            .call(|coordinator, time, number, out| coordinator.end_transaction(time, number, producer, commit, out));
         assert_eq!(self.answer(number), Some(Answer::TransactionEnded(None)));
     }
 
@@ -90,8 +90,7 @@ fn what_is_asked_while_it_is_written_waits_and_what_fails_was_never_there() {
     bench.next_write(Err(WriteError::NotLeader));
     assert_eq!(bench.committed(number), Some(GroupError::NotCoordinator));
     assert_eq!(bench.fetched(fetch).topics[0].partitions[0].error, None);
-    let number =
-        bench.call(|coordinator, time, number, out| coordinator.end_transaction(time, number, ME, true, out));
+    let number = bench.call(|coordinator, time, number, out| coordinator.end_transaction(time, number, ME, true, out));
     bench.next_write(Err(WriteError::NotEnoughReplicas));
     let failed = Some(Answer::TransactionEnded(Some(GroupError::CoordinatorNotAvailable)));
     assert_eq!(bench.answer(number), failed);

@@ -306,7 +306,7 @@ impl World {
         let is_success = matches!(answer, Answer::Init(Ok(_)) | Answer::Add(Ok(())) | Answer::End(Ok(_)));
         match asked.who {
             Who::Client { client, round, serial, ask } => {
-                if is_success {
+                if is_success && !matches!(ask, Ask::Init(None)) {
                     self.checks.success(asked.owner, client, &format!("{ask:?}"))?;
                 }
                 match (&ask, &answer) {
