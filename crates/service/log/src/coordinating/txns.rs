@@ -13,8 +13,9 @@ use holon_kernel::{Class, Scope, Target};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long a partition may take to write a marker. Long: one that is given up may still be written.
-const MARKER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a partition may take to write a marker. Long, because one that is given up may still be written, and end the next transaction:
+/// between the cores of a node no answer is lost, so it only ends what waits for ever.
+const MARKER_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Of all coordinators, until partitions have leaders that change.
 const COORDINATOR_EPOCH: i32 = 0;

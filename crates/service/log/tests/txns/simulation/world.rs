@@ -164,7 +164,8 @@ impl World {
 
     fn step(&mut self) -> Checked {
         self.steps += 1;
-        self.now_ms += self.random.below(if self.random.chance(1, 50) { 8_000 } else { 40 });
+        let most_ms = if self.random.chance(1, 50) { 8_000 } else { 40 };
+        self.now_ms += self.random.below(most_ms);
         if self.coordinator.is_none() && self.random.chance(1, 5) {
             self.recover()?;
         }
