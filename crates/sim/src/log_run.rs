@@ -1,5 +1,6 @@
-//! A seed of the log on one node: producers that send again what they do not know of, some of them in transactions, readers, topics that come and go, restarts (with
-//! another number of shards) on a disk that fails, against what each producer was told.
+//! A seed of the log on one node: producers that send again what they do not know of, some of them in transactions, readers of all and of
+//! committed records, topics that come and go, restarts (with another number of shards) on a disk that fails, against what each producer was
+//! told.
 
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::report::{Outcome, RunOptions};

@@ -7,7 +7,7 @@ use common::door::*;
 use holon_base::TabletId;
 use holon_kafka::messages::fetch_response::PartitionData;
 use holon_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use holon_kafka::messages::{FetchRequest, ListOffsetsRequest};
+use holon_kafka::messages::{FetchRequest, ListOffsetsRequest, TransactionalId};
 use holon_kafka::{Api, Attributes, BatchHeader, Batches, ErrorCode, Marker, Uuid, client, testing};
 use holon_log::calls::{PartitionError, Reply, Request};
 use std::time::Duration;
@@ -48,6 +48,14 @@ fn of_isolation(id: Uuid, offset: i64, level: i8) -> FetchRequest {
     fetch("t", id, 0, offset).with_isolation_level(level).with_max_wait_ms(0)
 }
 
+/// As a producer with a transactional id sends it.
+fn send(client: &mut Client, records: Bytes) -> Result<i64, ErrorCode> {
+    let request = produce("t", Uuid::nil(), 0, records).with_transactional_id(Some(TransactionalId(said("mine"))));
+    let answer = client.ask(&request, 9);
+    let partition = &answer.responses[0].partition_responses[0];
+    if partition.error_code == 0 { Ok(partition.base_offset) } else { Err(ErrorCode(partition.error_code)) }
+}
+
 fn offsets(partition: &PartitionData) -> Vec<i64> {
     let batches = Batches::new(partition.records.clone().unwrap_or_default());
     let headers: Vec<BatchHeader> = batches.map(|batch| batch.expect("good").0).collect();
@@ -64,24 +72,26 @@ fn batches_of_a_transaction_that_no_coordinator_knows_are_refused() {
     let node = Node::start();
     let mut client = node.connect();
     assert_eq!(client.create("t", 1, &[]), 0);
-    assert_eq!(client.produce("t", 0, records(9, 0, 0, 1)), Err(ErrorCode::INVALID_TXN_STATE));
+    assert_eq!(send(&mut client, records(9, 0, 0, 1)), Err(ErrorCode::INVALID_TXN_STATE));
+    let forbidden = client.produce("t", 0, records(9, 0, 0, 1));
+    assert_eq!(forbidden, Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED), "it has no transactional id");
     let marker = Marker { commits: true, coordinator_epoch: 0 }.batch(9, 0, TIME_MS);
-    assert_eq!(client.produce("t", 0, marker.whole().to_vec().into()), Err(ErrorCode::INVALID_RECORD));
+    assert_eq!(send(&mut client, marker.whole().to_vec().into()), Err(ErrorCode::INVALID_RECORD));
     assert_eq!(client.produce("t", 0, batch(1)), Ok(0), "the connection lives");
     // While one is open its batches are taken, and no others of its producer.
     let tablet = tablet(&node);
     assert_eq!(write(&node, tablet, records(9, 0, 0, 2)), 1);
-    assert_eq!(client.produce("t", 0, records(9, 0, 2, 1)), Ok(3));
-    assert_eq!(client.produce("t", 0, records(9, 0, 2, 1)), Ok(3), "sent again");
+    assert_eq!(send(&mut client, records(9, 0, 2, 1)), Ok(3));
+    assert_eq!(send(&mut client, records(9, 0, 2, 1)), Ok(3), "sent again");
     let plain = testing::batch(testing::From { producer_id: 9, epoch: 0, sequence: 3 }, 1, b"v", TIME_MS);
-    assert_eq!(client.produce("t", 0, plain), Err(ErrorCode::INVALID_TXN_STATE));
+    assert_eq!(send(&mut client, plain), Err(ErrorCode::INVALID_TXN_STATE));
     assert!(matches!(
         ask(&node, tablet, Request::HasTransaction { producer_id: 9, producer_epoch: 0 }),
         Ok(Reply::HasTransaction(true))
     ));
     assert_eq!(end(&node, tablet, (9, 1), true), 4);
-    assert_eq!(client.produce("t", 0, records(9, 0, 3, 1)), Err(ErrorCode::INVALID_PRODUCER_EPOCH));
-    assert_eq!(client.produce("t", 0, records(9, 1, 0, 1)), Err(ErrorCode::INVALID_TXN_STATE));
+    assert_eq!(send(&mut client, records(9, 0, 3, 1)), Err(ErrorCode::INVALID_PRODUCER_EPOCH));
+    assert_eq!(send(&mut client, records(9, 1, 0, 1)), Err(ErrorCode::INVALID_TXN_STATE));
 }
 
 #[test]

@@ -5,13 +5,24 @@
 
 use super::{Connection, text};
 use crate::calls::{PartitionError, Reply, Request, Unverified};
+use crate::service::LogService;
 use crate::store::{AppendTicket, Appended, LogError};
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
-use holon_kafka::produce::{ProducePartition, ProducedPartition, ProducedTopic};
-use holon_kafka::{ErrorCode, ProduceRequest, ProduceResponse, Response, StrBytes, Uuid};
+use holon_kafka::produce::{ProducePartition, ProduceTopic, ProducedPartition, ProducedTopic};
+use holon_kafka::{Attributes, BatchHeader, ErrorCode, ProduceRequest, ProduceResponse, Response, StrBytes, Uuid};
 use holon_kernel::{LocalFuture, join_all};
 use holon_wal::WalError;
+use std::rc::Rc;
+
+/// What all partitions of a request have in common.
+#[derive(Clone)]
+struct Asking {
+    version: i16,
+    deadline: Instant,
+    /// Of the producer's transactions.
+    transactional_id: Option<StrBytes>,
+}
 
 /// A partition of a request.
 enum Part {
@@ -32,11 +43,15 @@ pub(super) struct Begun {
 }
 
 pub(super) fn begin(connection: &Connection, version: i16, request: ProduceRequest) -> Begun {
-    let ProduceRequest { acks, timeout_ms, topics, .. } = request;
+    let ProduceRequest { acks, timeout_ms, topics, transactional_id } = request;
     let deadline = connection.deadline(timeout_ms);
+    // As Kafka has it: whoever is not asked by a transactional id whether he may has no right to transactions.
+    let is_forbidden = transactional_id.is_none() && topics.iter().any(has_transactional_records);
+    let asking = Asking { version, deadline, transactional_id };
     let mut begun = Vec::with_capacity(topics.len());
     for topic in topics {
         let found = match acks {
+            -1..=1 if is_forbidden => Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
             -1..=1 => connection.topic(&topic.name, topic.id),
             _ => Err(ErrorCode::INVALID_REQUIRED_ACKS),
         };
@@ -46,7 +61,7 @@ pub(super) fn begin(connection: &Connection, version: i16, request: ProduceReque
                 if connection.is_leader(tablet) { Ok(tablet) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
             });
             match (tablet, records) {
-                (Ok(tablet), Some(records)) => begin_part(connection, version, index, tablet, records, deadline),
+                (Ok(tablet), Some(records)) => begin_part(connection, &asking, index, tablet, records),
                 (tablet, _) => {
                     let error = tablet.err().unwrap_or(ErrorCode::INVALID_RECORD);
                     Part::Answered(ProducedPartition::refused(index, error, None))
@@ -58,15 +73,16 @@ pub(super) fn begin(connection: &Connection, version: i16, request: ProduceReque
     Begun { wants_answer: acks != 0, topics: begun }
 }
 
-fn begin_part(
-    connection: &Connection,
-    version: i16,
-    index: i32,
-    tablet: TabletId,
-    records: Bytes,
-    deadline: Instant,
-) -> Part {
-    let service = connection.service.clone();
+fn has_transactional_records(topic: &ProduceTopic) -> bool {
+    topic.partitions.iter().filter_map(|partition| partition.records.as_ref()).any(|records| {
+        let header = BatchHeader::peek(records, 0).ok().flatten();
+        header.is_some_and(|header| header.attributes.has(Attributes::TRANSACTIONAL))
+    })
+}
+
+fn begin_part(connection: &Connection, asking: &Asking, index: i32, tablet: TabletId, records: Bytes) -> Part {
+    let (service, asking) = (connection.service.clone(), asking.clone());
+    let Asking { version, deadline, .. } = asking;
     let begun = match service.begin_produce(tablet, version, &records) {
         Some(Ok(ticket)) => return Part::Begun { index, ticket },
         Some(Err(PartitionError::Unverified(unverified))) => Some(unverified),
@@ -86,7 +102,7 @@ fn begin_part(
             }
         };
         let asked = Request::Produce { version, records, guard: Some(unverified.guard) };
-        match verify(&unverified).await {
+        match verify(&service, &asking, tablet, &unverified).await {
             Ok(()) => produced(index, service.ask(tablet, asked, deadline).await),
             Err(error) => ProducedPartition::refused(index, error, None),
         }
@@ -97,7 +113,13 @@ fn begin_part(
 ///
 /// # Errors
 /// What the client is told. There is no coordinator of transactions yet, so none is open.
-async fn verify(_unverified: &Unverified) -> Result<(), ErrorCode> {
+async fn verify(
+    _service: &Rc<LogService>,
+    asking: &Asking,
+    _tablet: TabletId,
+    _unverified: &Unverified,
+) -> Result<(), ErrorCode> {
+    let Some(_id) = &asking.transactional_id else { return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED) };
     Err(ErrorCode::INVALID_TXN_STATE)
 }
 
