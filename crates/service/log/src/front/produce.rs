@@ -45,7 +45,7 @@ pub(super) struct Begun {
 pub(super) fn begin(connection: &Connection, version: i16, request: ProduceRequest) -> Begun {
     let ProduceRequest { acks, timeout_ms, topics, transactional_id } = request;
     let deadline = connection.deadline(timeout_ms);
-    // As Kafka has it: whoever is not asked by a transactional id whether he may has no right to transactions.
+    // The right to transactions goes by the transactional id: without one there is none, for the whole request, as Kafka has it.
     let is_forbidden = transactional_id.is_none() && topics.iter().any(has_transactional_records);
     let asking = Asking { version, deadline, transactional_id };
     let mut begun = Vec::with_capacity(topics.len());
