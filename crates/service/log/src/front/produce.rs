@@ -9,11 +9,20 @@ use crate::service::LogService;
 use crate::store::{AppendTicket, Appended, LogError};
 use bytes::Bytes;
 use holon_base::{Instant, TabletId};
-use holon_kafka::produce::{ProducePartition, ProducedPartition, ProducedTopic};
-use holon_kafka::{ErrorCode, ProduceRequest, ProduceResponse, Response, StrBytes, Uuid};
+use holon_kafka::produce::{ProducePartition, ProduceTopic, ProducedPartition, ProducedTopic};
+use holon_kafka::{Attributes, BatchHeader, ErrorCode, ProduceRequest, ProduceResponse, Response, StrBytes, Uuid};
 use holon_kernel::{LocalFuture, join_all};
 use holon_wal::WalError;
 use std::rc::Rc;
+
+/// What all partitions of a request have in common.
+#[derive(Clone)]
+struct Asking {
+    version: i16,
+    deadline: Instant,
+    /// Of the producer's transactions.
+    transactional_id: Option<StrBytes>,
+}
 
 /// A partition of a request.
 enum Part {
@@ -34,12 +43,15 @@ pub(super) struct Begun {
 }
 
 pub(super) fn begin(connection: &Connection, version: i16, request: ProduceRequest) -> Begun {
-    let ProduceRequest { transactional_id, acks, timeout_ms, topics } = request;
+    let ProduceRequest { acks, timeout_ms, topics, transactional_id } = request;
     let deadline = connection.deadline(timeout_ms);
-    let by = (transactional_id.as_ref(), version);
+    // The right to transactions goes by the transactional id: without one there is none, for the whole request, as Kafka has it.
+    let is_forbidden = transactional_id.is_none() && topics.iter().any(has_transactional_records);
+    let asking = Asking { version, deadline, transactional_id };
     let mut begun = Vec::with_capacity(topics.len());
     for topic in topics {
         let found = match acks {
+            -1..=1 if is_forbidden => Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
             -1..=1 => connection.topic(&topic.name, topic.id),
             _ => Err(ErrorCode::INVALID_REQUIRED_ACKS),
         };
@@ -49,7 +61,7 @@ pub(super) fn begin(connection: &Connection, version: i16, request: ProduceReque
                 if connection.is_leader(tablet) { Ok(tablet) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
             });
             match (tablet, records) {
-                (Ok(tablet), Some(records)) => begin_part(connection, by, index, tablet, records, deadline),
+                (Ok(tablet), Some(records)) => begin_part(connection, &asking, index, tablet, records),
                 (tablet, _) => {
                     let error = tablet.err().unwrap_or(ErrorCode::INVALID_RECORD);
                     Part::Answered(ProducedPartition::refused(index, error, None))
@@ -61,22 +73,22 @@ pub(super) fn begin(connection: &Connection, version: i16, request: ProduceReque
     Begun { wants_answer: acks != 0, topics: begun }
 }
 
-fn begin_part(
-    connection: &Connection,
-    (transactional_id, version): (Option<&StrBytes>, i16),
-    index: i32,
-    tablet: TabletId,
-    records: Bytes,
-    deadline: Instant,
-) -> Part {
-    let service = connection.service.clone();
+fn has_transactional_records(topic: &ProduceTopic) -> bool {
+    topic.partitions.iter().filter_map(|partition| partition.records.as_ref()).any(|records| {
+        let header = BatchHeader::peek(records, 0).ok().flatten();
+        header.is_some_and(|header| header.attributes.has(Attributes::TRANSACTIONAL))
+    })
+}
+
+fn begin_part(connection: &Connection, asking: &Asking, index: i32, tablet: TabletId, records: Bytes) -> Part {
+    let (service, asking) = (connection.service.clone(), asking.clone());
+    let Asking { version, deadline, .. } = asking;
     let begun = match service.begin_produce(tablet, version, &records) {
         Some(Ok(ticket)) => return Part::Begun { index, ticket },
         Some(Err(PartitionError::Unverified(unverified))) => Some(unverified),
         Some(Err(error)) => return Part::Answered(produced(index, Err(error))),
         None => None,
     };
-    let transactional_id = transactional_id.cloned();
     // What comes after it waits until it was verified: a later batch of the transaction must not overtake it.
     Part::Asked(Box::pin(async move {
         let unverified = match begun {
@@ -90,28 +102,26 @@ fn begin_part(
             }
         };
         let asked = Request::Produce { version, records, guard: Some(unverified.guard) };
-        match verify(&service, transactional_id.as_deref(), &unverified, tablet, version).await {
+        match verify(&service, &asking, tablet, &unverified).await {
             Ok(()) => produced(index, service.ask(tablet, asked, deadline).await),
             Err(error) => ProducedPartition::refused(index, error, None),
         }
     }))
 }
 
-/// Asks the coordinator of a transaction whether a partition is part of it, or to make it one.
+/// Asks the coordinator of a transaction whether a partition is part of it, or to make it one (`adds`).
 ///
 /// # Errors
 /// What the client is told.
 async fn verify(
     service: &Rc<LogService>,
-    transactional_id: Option<&str>,
-    unverified: &Unverified,
+    asking: &Asking,
     tablet: TabletId,
-    version: i16,
+    unverified: &Unverified,
 ) -> Result<(), ErrorCode> {
-    // As Kafka says it of a batch of a transaction without its id.
-    let id = transactional_id.ok_or(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)?;
-    let (producer_id, epoch) = (unverified.producer_id, unverified.producer_epoch);
-    admission::admit(service, id, (producer_id, epoch), tablet, version).await
+    let id = asking.transactional_id.as_deref().ok_or(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)?;
+    let producer = (unverified.producer_id, unverified.producer_epoch);
+    admission::admit(service, id, producer, tablet, asking.version).await
 }
 
 impl Begun {

@@ -20,6 +20,9 @@ pub const WRITE_BYTES_MAX: usize = 4 << 20;
 /// A segment of a partition, bytes, unless its topic says otherwise (`segment.bytes`).
 pub const SEGMENT_BYTES: u64 = 1 << 30;
 
+/// The age of a segment of a partition, ms, unless its topic says otherwise (`segment.ms`).
+pub const SEGMENT_MS: i64 = 7 * 24 * 3600 * 1000;
+
 /// Producers of a partition whose coordinator is being asked about a transaction; the one that asked first is forgotten for another, and
 /// has to ask again. 60 bytes each.
 pub const VERIFYING_MAX: usize = 20_000;

@@ -71,7 +71,7 @@ pub struct Producers(BTreeMap<i64, Producer>);
 impl Producers {
     /// Of a batch from a client; changes nothing. A transaction begins with a batch that was verified.
     pub fn judge(&self, header: &BatchHeader, verification: &Verification) -> Verdict {
-        let (true, Some(last)) = (header.producer_id != NONE, header.last_sequence()) else { return Verdict::Append };
+        let (true, Some(last)) = (header.producer_id > NONE, header.last_sequence()) else { return Verdict::Append };
         let (first, epoch) = (header.base_sequence, header.producer_epoch);
         let is_transactional = header.attributes.has(Attributes::TRANSACTIONAL);
         let producer = self.0.get(&header.producer_id);
@@ -126,7 +126,7 @@ impl Producers {
     /// A batch got its place in the log.
     pub fn written(&mut self, header: &BatchHeader, marker: Option<Marker>, append_time_ms: i64, wall_ms: i64) {
         let epoch = header.producer_epoch;
-        if header.producer_id == NONE || marker.is_none() && header.last_sequence().is_none() {
+        if header.producer_id <= NONE || marker.is_none() && header.last_sequence().is_none() {
             return;
         }
         let producer = self.0.entry(header.producer_id).or_insert_with(|| Producer {
@@ -180,9 +180,9 @@ impl Producers {
         self.0.iter().filter_map(|(id, producer)| Some((*id, producer.open?)))
     }
 
-    /// Forgets those that wrote last before this moment (`producer.id.expiration.ms`), and have no transaction open.
-    pub fn expire(&mut self, before_ms: i64) {
-        self.0.retain(|_, producer| producer.last_ms >= before_ms || producer.open.is_some());
+    /// Forgets those that wrote last at this moment or before it (`producer.id.expiration.ms`), and have no transaction open.
+    pub fn expire(&mut self, until_ms: i64) {
+        self.0.retain(|_, producer| producer.last_ms > until_ms || producer.open.is_some());
     }
 
     pub fn encode(&self, out: &mut ByteWriter) {

@@ -11,6 +11,7 @@
 
 use crate::store::error::{LogError, damaged};
 use crate::store::limits::INDEX_INTERVAL_BYTES;
+use crate::store::options::PartitionOptions;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, TabletId, crc32c};
 use holon_kafka::batch::{HEADER_BYTES, check_crc};
@@ -156,6 +157,12 @@ pub struct Segment {
     index: RefCell<Option<Index>>,
     /// It has a file of its aborted transactions; which is not synced yet.
     pub has_aborted: Cell<bool>,
+    /// By how much earlier it is full by its age; drawn when it began.
+    pub jitter_ms: Cell<i64>,
+    /// The newest timestamp of its first batch; `None`: not looked at yet.
+    pub first_ms: Cell<Option<i64>>,
+    /// When it began, or was found, by the wall clock.
+    pub since_ms: Cell<i64>,
     pub aborted_unsynced: Cell<bool>,
 }
 
@@ -168,6 +175,9 @@ impl Segment {
             file: RefCell::default(),
             index: RefCell::default(),
             has_aborted: Cell::new(false),
+            jitter_ms: Cell::new(0),
+            first_ms: Cell::new(None),
+            since_ms: Cell::new(0),
             aborted_unsynced: Cell::new(false),
         }
     }
@@ -214,12 +224,36 @@ impl Segment {
         let mut index = self.index.borrow_mut();
         let mut length = self.length.get();
         for header in headers {
+            if length == 0 {
+                self.first_ms.set(Some(header.max_timestamp_ms));
+            }
             length += header.length as u64;
             if let Some(index) = index.as_mut() {
                 index.add(&header);
             }
         }
         self.length.set(length);
+    }
+
+    /// Its age when a batch comes: by the timestamps of that and of its first batch, or, if that has none, by the clock. As Kafka's
+    /// `LogSegment.timeWaitedForRoll`.
+    ///
+    /// # Errors
+    /// The file is damaged, or cannot be read.
+    pub async fn age_ms(&self, disk: &DiskClient, next: &BatchHeader, wall_ms: i64) -> Result<i64, LogError> {
+        if self.length.get() > 0 && self.first_ms.get().is_none() {
+            let first = self.header_at(disk, 0, self.length.get()).await?;
+            self.first_ms.set(Some(first.max_timestamp_ms));
+        }
+        Ok(match self.first_ms.get().filter(|first_ms| *first_ms >= 0) {
+            Some(first_ms) => next.max_timestamp_ms.saturating_sub(first_ms),
+            None => wall_ms.saturating_sub(self.since_ms.get()),
+        })
+    }
+
+    /// Beyond this age it is full.
+    pub fn age_ms_max(&self, options: &PartitionOptions) -> i64 {
+        options.segment_ms - self.jitter_ms.get().min(options.segment_ms)
     }
 
     /// A new one needs no look at its file.

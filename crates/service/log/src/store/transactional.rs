@@ -67,7 +67,7 @@ impl LogStore {
         adds: bool,
         wall_ms: i64,
     ) -> Result<Option<Guard>, LogError> {
-        if !header.attributes.has(Attributes::TRANSACTIONAL) || header.producer_id == NONE {
+        if !header.attributes.has(Attributes::TRANSACTIONAL) || header.producer_id <= NONE {
             return Ok(None);
         }
         let partition = self.inner.partition(partition)?;

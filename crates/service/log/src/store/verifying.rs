@@ -67,8 +67,8 @@ impl Verifying {
         self.0.remove(&producer_id);
     }
 
-    pub fn expire(&mut self, before_ms: i64) {
-        self.0.retain(|_, asked| asked.since_ms >= before_ms);
+    pub fn expire(&mut self, until_ms: i64) {
+        self.0.retain(|_, asked| asked.since_ms > until_ms);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::store::segment::{PARTITIONS, Segment, base_of};
 use crate::store::transactions::Aborted;
 use crate::store::{Inner, count};
 use holon_kafka::batch::NONE;
-use holon_kafka::{Attributes, Marker, StampedBatch};
+use holon_kafka::{Attributes, BatchHeader, Marker, StampedBatch};
 use holon_kernel::DiskBuffer;
 use holon_kernel::disk::OpenOptions;
 use holon_wal::sync::{sync_dir_or_stop, sync_or_stop};
@@ -80,11 +80,15 @@ async fn write(inner: &Inner, partition: &Rc<Partition>) -> Result<(), LogError>
             return Ok(());
         }
         let segment = open_end(inner, partition, &batches[0]).await?;
-        let room = (inner.options.partition)(partition.id).segment_bytes.saturating_sub(segment.length.get());
+        let options = (inner.options.partition)(partition.id);
+        let room = options.segment_bytes.saturating_sub(segment.length.get());
+        let first = segment.first_ms.get().unwrap_or(batches[0].batch.header.max_timestamp_ms);
         let mut bytes = 0;
         let fits = |batch: &&TailBatch| {
-            bytes += batch.batch.header.length as u64;
-            bytes <= room || bytes == batch.batch.header.length as u64
+            let BatchHeader { length, max_timestamp_ms, .. } = batch.batch.header;
+            bytes += length as u64;
+            let is_aged = first >= 0 && max_timestamp_ms.saturating_sub(first) > segment.age_ms_max(&options);
+            bytes == length as u64 || bytes <= room && !is_aged
         };
         let batches: Vec<&TailBatch> = batches.iter().take_while(fits).collect();
         write_batches(inner, partition, &segment, &batches).await?;
@@ -136,11 +140,7 @@ async fn open_end(inner: &Inner, partition: &Rc<Partition>, next: &TailBatch) ->
     let header = &next.batch.header;
     let newest = partition.segments.borrow().as_ref().and_then(|segments| segments.back().cloned());
     if let Some(segment) = newest {
-        let limit = (inner.options.partition)(partition.id).segment_bytes;
-        let length = segment.length.get();
-        let fits = length + header.length as u64 <= limit || length == 0;
-        let is_full = partition.transactions.borrow().count_below(header.base_offset) >= ABORTED_OF_A_SEGMENT;
-        if fits && !is_full && header.last_offset() - segment.base <= i64::from(i32::MAX) {
+        if !is_full(inner, partition, &segment, header).await? {
             return Ok(segment);
         }
         segment.store_index(&inner.shard.disk()).await?;
@@ -150,9 +150,30 @@ async fn open_end(inner: &Inner, partition: &Rc<Partition>, next: &TailBatch) ->
     }
     let segment = Rc::new(Segment::new(partition.directory.clone(), header.base_offset, 0));
     segment.begin();
+    let jitter_ms = (inner.options.partition)(partition.id).segment_jitter_ms;
+    segment.jitter_ms.set((inner.shard.random_u64() >> 1).cast_signed() % jitter_ms.max(1));
+    segment.since_ms.set(inner.shard.wall().micros() / 1000);
     partition.names_unsynced.set(true);
     partition.segments.borrow_mut().get_or_insert_default().push_back(segment.clone());
     Ok(segment)
+}
+
+/// Whether a batch is to begin a new segment: as Kafka's `LogSegment.shouldRoll`, and if there are many aborted transactions.
+async fn is_full(
+    inner: &Inner,
+    partition: &Partition,
+    segment: &Segment,
+    next: &BatchHeader,
+) -> Result<bool, LogError> {
+    let (options, length) = ((inner.options.partition)(partition.id), segment.length.get());
+    if length == 0 {
+        return Ok(false);
+    }
+    let age_ms = segment.age_ms(&inner.shard.disk(), next, inner.shard.wall().micros() / 1000).await?;
+    Ok(length + next.length as u64 > options.segment_bytes
+        || age_ms > segment.age_ms_max(&options)
+        || next.last_offset() - segment.base > i64::from(i32::MAX)
+        || partition.transactions.borrow().count_below(next.base_offset) >= ABORTED_OF_A_SEGMENT)
 }
 
 /// The transactions that were aborted in a segment that is full, which ends before `next`, go to its file.
@@ -224,6 +245,9 @@ async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), Lo
     // Some may have gone after the checkpoint that names their aborted transactions.
     partition.aborted.forget(|base| !segments.iter().any(|segment| segment.base == base));
     segments.iter().for_each(|segment| segment.has_aborted.set(partition.aborted.has(segment.base)));
+    if let Some(newest) = segments.back() {
+        newest.since_ms.set(inner.shard.wall().micros() / 1000);
+    }
     *partition.segments.borrow_mut() = Some(segments);
     Ok(())
 }
@@ -309,10 +333,10 @@ pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
 fn expire(inner: &Inner, partition: &Partition) {
     let age = (inner.options.partition)(partition.id).producer_expiration;
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    let before_ms = (inner.shard.wall().micros() / 1000).saturating_sub(age_ms);
-    partition.producers.borrow_mut().expire(before_ms);
-    partition.settled.borrow_mut().expire(before_ms);
-    partition.verifying.borrow_mut().expire(before_ms);
+    let until_ms = (inner.shard.wall().micros() / 1000).saturating_sub(age_ms);
+    partition.producers.borrow_mut().expire(until_ms);
+    partition.settled.borrow_mut().expire(until_ms);
+    partition.verifying.borrow_mut().expire(until_ms);
 }
 
 /// Brings what a partition has onto the medium; `names`: its directory has new ones. What the checkpoint is to say of it, if it is still
