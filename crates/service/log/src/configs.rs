@@ -143,7 +143,13 @@ pub const CONFIGS: &[Config] = &[
     config("retention.ms", Kind::Long, "604800000", Valid::Between(-1, LONG), "the age at which segments go"),
     config("segment.bytes", Kind::Int, "1073741824", Valid::Between(1 << 20, INT), "the size of a segment"),
     config("segment.index.bytes", Kind::Int, "10485760", Valid::Between(4, INT), "no meaning here"),
-    config("segment.jitter.ms", Kind::Long, "0", Valid::Between(0, LONG), "no meaning here"),
+    config(
+        "segment.jitter.ms",
+        Kind::Long,
+        "0",
+        Valid::Between(0, LONG),
+        "how much earlier, at random, a segment is full",
+    ),
     config("segment.ms", Kind::Long, "604800000", Valid::Between(1, LONG), "the age at which a segment is full"),
     config("unclean.leader.election.enable", Kind::Boolean, "false", BOOLEAN, "by name only: no meaning here"),
 ];
@@ -189,6 +195,8 @@ pub struct TopicSettings {
     /// Acknowledged before it is synced.
     pub periodic: bool,
     pub segment_bytes: u64,
+    pub segment_ms: i64,
+    pub segment_jitter_ms: i64,
     /// `None`: for ever.
     pub retention_ms: Option<i64>,
     /// `None`: whatever its size.
@@ -215,6 +223,8 @@ impl TopicSettings {
             after_ms_max: number("message.timestamp.after.max.ms"),
             periodic: text("durability") == "periodic",
             segment_bytes: natural("segment.bytes").unwrap_or(0),
+            segment_ms: number("segment.ms"),
+            segment_jitter_ms: number("segment.jitter.ms"),
             retention_ms: Some(number("retention.ms")).filter(|age| *age >= 0 && has("delete")),
             retention_bytes: natural("retention.bytes").filter(|_| has("delete")),
             min_in_sync: u32::try_from(number("min.insync.replicas")).unwrap_or(1),
@@ -234,7 +244,12 @@ impl TopicSettings {
     }
 
     pub fn partition(&self, producer_expiration: Duration) -> PartitionOptions {
-        PartitionOptions { segment_bytes: self.segment_bytes, producer_expiration }
+        PartitionOptions {
+            segment_bytes: self.segment_bytes,
+            segment_ms: self.segment_ms,
+            segment_jitter_ms: self.segment_jitter_ms,
+            producer_expiration,
+        }
     }
 }
 

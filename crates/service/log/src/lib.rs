@@ -13,5 +13,6 @@ mod snapshots;
 pub mod store;
 mod tablet;
 pub mod topics;
+pub mod txns;
 mod watches;
 pub mod workload;

@@ -1,6 +1,6 @@
 //! Figures for metrics and for the status page.
 
-use crate::coordinating::GROUPS_TOPIC;
+use crate::coordinating::is_hidden;
 use crate::groups::Name;
 use crate::service::LogService;
 use crate::topics::Topic;
@@ -140,7 +140,7 @@ async fn lags(service: &Rc<LogService>) -> Lags {
                 None => {
                     let deadline = service.shard().now() + LAG_INTERVAL;
                     let end = match service.ask(tablet, calls::Request::Ends, deadline).await {
-                        Ok(calls::Reply::Ends { end, .. }) => Some(end),
+                        Ok(calls::Reply::Ends(ends)) => Some(ends.end),
                         _ => None,
                     };
                     ends.insert(tablet, end);
@@ -181,7 +181,7 @@ pub(crate) fn status(service: &LogService) -> Vec<(String, String)> {
 }
 
 fn is_shown(topic: &Topic) -> bool {
-    *topic.name != *GROUPS_TOPIC
+    !is_hidden(&topic.name)
 }
 
 /// Topics as holdings: a tablet is a partition, a row is a record.

@@ -9,15 +9,17 @@
 
 use crate::calls::{self, PartitionError, Reply, Request};
 use crate::configs::TopicSettings;
-use crate::coordinating::Coordinating;
+use crate::coordinating::{self, Coordinating, TRANSACTIONS_TOPIC};
 use crate::counts::Counts;
 use crate::front::sessions::Sessions;
-use crate::front::{self, GROUP, KafkaSession};
+use crate::front::{self, END_OFFSETS, GROUP, KafkaSession, TRANSACTION};
+use crate::groups;
 use crate::report;
 use crate::snapshots::SNAPSHOT_BYTES;
 use crate::store::{LogStore, PartitionOptions, Retention, StoreOptions};
 use crate::tablet::PartitionTablet;
 use crate::topics::{Topic, Topics};
+use crate::txns;
 use crate::watches::{WATCH, Watches};
 use bytes::Bytes;
 use holon_base::{GroupId, Instant, ServiceId, TabletId};
@@ -96,7 +98,9 @@ pub struct LogService {
     /// Ids for producers that this shard may give.
     producer_ids: RefCell<Range<u64>>,
     /// Groups that this shard coordinates, by the partition that keeps them.
-    coordinating: RefCell<BTreeMap<TabletId, Rc<Coordinating>>>,
+    coordinating: RefCell<BTreeMap<TabletId, Rc<Coordinating<groups::Coordinator>>>>,
+    /// Transactional ids, as those.
+    transactions: RefCell<BTreeMap<TabletId, Rc<Coordinating<txns::Coordinator>>>>,
     sessions: RefCell<Sessions>,
     watches: RefCell<Watches>,
     /// Grows with each change of the topics.
@@ -130,6 +134,7 @@ impl LogService {
             progress: RefCell::new(Rc::new(|_| ())),
             producer_ids: RefCell::new(0..0),
             coordinating: RefCell::default(),
+            transactions: RefCell::default(),
             refused_requests: Cell::new(0),
             refused_last: RefCell::new(None),
         })
@@ -177,7 +182,7 @@ impl LogService {
     }
 
     /// Coordinators that are at work on this shard.
-    pub(crate) fn coordinators(&self) -> Vec<Rc<Coordinating>> {
+    pub(crate) fn coordinators(&self) -> Vec<Rc<Coordinating<groups::Coordinator>>> {
         self.coordinating.borrow().values().cloned().collect()
     }
 
@@ -196,13 +201,37 @@ impl LogService {
     }
 
     /// The coordinator of a partition of groups; `None`: it is not on this shard.
-    pub(crate) fn coordinating(&self, tablet: TabletId) -> Option<Rc<Coordinating>> {
+    pub(crate) fn coordinating(&self, tablet: TabletId) -> Option<Rc<Coordinating<groups::Coordinator>>> {
         let me = self.me.upgrade()?;
         if !self.store().is_some_and(|store| store.has(tablet)) {
             return None;
         }
         let mut coordinating = self.coordinating.borrow_mut();
         Some(coordinating.entry(tablet).or_insert_with(|| Coordinating::new(&me, tablet)).clone())
+    }
+
+    /// The coordinator of a partition of transactional ids; `None`: it is not on this shard.
+    pub(crate) fn transactions(&self, tablet: TabletId) -> Option<Rc<Coordinating<txns::Coordinator>>> {
+        let me = self.me.upgrade()?;
+        if !self.store().is_some_and(|store| store.has(tablet)) {
+            return None;
+        }
+        let mut transactions = self.transactions.borrow_mut();
+        Some(transactions.entry(tablet).or_insert_with(|| Coordinating::new(&me, tablet)).clone())
+    }
+
+    /// Transactions that were decided when this node stopped are brought to their end, and those that are out of time.
+    fn go_on_with_transactions(&self) {
+        let Some(topic) = self.with_topics(|topics| topics.get(TRANSACTIONS_TOPIC).cloned()) else { return };
+        let here = (0..topic.partitions).filter_map(|index| topic.tablet(index as i32));
+        for coordinating in here.filter_map(|tablet| self.transactions(tablet)) {
+            let me = self.me.clone();
+            self.shard.spawn(Scope::Node, Class::Background, async move {
+                if let (Err(error), Some(service)) = (coordinating.load().await, me.upgrade()) {
+                    service.tell(format!("transactions wait until somebody asks for them: {error}"));
+                }
+            });
+        }
     }
 
     pub(crate) fn take_producer_id(&self) -> Option<u64> {
@@ -263,7 +292,7 @@ impl LogService {
             return self.carry_out(tablet, request).await;
         }
         let verb = match request {
-            Request::Produce { .. } | Request::MoveStart { .. } => Verb::APPLY,
+            Request::Produce { .. } | Request::MoveStart { .. } | Request::EndTransaction { .. } => Verb::APPLY,
             _ => Verb::READ,
         };
         match self.shard.call_tablet(tablet, verb, request.encode(), deadline).await {
@@ -394,6 +423,7 @@ impl Service for LogService {
         Box::pin(async move {
             self.to_create.borrow_mut().remove(&tablet);
             self.coordinating.borrow_mut().remove(&tablet);
+            self.transactions.borrow_mut().remove(&tablet);
             let Some(store) = self.store().filter(|_| self.recovered.get()) else { return Ok(()) };
             store.remove(tablet).await.map_err(|error| error.to_string())
         })
@@ -407,6 +437,7 @@ impl Service for LogService {
         Box::pin(async move {
             self.keep_what_topics_keep();
             report::keep_lags(&self);
+            self.go_on_with_transactions();
             // Logs of all shards: they may name partitions that lived elsewhere before, so one shard retires them, when all
             // have read them.
             if self.shard.id().0 != 0 {
@@ -435,7 +466,13 @@ impl Service for LogService {
     fn message(self: Rc<Self>, from: Address, verb: Verb, payload: Bytes) -> LocalFuture<Result<Bytes, CallError>> {
         Box::pin(async move {
             match verb {
-                GROUP => front::answer_forwarded(&self, payload).await.ok_or(CallError::NotHere),
+                GROUP | TRANSACTION => front::answer_forwarded(&self, payload).await.ok_or(CallError::NotHere),
+                END_OFFSETS => {
+                    let (tablet, producer, commit) =
+                        coordinating::decode_end(payload).map_err(|_| CallError::NotHere)?;
+                    let is_done = coordinating::end_offsets(&self, tablet, producer, commit).await;
+                    Ok(Bytes::copy_from_slice(&[u8::from(is_done)]))
+                }
                 WATCH if from.node == self.shard.node() => self.answer_watch(from, payload).await,
                 _ => Err(CallError::NotHere),
             }

@@ -10,6 +10,7 @@
 //! is written. Its records say what the records before it say together. So a crash before its end leaves some of them there twice, in the
 //! order in which they were true; and a crash before the start has moved leaves a start that reads more than it needs to.
 
+use crate::coordinating::Kept;
 use crate::groups::WriteNumber;
 use crate::store::{AppendTicket, LogError, LogStore, Retention};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use std::collections::VecDeque;
 /// A snapshot comes after so many bytes of records, bytes; or after twice its size, if it is large.
 pub const SNAPSHOT_BYTES: usize = 1 << 20;
 
-/// Of one batch of a snapshot, unless one record has more.
+/// Of one batch of a snapshot, unless one record has more, or records that belong together.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// A write that was held back: its number and its records.
@@ -72,20 +73,13 @@ impl Snapshots {
     }
 }
 
-/// Writes a snapshot; the partition begins with it from then on. Nothing else may be on its way into it.
-///
-/// # Errors
-/// It is not whole, or the start did not move: what was there before still counts.
-pub async fn write(
-    store: &LogStore,
-    tablet: TabletId,
-    values: &[Bytes],
-    submit: impl Fn(&[Bytes]) -> Result<AppendTicket, LogError>,
-) -> Result<(), LogError> {
-    let (_, mut begin) = store.ends(tablet)?;
-    let mut tickets = Vec::new();
-    let mut rest = values;
-    let mut is_first = true;
+/// Of what is written at once.
+fn batches(kept: &Kept) -> Vec<&[Bytes]> {
+    let mut batches: Vec<&[Bytes]> = Vec::new();
+    if !kept.together.is_empty() {
+        batches.push(&kept.together);
+    }
+    let mut rest = kept.rest.as_slice();
     while !rest.is_empty() {
         let mut bytes = 0;
         let fits = |value: &&Bytes| {
@@ -94,7 +88,26 @@ pub async fn write(
         };
         let count = rest.iter().take_while(fits).count().max(1);
         let (batch, more) = rest.split_at(count);
+        batches.push(batch);
         rest = more;
+    }
+    batches
+}
+
+/// Writes a snapshot; the partition begins with it from then on. Nothing else may be on its way into it.
+///
+/// # Errors
+/// It is not whole, or the start did not move: what was there before still counts.
+pub async fn write(
+    store: &LogStore,
+    tablet: TabletId,
+    kept: &Kept,
+    submit: impl Fn(&[Bytes]) -> Result<AppendTicket, LogError>,
+) -> Result<(), LogError> {
+    let (_, mut begin) = store.ends(tablet)?;
+    let mut tickets = Vec::new();
+    let mut is_first = true;
+    for batch in batches(kept) {
         if !store.has_room() {
             for ticket in tickets.drain(..) {
                 AppendTicket::wait(ticket).await?;

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// A [`WatchRequest`], to the shard that has the partitions.
-pub const WATCH: Verb = Verb(Verb::SERVICE_FIRST + 1);
+pub const WATCH: Verb = Verb(Verb::SERVICE_FIRST + 3);
 
 /// Who waits is answered after so long, with what there is: less than calls may take.
 const WAIT_MAX: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ mod common;
 use common::{TIME_MS, World, batch, batch_of, try_open};
 use holon_base::{Random, TabletId};
 use holon_kernel::testing::MemoryDisk;
-use holon_log::store::{LogError, Retention};
+use holon_log::store::{LogError, PartitionOptions, Retention};
 use holon_wal::WalError;
 use std::collections::BTreeMap;
 
@@ -292,6 +292,32 @@ fn what_is_too_old_or_too_much_goes_segment_by_segment() {
     world.checkpoint();
     world = world.reopen();
     assert_eq!(world.read_all(ONE, 1200, 1000).len(), 1);
+}
+
+#[test]
+fn a_segment_is_full_by_its_age() {
+    let hour = 3_600_000;
+    // By the timestamps of its batches, first to last; those without one by the clock.
+    for (step_ms, of_each) in [(hour, 25), (hour * 24, 2), (hour * 25, 1), (0, 100)] {
+        let mut world = World::new_with(|options| {
+            options.partition =
+                std::rc::Rc::new(|_| PartitionOptions { segment_ms: 24 * 3_600_000, ..PartitionOptions::default() });
+        });
+        world.create(ONE);
+        for number in 0..50 {
+            world.append(ONE, &batch_of(-1, -1, -1, 1, 1, TIME_MS + step_ms * number)).expect("appended");
+            if number == 20 {
+                world.checkpoint();
+                world = world.reopen();
+            }
+        }
+        world.checkpoint();
+        let files =
+            world.disk.paths().iter().filter(|path| path.contains("partitions") && path.ends_with(".log")).count();
+        let expected = (50 + of_each - 1) / of_each;
+        assert_eq!(files, expected, "a batch each {step_ms} ms");
+        assert_eq!(world.read_all(ONE, 0, 1000).len(), 50);
+    }
 }
 
 #[test]

@@ -19,6 +19,9 @@ const REPLICA_STATE_FROM: i16 = 15;
 /// From this version on the answer tells where leaders are (KIP-951).
 const ENDPOINTS_FROM: i16 = 16;
 
+/// The isolation level of who reads no records but those of transactions that are committed (and of none).
+pub const READ_COMMITTED: i8 = 1;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchRequest {
     /// -1 of a consumer.

@@ -74,6 +74,11 @@ impl ProducedBatch {
         Ok(ProducedBatch { header, whole })
     }
 
+    /// One that is good because it was made here.
+    pub(crate) fn of(header: BatchHeader, whole: Bytes) -> ProducedBatch {
+        ProducedBatch { header, whole }
+    }
+
     /// Its bytes as they came.
     pub fn whole(&self) -> &[u8] {
         &self.whole

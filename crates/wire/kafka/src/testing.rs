@@ -1,6 +1,6 @@
 //! Batches as a plain producer makes them, for tests and simulations: not packed, all records alike.
 
-use crate::batch::{ATTRIBUTES_AT, CRC_AT, NONE};
+use crate::batch::{ATTRIBUTES_AT, Attributes, CRC_AT, NONE};
 use bytes::Bytes;
 
 /// Of whom a batch is.
@@ -16,15 +16,20 @@ pub const NOBODY: From = From { producer_id: NONE, epoch: -1, sequence: -1 };
 
 /// So many records, at most 64, of one time, each with this value.
 pub fn batch(from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
-    with_times(from, &vec![time_ms; usize::from(count)], value)
+    with_attributes(0, from, &vec![time_ms; usize::from(count)], value)
+}
+
+/// The same, as part of a transaction.
+pub fn transactional(from: From, count: u8, value: &[u8], time_ms: i64) -> Bytes {
+    with_attributes(Attributes::TRANSACTIONAL, from, &vec![time_ms; usize::from(count)], value)
 }
 
 /// Records with these times, each less than 64 ms after the first and none before it.
 pub fn batch_with_times(times_ms: &[i64]) -> Bytes {
-    with_times(NOBODY, times_ms, b"value")
+    with_attributes(0, NOBODY, times_ms, b"value")
 }
 
-fn with_times(from: From, times_ms: &[i64], value: &[u8]) -> Bytes {
+fn with_attributes(attributes: i16, from: From, times_ms: &[i64], value: &[u8]) -> Bytes {
     let count = times_ms.len();
     let fits = |delta: &i64| (0..64).contains(delta);
     let deltas: Vec<i64> = times_ms.iter().map(|time_ms| time_ms - times_ms[0]).collect();
@@ -47,7 +52,7 @@ fn with_times(from: From, times_ms: &[i64], value: &[u8]) -> Bytes {
     bytes.extend_from_slice(&(-1i32).to_be_bytes());
     bytes.push(2);
     bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&0i16.to_be_bytes());
+    bytes.extend_from_slice(&attributes.to_be_bytes());
     bytes.extend_from_slice(&(count - 1).to_be_bytes());
     bytes.extend_from_slice(&time_ms.to_be_bytes());
     bytes.extend_from_slice(&newest_ms.to_be_bytes());

@@ -2,18 +2,29 @@
 
 use super::{Connection, served, text};
 use holon_base::NodeId;
+use holon_kafka::messages::api_versions_response::{FinalizedFeatureKey, SupportedFeatureKey};
 use holon_kafka::messages::describe_cluster_response::DescribeClusterBroker;
 use holon_kafka::messages::find_coordinator_response::Coordinator;
 use holon_kafka::messages::{
     ApiVersionsRequest, ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse,
     FindCoordinatorRequest, FindCoordinatorResponse,
 };
-use holon_kafka::{ErrorCode, Uuid, apis};
+use holon_kafka::{ErrorCode, StrBytes, Uuid, apis};
 use holon_kernel::NodeRecord;
 use std::net::SocketAddr;
 
 /// The fact of a node's record that says where its door is.
 pub(crate) const DOOR: &str = "kafka";
+
+/// Since then ApiVersions tells of features.
+const FEATURES_FROM: i16 = 3;
+
+/// The feature by which clients know that the epoch is bumped with each transaction (KIP-890), and its level for that.
+const TRANSACTION_VERSION: &str = "transaction.version";
+const TRANSACTION_LEVEL: i16 = 2;
+
+/// What FindCoordinator finds: of a group, and of a transactional id.
+const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
 
 /// A node as clients know it: the first 31 bits of its id, which are random.
 pub(crate) fn broker_id(node: NodeId) -> BrokerId {
@@ -78,10 +89,22 @@ pub(super) fn api_versions(version: i16, request: &ApiVersionsRequest) -> ApiVer
     if version >= 3 && !names.into_iter().all(|name| apis::names_software(name)) {
         return ApiVersionsResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.0);
     }
-    served().answer()
+    let served = served().answer();
+    if version < FEATURES_FROM {
+        return served;
+    }
+    let name = StrBytes::from_static_str(TRANSACTION_VERSION);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(name.clone())
+        .with_max_version_level(TRANSACTION_LEVEL)
+        .with_min_version_level(TRANSACTION_LEVEL);
+    let supported = SupportedFeatureKey::default().with_name(name).with_max_version(TRANSACTION_LEVEL);
+    // Before version 4 clients take a feature with a level of 0 for a mistake (KIP-1022).
+    let supported = if version >= 4 { vec![supported] } else { Vec::new() };
+    served.with_supported_features(supported).with_finalized_features_epoch(0).with_finalized_features(vec![finalized])
 }
 
-/// Groups are coordinated by the node that is asked, until there are several.
+/// Groups and transactions are coordinated by the node that is asked, until there are several.
 pub(super) fn find_coordinator(
     connection: &Connection,
     version: i16,
@@ -90,6 +113,14 @@ pub(super) fn find_coordinator(
     let own = connection.brokers().into_iter().next();
     let found = |key| {
         let coordinator = Coordinator::default().with_key(key);
+        if !KEY_TYPES.contains(&request.key_type) {
+            let why = format!("there are no coordinators of the type {}", request.key_type);
+            return coordinator
+                .with_node_id(BrokerId(-1))
+                .with_port(-1)
+                .with_error_code(ErrorCode::INVALID_REQUEST.0)
+                .with_error_message(Some(text(why)));
+        }
         match &own {
             Some(broker) => {
                 coordinator.with_node_id(broker.id).with_host(text(broker.host.clone())).with_port(broker.port)

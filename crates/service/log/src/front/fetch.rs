@@ -4,10 +4,10 @@ use super::Connection;
 use super::incremental::incremental;
 use super::produce::code_of;
 use super::sessions::Full;
-use crate::calls::{Reply, Request};
+use crate::calls::{Ends, Reply, Request};
 use crate::topics::Topic;
 use holon_base::{Instant, TabletId};
-use holon_kafka::fetch::{FetchPartition, FetchedPartition, FetchedTopic};
+use holon_kafka::fetch::{FetchPartition, FetchedPartition, FetchedTopic, READ_COMMITTED};
 use holon_kafka::{ErrorCode, FetchRequest, FetchResponse, StrBytes, Uuid};
 use holon_kernel::any_of;
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub(super) struct Bounds {
     pub deadline: Instant,
     pub most: usize,
     pub least: usize,
+    /// Only what no open transaction has written, or an aborted one.
+    pub committed: bool,
 }
 
 impl Bounds {
@@ -45,6 +47,7 @@ impl Bounds {
             deadline: connection.service.shard().now() + wait,
             most: usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX),
             least: usize::try_from(request.min_bytes).unwrap_or(0),
+            committed: request.isolation_level == READ_COMMITTED,
         }
     }
 }
@@ -81,13 +84,13 @@ async fn full(connection: &Connection, request: FetchRequest, bounds: &Bounds, s
         names.push((topic.name, topic.id));
     }
     let answered = loop {
-        let (answered, bytes) = look(connection, &wanted, bounds.most).await;
+        let (answered, bytes) = look(connection, &wanted, bounds).await;
         let is_enough =
             bytes >= bounds.least || answered.iter().any(|(_, partition)| partition.error != ErrorCode::NONE);
         if is_enough || connection.service.shard().now() >= bounds.deadline || wanted.is_empty() {
             break answered;
         }
-        wait_for_more(connection, &wanted, &answered, bounds.deadline).await;
+        wait_for_more(connection, &wanted, &answered, bounds).await;
     };
     let session_id = session.and_then(|uses_ids| {
         let shard = connection.service.shard();
@@ -111,22 +114,24 @@ impl Connection {
 pub(super) async fn look(
     connection: &Connection,
     wanted: &[Wanted],
-    most: usize,
+    bounds: &Bounds,
 ) -> (Vec<(usize, FetchedPartition)>, usize) {
     connection.service.counts().looked_at(wanted.len());
+    let committed = bounds.committed;
     let (mut answered, mut bytes, mut there_are) = (Vec::with_capacity(wanted.len()), 0, 0);
     for Wanted { topic, asked, tablet } in wanted {
-        let left = most.saturating_sub(bytes);
+        let left = bounds.most.saturating_sub(bytes);
         let partition_most = usize::try_from(asked.max_bytes).unwrap_or(0).min(left);
         let mut partition = match tablet {
             // The first batch comes whatever its size, so that a reader gets on; after that there has to be room for it.
-            Ok(tablet) if bytes == 0 || left > 0 => read(connection, *tablet, asked, partition_most).await,
-            Ok(tablet) => ends(connection, *tablet, asked).await,
+            Ok(tablet) if bytes == 0 || left > 0 => read(connection, *tablet, asked, partition_most, committed).await,
+            Ok(tablet) => ends(connection, *tablet, asked, committed).await,
             Err(error) => FetchedPartition::refused(asked.index, *error),
         };
         let read_bytes = partition.records.iter().map(|piece| piece.len()).sum::<usize>();
         if bytes > 0 && read_bytes > partition_most {
             partition.records.clear();
+            partition.aborted.iter_mut().for_each(Vec::clear);
         } else {
             bytes += read_bytes;
         }
@@ -136,9 +141,15 @@ pub(super) async fn look(
     (answered, there_are)
 }
 
-async fn read(connection: &Connection, tablet: TabletId, asked: &FetchPartition, bytes_max: usize) -> FetchedPartition {
-    let request =
-        Request::Fetch { offset: asked.fetch_offset, bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX) };
+async fn read(
+    connection: &Connection,
+    tablet: TabletId,
+    asked: &FetchPartition,
+    bytes_max: usize,
+    committed: bool,
+) -> FetchedPartition {
+    let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+    let request = Request::Fetch { offset: asked.fetch_offset, bytes_max, committed };
     let began = connection.service.shard().now();
     let asked_for = connection.service.ask(tablet, request, connection.deadline(0)).await;
     if let Ok(Reply::Fetched { batches, .. }) = &asked_for
@@ -147,30 +158,29 @@ async fn read(connection: &Connection, tablet: TabletId, asked: &FetchPartition,
         connection.service.counts().read(tablet.group(), connection.service.shard().now().since(began));
     }
     match asked_for {
-        Ok(Reply::Fetched { batches, start, end }) => FetchedPartition {
-            index: asked.index,
-            error: ErrorCode::NONE,
-            high_watermark: end,
-            last_stable_offset: end,
-            log_start_offset: start,
-            records: batches.pieces,
-            ..FetchedPartition::refused(asked.index, ErrorCode::NONE)
-        },
+        Ok(Reply::Fetched { batches, ends, aborted }) => {
+            FetchedPartition { records: batches.pieces, aborted, ..told(asked, ends) }
+        }
         Ok(_) => FetchedPartition::refused(asked.index, ErrorCode::UNKNOWN_SERVER_ERROR),
         Err(error) => FetchedPartition::refused(asked.index, code_of(&error)),
     }
 }
 
-async fn ends(connection: &Connection, tablet: TabletId, asked: &FetchPartition) -> FetchedPartition {
+async fn ends(connection: &Connection, tablet: TabletId, asked: &FetchPartition, committed: bool) -> FetchedPartition {
     match connection.service.ask(tablet, Request::Ends, connection.deadline(0)).await {
-        Ok(Reply::Ends { start, end }) => FetchedPartition {
-            high_watermark: end,
-            last_stable_offset: end,
-            log_start_offset: start,
-            ..FetchedPartition::refused(asked.index, ErrorCode::NONE)
-        },
+        Ok(Reply::Ends(ends)) => FetchedPartition { aborted: committed.then(Vec::new), ..told(asked, ends) },
         Ok(_) => FetchedPartition::refused(asked.index, ErrorCode::UNKNOWN_SERVER_ERROR),
         Err(error) => FetchedPartition::refused(asked.index, code_of(&error)),
+    }
+}
+
+/// Without records.
+fn told(asked: &FetchPartition, ends: Ends) -> FetchedPartition {
+    FetchedPartition {
+        high_watermark: ends.end,
+        last_stable_offset: ends.stable,
+        log_start_offset: ends.start,
+        ..FetchedPartition::refused(asked.index, ErrorCode::NONE)
     }
 }
 
@@ -179,12 +189,14 @@ async fn wait_for_more(
     connection: &Connection,
     wanted: &[Wanted],
     answered: &[(usize, FetchedPartition)],
-    deadline: Instant,
+    bounds: &Bounds,
 ) {
+    let Bounds { deadline, committed, .. } = *bounds;
     let waits = wanted.iter().zip(answered).filter_map(|(wanted, (_, partition))| {
-        let (tablet, beyond) = (*wanted.tablet.as_ref().ok()?, partition.high_watermark);
+        let tablet = *wanted.tablet.as_ref().ok()?;
+        let beyond = if committed { partition.last_stable_offset } else { partition.high_watermark };
         let service = connection.service.clone();
-        Some(Box::pin(async move { drop(service.ask(tablet, Request::Wait { beyond }, deadline).await) }))
+        Some(Box::pin(async move { drop(service.ask(tablet, Request::Wait { beyond, committed }, deadline).await) }))
     });
     // Too late means: look once more.
     let _ = connection.service.shard().timeout(deadline, any_of(waits.collect())).await;

@@ -2,7 +2,8 @@
 
 use super::{Connection, GROUP, GROUP_TIMEOUT, answer_forwarded, groups};
 use crate::coordinating::{GROUPS_PARTITIONS, GROUPS_TOPIC, partition_of};
-use crate::service::LOG_SERVICE;
+use crate::service::{LOG_SERVICE, LogService};
+use bytes::Bytes;
 use holon_base::TabletId;
 use holon_kafka::client::{self, Request};
 use holon_kafka::frame::LENGTH_BYTES;
@@ -13,16 +14,20 @@ use holon_kafka::messages::{
     ListGroupsResponse,
 };
 use holon_kafka::{ErrorCode, StrBytes};
-use holon_kernel::Target;
+use holon_kernel::{LocalFuture, Target};
+use std::rc::Rc;
 
 impl Connection {
     /// The tablet that keeps a group; `None`: no group was ever made.
     fn groups_tablet(&self, partition: u32) -> Option<TabletId> {
         self.service.with_topics(|topics| topics.get(GROUPS_TOPIC)?.tablet(partition as i32))
     }
+}
 
-    async fn ask_coordinator<R: Request>(
-        &self,
+impl LogService {
+    /// A coordinator of groups or transactional ids that this node has.
+    pub(super) async fn ask_coordinator<R: Request>(
+        self: &Rc<Self>,
         tablet: TabletId,
         version: i16,
         request: &R,
@@ -33,10 +38,13 @@ impl Connection {
         let frame = client::request(request, version, 0, StrBytes::default());
         let frame = frame.map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?.slice(LENGTH_BYTES..);
         let payload = groups::forwarded("", tablet, &frame);
-        let shard = self.service.shard();
+        let shard = self.shard();
         let to = shard.locate(tablet);
         let answer = if to == shard.address() {
-            answer_forwarded(&self.service, payload).await.ok_or(ErrorCode::NOT_COORDINATOR)?
+            // Boxed, because who coordinates a group asks who coordinates a transaction.
+            let me = self.clone();
+            let answered: LocalFuture<Option<Bytes>> = Box::pin(async move { answer_forwarded(&me, payload).await });
+            answered.await.ok_or(ErrorCode::NOT_COORDINATOR)?
         } else {
             let deadline = shard.now() + GROUP_TIMEOUT;
             let called = shard.call(to, Target::Service(LOG_SERVICE), GROUP, payload, deadline).await;
@@ -58,7 +66,7 @@ pub(super) async fn describe_groups(
         let one = DescribeGroupsRequest::default().with_groups(vec![group.clone()]);
         let one = one.with_include_authorized_operations(are_asked);
         let answer = match connection.groups_tablet(partition_of(&group.0)) {
-            Some(tablet) => connection.ask_coordinator(tablet, version, &one).await,
+            Some(tablet) => connection.service.ask_coordinator(tablet, version, &one).await,
             // As a coordinator says it of a group that is not there.
             None if version >= 6 => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             None => Err(ErrorCode::NONE),
@@ -89,7 +97,7 @@ pub(super) async fn list_groups(
         if !connection.is_leader(tablet) {
             continue; // each node lists what it coordinates, and clients ask all
         }
-        match connection.ask_coordinator(tablet, version, &request).await {
+        match connection.service.ask_coordinator(tablet, version, &request).await {
             Ok(answer) if answer.error_code == 0 => listed.extend(answer.groups),
             Ok(answer) => return answer,
             Err(error) => return ListGroupsResponse::default().with_error_code(error.0),
@@ -107,7 +115,7 @@ pub(super) async fn delete_groups(
     for group in request.groups_names {
         let one = DeleteGroupsRequest::default().with_groups_names(vec![group.clone()]);
         let answer = match connection.groups_tablet(partition_of(&group.0)) {
-            Some(tablet) => connection.ask_coordinator(tablet, version, &one).await,
+            Some(tablet) => connection.service.ask_coordinator(tablet, version, &one).await,
             None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
         };
         match answer {

@@ -3,11 +3,11 @@
 //! A request goes to the shard that has the group's coordinator, as the frame it came in; what comes back is the answer's frame.
 
 use super::cluster::{GROUP_OPERATIONS, operations};
-use super::{Connection, text};
-use crate::coordinating::{Coordinating, GROUPS_PARTITIONS, GROUPS_TOPIC, partition_of};
+use super::{Connection, text, txn_offsets};
+use crate::coordinating::{Coordinating, GROUPS_PARTITIONS, GROUPS_TOPIC, is_hidden, partition_of};
 use crate::groups::{
-    Answer, Commit, CommitPartition, CommitTopic, Fetch, FetchTopic, Fetched, GroupError, Heartbeat, Join, Joined,
-    Leave, Leaver, Left, Name, OffsetDelete, Protocol, Sync, Synced,
+    Answer, Commit, CommitPartition, CommitTopic, Coordinator, Fetch, FetchTopic, Fetched, GroupError, Heartbeat, Join,
+    Joined, Leave, Leaver, Left, Name, OffsetDelete, Protocol, Sync, Synced,
 };
 use crate::service::LogService;
 use crate::store::LogError;
@@ -37,19 +37,19 @@ use std::rc::Rc;
 /// Of OffsetFetch: several groups in one request.
 const SEVERAL_FROM: i16 = 8;
 
-fn name(text: &StrBytes) -> Name {
+pub(super) fn name(text: &StrBytes) -> Name {
     Name::from(&**text)
 }
 
-fn names(text: &Option<StrBytes>) -> Option<Name> {
+pub(super) fn names(text: &Option<StrBytes>) -> Option<Name> {
     text.as_ref().map(name)
 }
 
-fn said(name: &Name) -> StrBytes {
+pub(super) fn said(name: &Name) -> StrBytes {
     text(name.to_string())
 }
 
-fn code(error: Option<GroupError>) -> i16 {
+pub(super) fn code(error: Option<GroupError>) -> i16 {
     error.map_or(0, GroupError::code)
 }
 
@@ -62,6 +62,7 @@ pub(super) fn group_of(request: &Request) -> Option<&str> {
         Request::LeaveGroup(request) => &request.group_id,
         Request::OffsetCommit(request) => &request.group_id,
         Request::OffsetDelete(request) => &request.group_id,
+        Request::TxnOffsetCommit(request) => &request.group_id,
         Request::OffsetFetch(request) => request.groups.first().map_or(&request.group_id, |group| &group.group_id),
         _ => return None,
     };
@@ -91,7 +92,7 @@ pub(super) async fn tablet_of(connection: &Connection, group: &str) -> Option<Ta
     if let Some(tablet) = find(connection) {
         return Some(tablet);
     }
-    connection.make_groups_topic(GROUPS_TOPIC, GROUPS_PARTITIONS).await;
+    connection.make_hidden_topic(GROUPS_TOPIC, GROUPS_PARTITIONS).await;
     find(connection)
 }
 
@@ -136,6 +137,9 @@ pub(crate) async fn answer(
             Response::OffsetCommit(with_refused(answer, unknown))
         }
         Request::OffsetFetch(request) => Response::OffsetFetch(fetch(coordinating, header.version, request).await),
+        Request::TxnOffsetCommit(request) => {
+            Response::TxnOffsetCommit(txn_offsets::commit(service, coordinating, header.version, request).await)
+        }
         Request::OffsetDelete(request) => Response::OffsetDelete(delete_offsets(coordinating, request).await),
         Request::DescribeGroups(request) => {
             Response::DescribeGroups(describe(coordinating, header.version, request).await)
@@ -148,13 +152,8 @@ pub(crate) async fn answer(
 }
 
 async fn ask(
-    coordinating: Option<&Coordinating>,
-    ask: impl FnOnce(
-        &mut crate::groups::Coordinator,
-        crate::groups::Time,
-        crate::groups::RequestNumber,
-        &mut crate::groups::Output,
-    ),
+    coordinating: Option<&Coordinating<Coordinator>>,
+    ask: impl FnOnce(&mut Coordinator, crate::groups::Time, crate::groups::RequestNumber, &mut crate::groups::Output),
 ) -> Result<Answer, ErrorCode> {
     let coordinating = coordinating.ok_or(ErrorCode::NOT_COORDINATOR)?;
     coordinating.ask(ask).await.map_err(|error| match error {
@@ -165,7 +164,7 @@ async fn ask(
 
 async fn join(
     service: &Rc<LogService>,
-    coordinating: Option<&Coordinating>,
+    coordinating: Option<&Coordinating<Coordinator>>,
     host: &str,
     header: &RequestHeader,
     request: JoinGroupRequest,
@@ -222,7 +221,7 @@ fn joined_response(version: i16, joined: Joined) -> JoinGroupResponse {
         .with_members(joined.members.iter().map(member).collect())
 }
 
-async fn sync(coordinating: Option<&Coordinating>, request: SyncGroupRequest) -> SyncGroupResponse {
+async fn sync(coordinating: Option<&Coordinating<Coordinator>>, request: SyncGroupRequest) -> SyncGroupResponse {
     let assignments = request.assignments.iter();
     let sync = Sync {
         group: name(&request.group_id.0),
@@ -244,7 +243,11 @@ async fn sync(coordinating: Option<&Coordinating>, request: SyncGroupRequest) ->
     }
 }
 
-async fn leave(coordinating: Option<&Coordinating>, version: i16, request: LeaveGroupRequest) -> LeaveGroupResponse {
+async fn leave(
+    coordinating: Option<&Coordinating<Coordinator>>,
+    version: i16,
+    request: LeaveGroupRequest,
+) -> LeaveGroupResponse {
     let members = match version {
         3.. => request
             .members
@@ -279,7 +282,7 @@ fn take_unknown(service: &LogService, request: &mut OffsetCommitRequest) -> Vec<
     let mut unknown = Vec::new();
     service.with_topics(|topics| {
         request.topics.retain_mut(|asked| {
-            let topic = topics.get(&asked.name.0).filter(|topic| *topic.name != *GROUPS_TOPIC);
+            let topic = topics.get(&asked.name.0).filter(|topic| !is_hidden(&topic.name));
             let is_there = |index: i32| topic.is_some_and(|topic| topic.tablet(index).is_some());
             let indexes = asked.partitions.iter().map(|partition| partition.partition_index);
             let gone: Vec<i32> = indexes.filter(|index| !is_there(*index)).collect();
@@ -313,7 +316,7 @@ fn with_refused(mut answer: OffsetCommitResponse, unknown: Vec<(TopicName, Vec<i
 }
 
 async fn commit(
-    coordinating: Option<&Coordinating>,
+    coordinating: Option<&Coordinating<Coordinator>>,
     version: i16,
     request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
@@ -367,7 +370,11 @@ async fn commit(
     OffsetCommitResponse::default().with_topics(topics)
 }
 
-async fn fetch(coordinating: Option<&Coordinating>, version: i16, request: OffsetFetchRequest) -> OffsetFetchResponse {
+async fn fetch(
+    coordinating: Option<&Coordinating<Coordinator>>,
+    version: i16,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
     let require_stable = request.require_stable;
     if version < SEVERAL_FROM {
         let topics = request.topics.as_ref().map(|topics| {
@@ -404,7 +411,7 @@ async fn fetch(coordinating: Option<&Coordinating>, version: i16, request: Offse
 }
 
 async fn fetch_one(
-    coordinating: Option<&Coordinating>,
+    coordinating: Option<&Coordinating<Coordinator>>,
     group: GroupId,
     topics: Option<Vec<(TopicName, Vec<i32>)>>,
     require_stable: bool,
@@ -425,6 +432,7 @@ async fn fetch_one(
                 .with_committed_offset(partition.offset)
                 .with_committed_leader_epoch(partition.leader_epoch)
                 .with_metadata(Some(said(&partition.metadata)))
+                .with_error_code(code(partition.error))
         });
         OffsetFetchResponseTopics::default()
             .with_name(TopicName(said(&topic.name)))
@@ -436,7 +444,10 @@ async fn fetch_one(
     response.with_error_code(code(fetched.error)).with_topics(topics.collect())
 }
 
-async fn delete_offsets(coordinating: Option<&Coordinating>, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+async fn delete_offsets(
+    coordinating: Option<&Coordinating<Coordinator>>,
+    request: OffsetDeleteRequest,
+) -> OffsetDeleteResponse {
     let wanted = |topic: OffsetDeleteRequestTopic| {
         (name(&topic.name.0), topic.partitions.iter().map(|partition| partition.partition_index).collect())
     };
@@ -462,7 +473,7 @@ async fn delete_offsets(coordinating: Option<&Coordinating>, request: OffsetDele
 }
 
 async fn describe(
-    coordinating: Option<&Coordinating>,
+    coordinating: Option<&Coordinating<Coordinator>>,
     version: i16,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
@@ -503,7 +514,11 @@ async fn describe(
     DescribeGroupsResponse::default().with_groups(described)
 }
 
-async fn list(coordinating: Option<&Coordinating>, version: i16, request: ListGroupsRequest) -> ListGroupsResponse {
+async fn list(
+    coordinating: Option<&Coordinating<Coordinator>>,
+    version: i16,
+    request: ListGroupsRequest,
+) -> ListGroupsResponse {
     let all = |texts: &[StrBytes]| texts.iter().map(name).collect::<Vec<Name>>();
     let (states, types) = (all(&request.states_filter), all(&request.types_filter));
     let listed = match coordinating {
@@ -523,7 +538,10 @@ async fn list(coordinating: Option<&Coordinating>, version: i16, request: ListGr
     ListGroupsResponse::default().with_groups(groups.collect())
 }
 
-async fn delete(coordinating: Option<&Coordinating>, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+async fn delete(
+    coordinating: Option<&Coordinating<Coordinator>>,
+    request: DeleteGroupsRequest,
+) -> DeleteGroupsResponse {
     let groups: Vec<Name> = request.groups_names.iter().map(|group| name(&group.0)).collect();
     let answer = ask(coordinating, |machine, time, number, out| machine.delete_groups(time, number, groups, out));
     let result =

@@ -81,10 +81,11 @@ pub(super) async fn incremental(
     loop {
         gather(connection, &session).await;
         let (keys, wanted) = session.borrow().wanted();
-        let (answered, bytes) = look(connection, &wanted, bounds.most).await;
+        let (answered, bytes) = look(connection, &wanted, bounds).await;
         for ((key, wanted), (_, fetched)) in keys.into_iter().zip(&wanted).zip(answered) {
             // One without records may have some that did not fit beside those of others.
-            let is_at_end = fetched.error == ErrorCode::NONE && fetched.high_watermark <= wanted.asked.fetch_offset;
+            let end = if bounds.committed { fetched.last_stable_offset } else { fetched.high_watermark };
+            let is_at_end = fetched.error == ErrorCode::NONE && end <= wanted.asked.fetch_offset;
             if is_at_end && session.borrow().epoch == epoch {
                 session.borrow_mut().is_at_end(&key);
             }

@@ -9,6 +9,7 @@
 //! It holds no data; which node has what, the topics and the map say. What a client can make it hold is bounded: requests that wait
 //! ([`REQUESTS_MAX`]), then it stops reading ([`Flow::Pause`]).
 
+mod admission;
 mod cluster;
 mod configs;
 mod fetch;
@@ -21,6 +22,9 @@ mod producers;
 mod records;
 pub(crate) mod sessions;
 mod topics;
+mod txn_admin;
+mod txn_offsets;
+mod txns;
 
 use crate::service::{LOG_SERVICE, LogService};
 use bytes::{Bytes, BytesMut};
@@ -50,6 +54,12 @@ const GROUP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// A request about a group, to the shard that has its coordinator.
 pub(crate) const GROUP: Verb = Verb(Verb::SERVICE_FIRST);
 
+/// A request about a transactional id, to the shard that has its coordinator.
+pub(crate) const TRANSACTION: Verb = Verb(Verb::SERVICE_FIRST + 1);
+
+/// The end of a transaction, to the shard that has the coordinator of groups whose offsets are in it.
+pub(crate) const END_OFFSETS: Verb = Verb(Verb::SERVICE_FIRST + 2);
+
 /// What this broker serves.
 fn served() -> Served {
     [
@@ -75,11 +85,18 @@ fn served() -> Served {
         Api::CreateTopics,
         Api::DeleteTopics,
         Api::InitProducerId,
+        Api::AddPartitionsToTxn,
+        Api::AddOffsetsToTxn,
+        Api::EndTxn,
+        Api::TxnOffsetCommit,
+        Api::DescribeTransactions,
         Api::DescribeConfigs,
         Api::DescribeCluster,
     ]
     .into_iter()
     .fold(Served::least(), Served::with)
+    // Version 2 has a regular expression.
+    .with_up_to(Api::ListTransactions, 1)
 }
 
 /// What is sent; `None`: nothing is; an error ends the connection.
@@ -199,9 +216,17 @@ impl Connection {
             }
             // What was begun before is answered first: what this one sees then has it.
             self.wait_for_answers().await;
-            let group = groups::group_of(&request).map(str::to_string);
-            let pieces = match group {
-                Some(group) => Some(self.answer_group(&group, &header, request, &frame).await),
+            if let Request::AddOffsetsToTxn(request) = &request {
+                // What is added is the partition that keeps the group; it may be the first that is heard of any.
+                groups::tablet_of(&self, &request.group_id.0).await;
+            }
+            let coordinated = match (groups::group_of(&request), txns::id_of(&request)) {
+                (Some(group), _) => Some((GROUP, groups::tablet_of(&self, group).await)),
+                (_, Some(id)) => Some((TRANSACTION, txns::tablet_of(&self, id).await)),
+                _ => None,
+            };
+            let pieces = match coordinated {
+                Some((verb, tablet)) => Some(self.answer_coordinated(verb, tablet, &header, request, &frame).await),
                 None => self.answer(&header, request).await.map(|answer| encoded(&self.service, answer, &header)),
             };
             self.finish(pieces);
@@ -257,27 +282,27 @@ impl Connection {
         self.outbox.request_ended();
     }
 
-    /// By the coordinator of the group, on whatever shard of this node it is.
-    async fn answer_group(
+    /// By the coordinator of the group or of the transactional id, on whatever shard of this node it is.
+    async fn answer_coordinated(
         &self,
-        group: &str,
+        verb: Verb,
+        tablet: Option<TabletId>,
         header: &RequestHeader,
         request: Request,
         frame: &Bytes,
     ) -> Result<Vec<Bytes>, String> {
         let shard = self.service.shard();
-        let tablet = groups::tablet_of(self, group).await;
         let tablet = tablet.filter(|tablet| self.is_leader(*tablet)).unwrap_or(TabletId(u64::MAX));
         let to = shard.locate(tablet);
         if to == shard.address() || tablet == TabletId(u64::MAX) {
-            let answer = groups::answer(&self.service, tablet, &self.host, header, request).await;
+            let answer = coordinated(&self.service, tablet, &self.host, header, request).await;
             return encoded(&self.service, answer, header);
         }
         let payload = groups::forwarded(&self.host, tablet, frame);
         let deadline = shard.now() + GROUP_TIMEOUT;
-        match shard.call(to, Target::Service(LOG_SERVICE), GROUP, payload, deadline).await {
+        match shard.call(to, Target::Service(LOG_SERVICE), verb, payload, deadline).await {
             Ok(answer) => Ok(vec![answer]),
-            Err(error) => Err(format!("the coordinator of group {group:?} does not answer: {error}")),
+            Err(error) => Err(format!("a coordinator does not answer to {}: {error}", header.api)),
         }
     }
 
@@ -314,8 +339,15 @@ impl Connection {
             Request::DeleteTopics(request) => {
                 Response::DeleteTopics(topics::delete_topics(self, header.version, request).await)
             }
-            Request::InitProducerId(request) => {
-                Response::InitProducerId(producers::init_producer_id(self, &request).await)
+            Request::InitProducerId(_) => Response::InitProducerId(producers::init_producer_id(self).await),
+            Request::AddPartitionsToTxn(request) => {
+                Response::AddPartitionsToTxn(txn_admin::add_partitions(self, header.version, request).await)
+            }
+            Request::DescribeTransactions(request) => {
+                Response::DescribeTransactions(txn_admin::describe_transactions(self, header.version, request).await)
+            }
+            Request::ListTransactions(request) => {
+                Response::ListTransactions(txn_admin::list_transactions(self, header.version, request).await)
             }
             Request::DescribeGroups(request) => {
                 Response::DescribeGroups(group_admin::describe_groups(self, header.version, request).await)
@@ -350,11 +382,25 @@ fn encoded(service: &LogService, answer: Response, header: &RequestHeader) -> Re
     answer.encode(header).map_err(|error| error.to_string())
 }
 
-/// For groups that this shard coordinates: a request that came to another shard of the node, or a part of one.
+/// By a coordinator of this shard.
+async fn coordinated(
+    service: &Rc<LogService>,
+    tablet: TabletId,
+    host: &str,
+    header: &RequestHeader,
+    request: Request,
+) -> Response {
+    if txns::is_answered(&request) {
+        return txns::answer(service, tablet, header, request).await;
+    }
+    groups::answer(service, tablet, host, header, request).await
+}
+
+/// For what this shard coordinates: a request that came to another shard of the node, or a part of one.
 pub(crate) async fn answer_forwarded(service: &Rc<LogService>, payload: Bytes) -> Option<Bytes> {
     let (host, tablet, frame) = groups::received(payload)?;
     let (header, request) = Request::read(&frame, &served()).ok()?;
-    let answer = groups::answer(service, tablet, &host, &header, request).await;
+    let answer = coordinated(service, tablet, &host, &header, request).await;
     let pieces = encoded(service, answer, &header).ok()?;
     Some(pieces.concat().into())
 }

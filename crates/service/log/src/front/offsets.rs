@@ -3,6 +3,7 @@
 use super::Connection;
 use super::produce::code_of;
 use crate::calls::{FoundTime, Reply, Request};
+use holon_kafka::fetch::READ_COMMITTED;
 use holon_kafka::messages::list_offsets_request::ListOffsetsPartition;
 use holon_kafka::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use holon_kafka::messages::{ListOffsetsRequest, ListOffsetsResponse};
@@ -29,6 +30,7 @@ pub(super) async fn list_offsets(
     version: i16,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
+    let committed = request.isolation_level == READ_COMMITTED;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let found = connection.topic(&topic.name.0, Uuid::nil());
@@ -37,7 +39,7 @@ pub(super) async fn list_offsets(
             let index = asked.partition_index;
             let outcome = match &found {
                 Ok(topic) => match topic.tablet(index) {
-                    Some(tablet) if connection.is_leader(tablet) => one(connection, tablet, &asked).await,
+                    Some(tablet) if connection.is_leader(tablet) => one(connection, tablet, &asked, committed).await,
                     Some(_) => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
                     None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                 },
@@ -63,18 +65,19 @@ async fn one(
     connection: &Connection,
     tablet: holon_base::TabletId,
     asked: &ListOffsetsPartition,
+    committed: bool,
 ) -> Result<FoundTime, ErrorCode> {
     let none = FoundTime { offset: UNKNOWN, time_ms: UNKNOWN, leader_epoch: -1 };
     let request = match asked.timestamp {
         LATEST | EARLIEST | EARLIEST_LOCAL => Request::Ends,
-        MAX_TIMESTAMP => Request::FindNewest,
+        MAX_TIMESTAMP => Request::FindNewest { committed },
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(none),
-        time_ms if time_ms >= 0 => Request::FindTime { time_ms },
+        time_ms if time_ms >= 0 => Request::FindTime { time_ms, committed },
         _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
     };
     match connection.service.ask(tablet, request, connection.deadline(0)).await {
-        Ok(Reply::Ends { start, end }) => {
-            let offset = if asked.timestamp == LATEST { end } else { start };
+        Ok(Reply::Ends(ends)) => {
+            let offset = if asked.timestamp == LATEST { ends.of(committed) } else { ends.start };
             Ok(FoundTime { offset, leader_epoch: 0, ..none })
         }
         Ok(Reply::Found(found)) => Ok(found.unwrap_or(none)),

@@ -3,7 +3,7 @@
 use super::cluster::{Broker, CLUSTER_OPERATIONS, TOPIC_OPERATIONS, broker_id, operations};
 use super::{Connection, text};
 use crate::configs;
-use crate::coordinating::GROUPS_TOPIC;
+use crate::coordinating::is_hidden;
 use crate::service::LOG_SERVICE;
 use crate::topics::{Refused, Topic, TopicChange, Topics};
 use holon_base::GroupId;
@@ -28,15 +28,14 @@ const NOT_ASKED: i32 = i32::MIN;
 impl Connection {
     /// A topic by its name, or, if that is empty, by its id.
     pub(crate) fn topic(&self, name: &str, id: Uuid) -> Result<Rc<Topic>, ErrorCode> {
-        let is_hidden = |topic: &Topic| *topic.name == *GROUPS_TOPIC;
-        if name == GROUPS_TOPIC {
+        if is_hidden(name) {
             return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
         }
         if !name.is_empty() {
             let found = self.service.with_topics(|topics| topics.get(name).cloned());
             return found.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         }
-        let found = self.service.topic_of_id(id.as_u128()).filter(|topic| !is_hidden(topic));
+        let found = self.service.topic_of_id(id.as_u128()).filter(|topic| !is_hidden(&topic.name));
         found.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
     }
 
@@ -44,8 +43,8 @@ impl Connection {
         Uuid::from_u128(Topics::id_of(self.service.cluster_id(), group))
     }
 
-    /// The topic that keeps groups is made when it is first needed.
-    pub(super) async fn make_groups_topic(&self, name: &str, partitions: u32) {
+    /// A topic that keeps groups or transactional ids is made when it is first needed.
+    pub(super) async fn make_hidden_topic(&self, name: &str, partitions: u32) {
         // What snapshots took the place of goes segment by segment.
         let configs = [("retention.ms", "-1"), ("segment.bytes", "4194304")];
         let configs = configs.map(|(name, value)| (name.to_string(), value.to_string())).into();
@@ -87,7 +86,7 @@ pub(super) async fn metadata(connection: &Connection, version: i16, request: Met
     let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
     let mut topics: Vec<MetadataResponseTopic> = match asked {
         None => connection.service.with_topics(|topics| {
-            let shown = topics.all().filter(|topic| *topic.name != *GROUPS_TOPIC);
+            let shown = topics.all().filter(|topic| !is_hidden(&topic.name));
             shown.map(|topic| described(connection, topic)).collect()
         }),
         Some(asked) => {

@@ -34,6 +34,7 @@ pub enum Answer {
     Fetch(Fetched),
     OffsetDelete(OffsetsDeleted),
     DeleteGroups(Vec<(Name, Option<GroupError>)>),
+    TransactionEnded(Option<GroupError>),
 }
 
 /// To JoinGroup.
@@ -143,6 +144,8 @@ pub struct FetchedTopic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedPartition {
     pub partition: i32,
+    /// With one there is no offset.
+    pub error: Option<GroupError>,
     /// -1: none.
     pub offset: i64,
     pub leader_epoch: i32,
@@ -179,6 +182,7 @@ impl Answer {
             Answer::Fetch(fetched) => {
                 Answer::Fetch(Fetched { error: Some(error), topics: Vec::new(), group: fetched.group })
             }
+            Answer::TransactionEnded(_) => Answer::TransactionEnded(Some(error)),
             Answer::OffsetDelete(_) => Answer::OffsetDelete(OffsetsDeleted { error: Some(error), topics: Vec::new() }),
             Answer::DeleteGroups(groups) => {
                 Answer::DeleteGroups(groups.into_iter().map(|(group, _)| (group, Some(error))).collect())

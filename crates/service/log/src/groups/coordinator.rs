@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::groups::answer::{Answer, Fetched, Joined, Left, LeftMember, Output, Synced, WriteNumber};
 use crate::groups::error::{GroupError, WriteError};
 use crate::groups::group::{Group, State};
-use crate::groups::image::{Image, put, records, remove, snapshot};
+use crate::groups::image::{Image, put, records, records_of, remove, snapshot};
 use crate::groups::limits::GROUPS_MAX;
 use crate::groups::options::Options;
 use crate::groups::plant::plants;
@@ -16,6 +16,7 @@ use crate::groups::record::Record;
 use crate::groups::request::{Heartbeat, Join, Leave, Name, RequestNumber, Sync, Time};
 use crate::groups::step::{Step, millis};
 use crate::groups::timers::{Timer, Timers};
+use crate::groups::transactional::{Ended, Transactional};
 use crate::groups::writes::{Effect, Pending, Writes};
 
 /// The groups of one log. See the module's text for how it is driven.
@@ -24,14 +25,16 @@ pub struct Coordinator {
     pub(crate) groups: BTreeMap<Name, Group>,
     timers: Timers,
     writes: Writes,
+    pub(crate) transactional: Transactional,
 }
 
 impl Coordinator {
     /// From what the log says. Sessions of members begin now: they looked for the coordinator meanwhile.
     pub fn new(options: Options, image: Image, time: Time, out: &mut Output) -> Coordinator {
         let (groups, timers, writes) = (BTreeMap::new(), Timers::default(), Writes::default());
-        let mut coordinator = Coordinator { options, groups, timers, writes };
-        for (name, kept) in image.into_groups() {
+        let (kept, transactional) = image.into_parts();
+        let mut coordinator = Coordinator { options, groups, timers, writes, transactional };
+        for (name, kept) in kept {
             let mut group = Group::restored(name.clone(), kept, time.wall.millis());
             let (groups, mut step) = coordinator.parts(time, out);
             step.watch_retention(&mut group);
@@ -51,12 +54,18 @@ impl Coordinator {
 
     /// What is durable, for [`Image::from_snapshot`]: the sum of all records whose writes succeeded.
     pub fn snapshot(&self) -> Bytes {
-        snapshot(self.groups.values().map(|group| (&group.id, group.durable.as_ref(), &group.offsets)))
+        let groups = self.groups.values().map(|group| (&group.id, group.durable.as_ref(), &group.offsets));
+        snapshot(groups, &self.transactional)
     }
 
-    /// The same, as records that may take the place of all others.
+    /// The same, as records that may take the place of all others: with those of [`Coordinator::records_of_transactions`] before them.
     pub fn records(&self) -> Vec<Record> {
         records(self.groups.values().map(|group| (&group.id, group.durable.as_ref(), &group.offsets)))
+    }
+
+    /// What is in transactions. After some of these alone an open transaction might seem to be ended.
+    pub fn records_of_transactions(&self) -> Vec<Record> {
+        self.transactional.records()
     }
 
     /// When to call [`Coordinator::tick`] next.
@@ -69,8 +78,8 @@ impl Coordinator {
         time: Time,
         out: &'a mut Output,
     ) -> (&'a mut BTreeMap<Name, Group>, Step<'a>) {
-        let Coordinator { options, groups, timers, writes } = self;
-        (groups, Step { time, options, timers, writes, out })
+        let Coordinator { options, groups, timers, writes, transactional } = self;
+        (groups, Step { time, options, timers, writes, transactional, out })
     }
 
     // --- requests ---
@@ -238,6 +247,17 @@ impl Coordinator {
                 }
             }
             Record::GroupRemoved { group } => self.forget(time, &group, out),
+            Record::TransactionalOffsets { producer_id, group, offsets } => {
+                self.known(time, &group, out);
+                self.transactional.put(producer_id, &group, offsets);
+            }
+            Record::TransactionEnded { producer_id, producer_epoch, commit, at_ms } => {
+                for (group, offsets) in self.transactional.end(producer_id, Ended { epoch: producer_epoch, at_ms }) {
+                    if commit {
+                        put(&mut self.known(time, &group, out).offsets, records_of(&offsets));
+                    }
+                }
+            }
         }
     }
 
@@ -253,6 +273,7 @@ impl Coordinator {
 
     fn forget(&mut self, time: Time, id: &Name, out: &mut Output) {
         let (groups, mut step) = self.parts(time, out);
+        step.transactional.forget(id);
         if let Some(mut group) = groups.remove(id) {
             for member in group.members.keys().cloned().collect::<Vec<_>>() {
                 step.drop_member(&mut group, &member);
@@ -292,7 +313,8 @@ impl Coordinator {
         let Some(group) = groups.get_mut(id) else { return };
         let began = group.state == State::PreparingRebalance && group.previous == State::Empty;
         let new = group.generation == 0 && (group.state == State::Empty || began);
-        if !new || group.durable.is_some() || !group.offsets.is_empty() || step.writes.offsets.contains_key(id) {
+        let has_offsets = !group.offsets.is_empty() || step.transactional.has(id);
+        if !new || group.durable.is_some() || has_offsets || step.writes.offsets.contains_key(id) {
             return;
         }
         for member in group.members.keys().cloned().collect::<Vec<_>>() {

@@ -35,6 +35,12 @@ pub enum GroupError {
     GroupMaxSizeReached,
     #[error("another member has this group.instance.id now: stop one of the two")]
     FencedInstanceId,
+    #[error("the producer has a later epoch: another one has its transactional id, or its transaction took too long")]
+    InvalidProducerEpoch,
+    #[error("the transaction ended meanwhile")]
+    InvalidTxnState,
+    #[error("the partition has an offset of a transaction that is not over: ask again")]
+    UnstableOffsetCommit,
     #[error("members of the group are subscribed to the topic: stop them first")]
     GroupSubscribedToTopic,
 }
@@ -53,12 +59,15 @@ impl GroupError {
             GroupError::UnknownMemberId => 25,
             GroupError::InvalidSessionTimeout => 26,
             GroupError::RebalanceInProgress => 27,
+            GroupError::InvalidProducerEpoch => 47,
+            GroupError::InvalidTxnState => 48,
             GroupError::NonEmptyGroup => 68,
             GroupError::GroupIdNotFound => 69,
             GroupError::MemberIdRequired => 79,
             GroupError::GroupMaxSizeReached => 81,
             GroupError::FencedInstanceId => 82,
             GroupError::GroupSubscribedToTopic => 86,
+            GroupError::UnstableOffsetCommit => 88,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::groups::record::{DecodeError, FORMAT_VERSION, GroupRecord, OffsetRecord, OffsetValue, Record};
 use crate::groups::request::Name;
+use crate::groups::transactional::{Ended, Transactional};
 
 /// Offsets of a group, by topic and partition.
 pub(crate) type Offsets = BTreeMap<Name, BTreeMap<i32, OffsetValue>>;
@@ -20,6 +21,7 @@ pub(crate) struct Kept {
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     groups: BTreeMap<Name, Kept>,
+    transactional: Transactional,
 }
 
 impl Image {
@@ -47,6 +49,19 @@ impl Image {
             }
             Record::GroupRemoved { group } => {
                 self.groups.remove(&group);
+                self.transactional.forget(&group);
+            }
+            Record::TransactionalOffsets { producer_id, group, offsets } => {
+                self.groups.entry(group.clone()).or_default();
+                self.transactional.put(producer_id, &group, offsets);
+            }
+            Record::TransactionEnded { producer_id, producer_epoch, commit, at_ms } => {
+                let ended = Ended { epoch: producer_epoch, at_ms };
+                for (group, offsets) in self.transactional.end(producer_id, ended) {
+                    if commit {
+                        put(&mut self.groups.entry(group).or_default().offsets, records_of(&offsets));
+                    }
+                }
             }
             Record::Offsets { group, offsets } => put(&mut self.groups.entry(group).or_default().offsets, offsets),
             Record::OffsetsRemoved { group, partitions } => {
@@ -58,11 +73,12 @@ impl Image {
     }
 
     pub fn snapshot(&self) -> Bytes {
-        snapshot(self.groups.iter().map(|(name, kept)| (name, kept.record.as_ref(), &kept.offsets)))
+        let groups = self.groups.iter().map(|(name, kept)| (name, kept.record.as_ref(), &kept.offsets));
+        snapshot(groups, &self.transactional)
     }
 
-    pub(crate) fn into_groups(self) -> BTreeMap<Name, Kept> {
-        self.groups
+    pub(crate) fn into_parts(self) -> (BTreeMap<Name, Kept>, Transactional) {
+        (self.groups, self.transactional)
     }
 }
 
@@ -83,9 +99,25 @@ pub(crate) fn remove(offsets: &mut Offsets, partitions: &[(Name, i32)]) {
     }
 }
 
+pub(crate) fn records_of(offsets: &Offsets) -> Vec<OffsetRecord> {
+    let of_topic = |(topic, partitions): (&Name, &BTreeMap<i32, OffsetValue>)| {
+        let topic = topic.clone();
+        let offset = move |(&partition, value): (&i32, &OffsetValue)| OffsetRecord {
+            topic: topic.clone(),
+            partition,
+            value: value.clone(),
+        };
+        partitions.iter().map(offset).collect::<Vec<_>>()
+    };
+    offsets.iter().flat_map(of_topic).collect()
+}
+
 /// Of groups in the order of their names.
-pub(crate) fn snapshot<'a>(groups: impl Iterator<Item = (&'a Name, Option<&'a GroupRecord>, &'a Offsets)>) -> Bytes {
-    let records = records(groups);
+pub(crate) fn snapshot<'a>(
+    groups: impl Iterator<Item = (&'a Name, Option<&'a GroupRecord>, &'a Offsets)>,
+    transactional: &Transactional,
+) -> Bytes {
+    let records: Vec<Record> = transactional.records().into_iter().chain(records(groups)).collect();
     let mut writer = ByteWriter::new();
     writer.put_u8(FORMAT_VERSION);
     writer.put_varint(records.len() as u64);
@@ -93,7 +125,7 @@ pub(crate) fn snapshot<'a>(groups: impl Iterator<Item = (&'a Name, Option<&'a Gr
     writer.freeze()
 }
 
-/// What is kept, as records, of groups in the order of their names.
+/// What is kept, as records, of groups in the order of their names; without what is in transactions.
 pub(crate) fn records<'a>(
     groups: impl Iterator<Item = (&'a Name, Option<&'a GroupRecord>, &'a Offsets)>,
 ) -> Vec<Record> {
@@ -101,17 +133,7 @@ pub(crate) fn records<'a>(
     for (group, record, offsets) in groups {
         records.extend(record.map(|record| Record::Group(record.clone())));
         if !offsets.is_empty() {
-            let of_topic = |(topic, partitions): (&Name, &BTreeMap<i32, OffsetValue>)| {
-                let topic = topic.clone();
-                let offset = move |(&partition, value): (&i32, &OffsetValue)| OffsetRecord {
-                    topic: topic.clone(),
-                    partition,
-                    value: value.clone(),
-                };
-                partitions.iter().map(offset).collect::<Vec<_>>()
-            };
-            let offsets = offsets.iter().flat_map(of_topic).collect();
-            records.push(Record::Offsets { group: group.clone(), offsets });
+            records.push(Record::Offsets { group: group.clone(), offsets: records_of(offsets) });
         }
     }
     records

@@ -7,6 +7,12 @@ use std::time::Duration;
 /// COORDINATOR_NOT_AVAILABLE.
 pub const GROUPS_MAX: usize = 1_000_000;
 
+/// Producers of whom the last end of a transaction is remembered; beyond it those are forgotten that ended none for [`ENDED_MS`].
+pub const ENDED_MAX: usize = 100_000;
+
+/// A day, as long as Kafka remembers a producer that is silent (`producer.id.expiration.ms`), milliseconds.
+pub const ENDED_MS: i64 = 24 * 3600 * 1000;
+
 /// Members of a group that were given a member id and did not come back with it. They cost nothing to ask for; Kafka has no bound.
 pub const PENDING_MEMBERS_MAX: usize = 10_000;
 

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! It is *not* a door: it knows no bytes of the protocol, no connection and no permission, and does not know which topics there
-//! are. It does not choose who coordinates. It has no part in transactions yet: offsets committed in one are not here.
+//! are. It does not choose who coordinates, and does not know which transactions are open.
 //!
 //! # What it guarantees
 //! | what | which code |
@@ -32,6 +32,7 @@
 //! - A request that is repeated under the same member id, or whose member is removed, is answered. Kafka forgets some of these.
 //! - A removal of a group is in force when it is durable; until then the group is dead (COORDINATOR_NOT_AVAILABLE, ask again).
 //! - A static member that was renamed before it synced still has to sync. Kafka waits for the old id, and then rebalances.
+//! - An offset of a transaction takes the place of one that was committed without it while it was pending. Kafka leaves the later one.
 //! - Each group looks for old offsets at a time of its own.
 //! - Members without a preferred order are taken by id where Kafka takes them by hash: the next leader, the list for the leader.
 
@@ -54,6 +55,7 @@ mod step;
 mod subscription;
 mod sync;
 mod timers;
+mod transactional;
 mod writes;
 
 pub use admin::{Described, DescribedMember, Listed};
@@ -71,3 +73,4 @@ pub use request::{
     Commit, CommitPartition, CommitTopic, Fetch, FetchTopic, Heartbeat, Join, Leave, Leaver, Name, OffsetDelete,
     Protocol, RequestNumber, Sync, Time,
 };
+pub use transactional::TransactionalCommit;

@@ -1,4 +1,4 @@
-//! Offsets of groups: `OffsetMetadataManager` of Kafka, without transactions.
+//! Offsets of groups: `OffsetMetadataManager` of Kafka. Those of transactions are in [`crate::groups::transactional`].
 //!
 //! What is fetched is durable. A commit under way counts only where something is to be removed: a removal after it in the log
 //! would take it too.
@@ -80,12 +80,18 @@ impl Coordinator {
     pub(crate) fn fetched(&self, fetch: Fetch) -> Fetched {
         let none = Default::default();
         let offsets = self.groups.get(&fetch.group).map_or(&none, |group| &group.offsets);
+        let is_unstable = |topic: &Name, partition: i32| {
+            fetch.require_stable && self.transactional.holds(&fetch.group, topic, partition)
+        };
         let topics = match fetch.topics {
             Some(topics) => topics
                 .into_iter()
                 .map(|topic| {
                     let kept = offsets.get(&topic.name);
                     let one = |partition: i32| {
+                        if is_unstable(&topic.name, partition) {
+                            return unstable_partition(partition);
+                        }
                         let value = kept.and_then(|partitions| partitions.get(&partition));
                         // A topic that was removed and made again is another one.
                         let other = |value: &&OffsetValue| value.topic_id != topic.id;
@@ -99,7 +105,10 @@ impl Coordinator {
             None => offsets
                 .iter()
                 .map(|(name, kept)| {
-                    let partitions = kept.iter().map(|(&partition, value)| fetched_partition(partition, Some(value)));
+                    let partitions = kept.iter().map(|(&partition, value)| match is_unstable(name, partition) {
+                        true => unstable_partition(partition),
+                        false => fetched_partition(partition, Some(value)),
+                    });
                     FetchedTopic { name: name.clone(), id: 0, partitions: partitions.collect() }
                 })
                 .collect(),
@@ -179,7 +188,7 @@ impl Coordinator {
 
 impl Step<'_> {
     /// The answer to a commit, and what of it is to be kept.
-    fn commit(&self, commit: &Commit, checked: Result<(), GroupError>) -> (Committed, Vec<OffsetRecord>) {
+    pub(crate) fn commit(&self, commit: &Commit, checked: Result<(), GroupError>) -> (Committed, Vec<OffsetRecord>) {
         let now_ms = self.now_ms();
         let expires_ms = (commit.retention_ms >= 0).then(|| now_ms.saturating_add(commit.retention_ms));
         let mut offsets = Vec::new();
@@ -246,7 +255,8 @@ impl Step<'_> {
             records.push(Record::OffsetsRemoved { group: group.id.clone(), partitions: old.clone() });
         }
         let mut effect = Effect::None;
-        if group.state == State::Empty && self.all_offsets(group).len() == old.len() {
+        let is_unused = group.state == State::Empty && !self.transactional.has(&group.id);
+        if is_unused && self.all_offsets(group).len() == old.len() {
             records.push(Record::GroupRemoved { group: group.id.clone() });
             effect = Effect::Removed { groups: vec![group.id.clone()] };
             // No `go`: if the write fails it is empty since when it was.
@@ -279,7 +289,8 @@ impl Step<'_> {
         for (topic, partitions) in group.offsets.iter().filter(|(topic, _)| !group.is_subscribed_to(topic)) {
             let of_topic = partitions
                 .iter()
-                .filter(|(partition, value)| is_old(value) && !self.is_committing(group, topic, **partition));
+                .filter(|(partition, value)| is_old(value) && !self.is_committing(group, topic, **partition))
+                .filter(|(partition, _)| !self.transactional.holds(&group.id, topic, **partition));
             old.extend(of_topic.map(|(partition, _)| (topic.clone(), *partition)));
         }
         Some(old)
@@ -323,12 +334,17 @@ fn fetched_partition(partition: i32, value: Option<&OffsetValue>) -> FetchedPart
     match value {
         Some(value) => FetchedPartition {
             partition,
+            error: None,
             offset: value.offset,
             leader_epoch: value.leader_epoch,
             metadata: value.metadata.clone(),
         },
-        None => FetchedPartition { partition, offset: -1, leader_epoch: -1, metadata: "".into() },
+        None => FetchedPartition { partition, error: None, offset: -1, leader_epoch: -1, metadata: "".into() },
     }
+}
+
+fn unstable_partition(partition: i32) -> FetchedPartition {
+    FetchedPartition { error: Some(GroupError::UnstableOffsetCommit), ..fetched_partition(partition, None) }
 }
 
 fn duration_ms(duration: Duration) -> i64 {

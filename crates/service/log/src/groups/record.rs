@@ -15,6 +15,8 @@ const GROUP: u8 = 1;
 const GROUP_REMOVED: u8 = 2;
 const OFFSETS: u8 = 3;
 const OFFSETS_REMOVED: u8 = 4;
+const TRANSACTIONAL_OFFSETS: u8 = 5;
+const TRANSACTION_ENDED: u8 = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -44,6 +46,19 @@ pub enum Record {
     OffsetsRemoved {
         group: Name,
         partitions: Vec<(Name, i32)>,
+    },
+    /// Offsets that count when the transaction of the producer is committed.
+    TransactionalOffsets {
+        producer_id: i64,
+        group: Name,
+        offsets: Vec<OffsetRecord>,
+    },
+    /// Of all groups.
+    TransactionEnded {
+        producer_id: i64,
+        producer_epoch: i16,
+        commit: bool,
+        at_ms: i64,
     },
 }
 
@@ -115,12 +130,20 @@ impl Record {
             Record::Offsets { group, offsets } => {
                 writer.put_u8(OFFSETS);
                 put_name(writer, group);
-                writer.put_varint(offsets.len() as u64);
-                for offset in offsets {
-                    put_name(writer, &offset.topic);
-                    writer.put_signed_varint(i64::from(offset.partition));
-                    offset.value.write(writer);
-                }
+                put_offsets(writer, offsets);
+            }
+            Record::TransactionalOffsets { producer_id, group, offsets } => {
+                writer.put_u8(TRANSACTIONAL_OFFSETS);
+                writer.put_signed_varint(*producer_id);
+                put_name(writer, group);
+                put_offsets(writer, offsets);
+            }
+            Record::TransactionEnded { producer_id, producer_epoch, commit, at_ms } => {
+                writer.put_u8(TRANSACTION_ENDED);
+                writer.put_signed_varint(*producer_id);
+                writer.put_signed_varint(i64::from(*producer_epoch));
+                writer.put_u8(u8::from(*commit));
+                writer.put_signed_varint(*at_ms);
             }
             Record::OffsetsRemoved { group, partitions } => {
                 writer.put_u8(OFFSETS_REMOVED);
@@ -151,14 +174,18 @@ impl Record {
             GROUP_REMOVED => Ok(Record::GroupRemoved { group: name(reader)? }),
             OFFSETS => {
                 let group = name(reader)?;
-                let count = reader.count()?;
-                let mut offsets = Vec::new();
-                for _ in 0..count {
-                    let topic = name(reader)?;
-                    let partition = number(reader, "a partition")?;
-                    offsets.push(OffsetRecord { topic, partition, value: OffsetValue::read(reader)? });
-                }
-                Ok(Record::Offsets { group, offsets })
+                Ok(Record::Offsets { group, offsets: offsets(reader)? })
+            }
+            TRANSACTIONAL_OFFSETS => {
+                let (producer_id, group) = (reader.signed_varint()?, name(reader)?);
+                Ok(Record::TransactionalOffsets { producer_id, group, offsets: offsets(reader)? })
+            }
+            TRANSACTION_ENDED => {
+                let (producer_id, epoch) = (reader.signed_varint()?, reader.signed_varint()?);
+                let producer_epoch =
+                    i16::try_from(epoch).map_err(|_| DecodeError::Value { what: "an epoch", value: epoch })?;
+                let (commit, at_ms) = (flag(reader)?, reader.signed_varint()?);
+                Ok(Record::TransactionEnded { producer_id, producer_epoch, commit, at_ms })
             }
             OFFSETS_REMOVED => {
                 let group = name(reader)?;
@@ -241,6 +268,26 @@ impl OffsetValue {
             topic_id: reader.u128()?,
         })
     }
+}
+
+fn put_offsets(writer: &mut ByteWriter, offsets: &[OffsetRecord]) {
+    writer.put_varint(offsets.len() as u64);
+    for offset in offsets {
+        put_name(writer, &offset.topic);
+        writer.put_signed_varint(i64::from(offset.partition));
+        offset.value.write(writer);
+    }
+}
+
+fn offsets(reader: &mut ByteReader) -> Result<Vec<OffsetRecord>, DecodeError> {
+    let count = reader.count()?;
+    let mut offsets = Vec::new();
+    for _ in 0..count {
+        let topic = name(reader)?;
+        let partition = number(reader, "a partition")?;
+        offsets.push(OffsetRecord { topic, partition, value: OffsetValue::read(reader)? });
+    }
+    Ok(offsets)
 }
 
 fn put_name(writer: &mut ByteWriter, name: &Name) {

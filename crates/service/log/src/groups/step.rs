@@ -9,6 +9,7 @@ use crate::groups::options::Options;
 use crate::groups::record::Record;
 use crate::groups::request::{Name, RequestNumber, Time};
 use crate::groups::timers::{Timer, Timers};
+use crate::groups::transactional::Transactional;
 use crate::groups::writes::{Effect, Pending, Writes};
 
 pub(crate) struct Step<'a> {
@@ -16,6 +17,7 @@ pub(crate) struct Step<'a> {
     pub(crate) options: &'a Options,
     pub(crate) timers: &'a mut Timers,
     pub(crate) writes: &'a mut Writes,
+    pub(crate) transactional: &'a mut Transactional,
     pub(crate) out: &'a mut Output,
 }
 

@@ -73,7 +73,7 @@ impl Writes {
         let number = WriteNumber(self.last);
         for record in &pending.records {
             match record {
-                Record::Offsets { group, offsets } => {
+                Record::Offsets { group, offsets } | Record::TransactionalOffsets { group, offsets, .. } => {
                     let in_flight = self.offsets.entry(group.clone()).or_default();
                     for offset in offsets {
                         *in_flight.commits.entry((offset.topic.clone(), offset.partition)).or_default() += 1;
@@ -86,7 +86,7 @@ impl Writes {
                     in_flight.writes += 1;
                     in_flight.last = Some(number);
                 }
-                Record::Group(_) | Record::GroupRemoved { .. } => {}
+                Record::Group(_) | Record::GroupRemoved { .. } | Record::TransactionEnded { .. } => {}
             }
         }
         self.pending.insert(number, pending);
@@ -96,9 +96,14 @@ impl Writes {
     pub(crate) fn end(&mut self, number: WriteNumber) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
         for record in &pending.records {
-            let (Record::Offsets { group, .. } | Record::OffsetsRemoved { group, .. }) = record else { continue };
+            let (Record::Offsets { group, .. }
+            | Record::TransactionalOffsets { group, .. }
+            | Record::OffsetsRemoved { group, .. }) = record
+            else {
+                continue;
+            };
             let Some(in_flight) = self.offsets.get_mut(group) else { continue };
-            if let Record::Offsets { offsets, .. } = record {
+            if let Record::Offsets { offsets, .. } | Record::TransactionalOffsets { offsets, .. } = record {
                 for offset in offsets {
                     let key = (offset.topic.clone(), offset.partition);
                     match in_flight.commits.get_mut(&key) {

@@ -3,13 +3,16 @@
 //! ```text
 //! log/checkpoints/<boot>-<shard>     written anew under another name, synced, renamed
 //! file      = magic:u64 version:u32 boot:u32 shard:u32 count:u32 partition* crc32c:u32
-//! partition = tablet:u64 life:u64 start:i64 end:i64 lsn:u64 active:u8 [base:i64 length:u64] producers epochs
+//! partition = tablet:u64 life:u64 start:i64 end:i64 lsn:u64 active:u8 [base:i64 length:u64] producers epochs aborted
+//! aborted   = count:varint transaction* count:varint base:i64*     of the segment that is written to; which others have some
 //! ```
+//! Version 1 was written before there were transactions.
 
 use crate::store::epochs::Epochs;
 use crate::store::error::{LogError, damaged};
 use crate::store::partition::{Flushed, Partition};
 use crate::store::producers::Producers;
+use crate::store::transactions::Aborted;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput, TabletId, crc32c};
 use holon_kernel::disk::OpenOptions;
@@ -20,7 +23,9 @@ use std::rc::Rc;
 
 pub const CHECKPOINTS: &str = "log/checkpoints";
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLONCKP");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The first with transactions.
+const TRANSACTIONS_FROM: u32 = 2;
 
 /// A partition as a checkpoint has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,10 @@ pub struct Stored {
     pub flushed: Flushed,
     pub producers: Producers,
     pub epochs: Epochs,
+    /// Transactions whose markers are in the segment that is written to.
+    pub aborted: Vec<Aborted>,
+    /// Segments before it that have some.
+    pub aborted_in: Vec<i64>,
 }
 
 pub fn name(boot: u32, shard: u16) -> String {
@@ -45,6 +54,7 @@ pub fn parse_name(name: &str) -> Option<(u32, u16)> {
 }
 
 impl Stored {
+    /// Of one of which all that is written is flushed.
     pub fn of(partition: &Partition) -> Stored {
         let flushed = partition.flushed.get();
         Stored {
@@ -52,9 +62,17 @@ impl Stored {
             life: partition.life,
             start: partition.start.get().min(flushed.end),
             flushed,
-            producers: partition.producers.borrow().below(flushed.end),
+            producers: partition.settled.borrow().clone(),
             epochs: partition.epochs.borrow().below(flushed.end),
+            aborted: partition.transactions.borrow().aborted_below(flushed.end).copied().collect(),
+            aborted_in: partition.aborted.bases(),
         }
+    }
+
+    /// Of one that has nothing yet.
+    pub fn empty(tablet: TabletId, life: Lsn, start: i64, flushed: Flushed) -> Stored {
+        let (producers, epochs) = (Producers::default(), Epochs::default());
+        Stored { tablet, life, start, flushed, producers, epochs, aborted: Vec::new(), aborted_in: Vec::new() }
     }
 
     fn encode(&self, out: &mut ByteWriter) {
@@ -70,18 +88,30 @@ impl Stored {
         }
         self.producers.encode(out);
         self.epochs.encode(out);
+        out.put_varint(self.aborted.len() as u64);
+        self.aborted.iter().for_each(|aborted| aborted.encode(out));
+        out.put_varint(self.aborted_in.len() as u64);
+        self.aborted_in.iter().for_each(|base| out.put_i64(*base));
     }
 
-    fn decode(input: &mut ByteReader) -> Result<Stored, ShortInput> {
+    fn decode(input: &mut ByteReader, version: u32) -> Result<Stored, ShortInput> {
         let (tablet, life, start) = (TabletId(input.u64()?), Lsn(input.u64()?), input.i64()?);
         let (end, lsn) = (input.i64()?, Lsn(input.u64()?));
         let active = match input.u8()? {
             0 => None,
             _ => Some((input.i64()?, input.u64()?)),
         };
-        let producers = Producers::decode(input)?;
+        let producers = Producers::decode(input, version < TRANSACTIONS_FROM)?;
         let epochs = Epochs::decode(input)?;
-        Ok(Stored { tablet, life, start, flushed: Flushed { lsn, end, active }, producers, epochs })
+        let (mut aborted, mut aborted_in) = (Vec::new(), Vec::new());
+        if version >= TRANSACTIONS_FROM {
+            let count = input.count()?;
+            aborted = (0..count).map(|_| Aborted::decode(input)).collect::<Result<_, _>>()?;
+            let count = input.count()?;
+            aborted_in = (0..count).map(|_| input.i64()).collect::<Result<_, _>>()?;
+        }
+        let flushed = Flushed { lsn, end, active };
+        Ok(Stored { tablet, life, start, flushed, producers, epochs, aborted, aborted_in })
     }
 }
 
@@ -117,7 +147,8 @@ pub fn decode(bytes: &Bytes, path: &str, boot: u32, shard: u16) -> Result<Vec<St
         return Err(damaged(path, 12, "this is the checkpoint of another shard"));
     }
     let count = input.u32().map_err(short)?;
-    let partitions = (0..count).map(|_| Stored::decode(&mut input)).collect::<Result<_, _>>().map_err(short)?;
+    let partitions =
+        (0..count).map(|_| Stored::decode(&mut input, version)).collect::<Result<_, _>>().map_err(short)?;
     input.end().map_err(short)?;
     Ok(partitions)
 }

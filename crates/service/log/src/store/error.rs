@@ -19,8 +19,14 @@ pub enum LogError {
     /// Its producer has it appended already: this is where.
     #[error("the batch is at offset {base_offset} already")]
     Duplicate { base_offset: i64, append_time_ms: i64 },
-    #[error("the producer's epoch {epoch} is older than {newest}: another one has taken its place")]
+    #[error("the producer's epoch {epoch} is over, {newest} is in force: another one has taken its place")]
     Fenced { epoch: i16, newest: i16 },
+    #[error("the coordinator's epoch {epoch} is older than {newest}: another one has taken its place")]
+    CoordinatorFenced { epoch: i32, newest: i32 },
+    #[error("the batch is of a transaction, and its producer has none open in this partition")]
+    NotInTransaction,
+    #[error("the batch is of no transaction, and its producer has one open in this partition")]
+    InTransaction,
     #[error("sequence number {got} came where {expected} is next")]
     OutOfOrder { expected: i32, got: i32 },
     #[error("offset {offset} is not in the log, which has {start} to {end}")]

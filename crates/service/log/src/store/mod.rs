@@ -16,6 +16,7 @@
 //! gap and are never given twice; a batch that its producer sends again is not appended again, as long as it is one of its last five; what is
 //! read has the checksum it was sent with. Limits: [`limits`].
 
+mod aborted;
 mod checkpoint;
 mod epochs;
 pub mod error;
@@ -27,13 +28,19 @@ mod producers;
 mod record;
 mod recovery;
 mod segment;
+mod transactional;
+mod transactions;
+mod verifying;
 mod writer;
 
 pub use error::LogError;
 pub use options::{PartitionOptions, StoreOptions};
 pub use partition::Batches;
-pub use record::Stamp;
+pub use record::{Origin, Stamp};
 pub use recovery::RecoveryReport;
+pub use transactional::EndTransaction;
+pub use transactions::Aborted;
+pub use verifying::Guard;
 pub use writer::Retention;
 
 use crate::store::error::stopped;
@@ -100,6 +107,7 @@ struct Inner {
     /// A partition is made or removed.
     making: Gate,
     recovered: Cell<bool>,
+    next_guard: Cell<u64>,
     /// Why the log takes nothing, or segments cannot be written.
     log_full: RefCell<Option<WalError>>,
     stuck: RefCell<Option<LogError>>,
@@ -192,6 +200,7 @@ impl LogStore {
             doomed: RefCell::default(),
             making: Gate::new(),
             recovered: Cell::new(false),
+            next_guard: Cell::new(0),
             log_full: RefCell::default(),
             stuck: RefCell::default(),
             counters: Counters::default(),
@@ -274,11 +283,7 @@ impl LogStore {
         stamp: Stamp,
         durability: Durability,
     ) -> Result<AppendTicket, LogError> {
-        self.inner.partition(partition)?;
-        if self.inner.must_wait() {
-            return Err(LogError::Overloaded { queued_bytes: self.inner.ahead_bytes() });
-        }
-        self.inner.submit(partition, Entry::Produced { batch, stamp }, durability)
+        self.submit_from(Origin::Client { guard: None }, partition, batch, stamp, durability)
     }
 
     /// Appends, waiting for room first.
@@ -292,14 +297,7 @@ impl LogStore {
         stamp: Stamp,
         durability: Durability,
     ) -> Result<Appended, LogError> {
-        while self.inner.must_wait() {
-            if let Some(error) = self.stuck() {
-                return Err(error);
-            }
-            self.inner.work.notify();
-            self.inner.progressed.wait(&self.inner.shard).await.map_err(|_| stopped())?;
-        }
-        self.submit(partition, batch, stamp, durability)?.wait().await
+        self.append_from(Origin::Client { guard: None }, partition, batch, stamp, durability).await
     }
 
     /// The first offset that counts, and the next one.
@@ -524,9 +522,8 @@ impl Inner {
                 continue; // it was taken away meanwhile
             }
             count(&self.counters.reads_of_files, 1);
-            let found =
-                read?.map(|(header, bytes)| Batches { bytes: bytes.len(), pieces: vec![bytes], first: Some(header) });
-            return Ok(found.unwrap_or_default());
+            let Some((header, bytes, end)) = read? else { return Ok(Batches::default()) };
+            return Ok(Batches { bytes: bytes.len(), pieces: vec![bytes], first: Some(header), end });
         }
     }
 

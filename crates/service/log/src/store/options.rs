@@ -1,6 +1,6 @@
 //! What the owner of a store decides.
 
-use crate::store::limits::SEGMENT_BYTES;
+use crate::store::limits::{SEGMENT_BYTES, SEGMENT_MS};
 use holon_base::TabletId;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,6 +10,10 @@ use std::time::Duration;
 pub struct PartitionOptions {
     /// A segment that would grow beyond it is full.
     pub segment_bytes: u64,
+    /// A segment is full if a batch comes that is by so much younger than its first one (`segment.ms`).
+    pub segment_ms: i64,
+    /// Each segment is full by so much earlier, drawn for each, at most (`segment.jitter.ms`): lest those of all partitions are at once.
+    pub segment_jitter_ms: i64,
     /// Producers that wrote last so long ago are forgotten (`producer.id.expiration.ms`).
     pub producer_expiration: Duration,
 }
@@ -17,7 +21,12 @@ pub struct PartitionOptions {
 impl Default for PartitionOptions {
     fn default() -> Self {
         let producer_expiration = Duration::from_secs(24 * 3600);
-        PartitionOptions { segment_bytes: SEGMENT_BYTES, producer_expiration }
+        PartitionOptions {
+            segment_bytes: SEGMENT_BYTES,
+            segment_ms: SEGMENT_MS,
+            segment_jitter_ms: 0,
+            producer_expiration,
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use crate::store::error::LogError;
 use crate::store::limits::WRITE_BYTES;
 use crate::store::partition::{Partition, TailBatch};
 use crate::store::producers::Verdict;
-use crate::store::record::{Change, Entry, Stamp};
+use crate::store::record::{Change, Entry, Origin, Stamp};
 use crate::store::{Appended, Inner, count};
 use holon_base::TabletId;
-use holon_kafka::{BatchHeader, ProducedBatch, StampedBatch};
+use holon_kafka::batch::{HEADER_BYTES, NONE};
+use holon_kafka::{Attributes, BatchHeader, Marker, ProducedBatch, StampedBatch};
 use holon_wal::{Lsn, Owner, WalError};
 
 impl Owner for Inner {
@@ -18,7 +19,9 @@ impl Owner for Inner {
     /// A batch gets its offset here, one after the other, when there is room for it: so no offset is lost.
     fn admit(&self, tablet: TabletId, record: &mut Entry) -> Result<(), LogError> {
         let stamped = match record {
-            Entry::Produced { batch, stamp } => Some(self.place(&*self.partition(tablet)?, batch, *stamp)?),
+            Entry::Produced { batch, stamp, origin } => {
+                Some(self.place(&*self.partition(tablet)?, batch, *stamp, *origin)?)
+            }
             Entry::Batch { .. } | Entry::Other { .. } => None,
         };
         if let Some(stamped) = stamped {
@@ -33,7 +36,7 @@ impl Owner for Inner {
                 let partition = self.partition(tablet)?;
                 let header = batch.header;
                 let append_time_ms =
-                    header.attributes.has(holon_kafka::Attributes::LOG_APPEND_TIME).then_some(header.max_timestamp_ms);
+                    header.attributes.has(Attributes::LOG_APPEND_TIME).then_some(header.max_timestamp_ms);
                 self.take_in(&partition, batch, lsn);
                 count(&self.counters.appended_batches, 1);
                 count(&self.counters.appended_bytes, header.length as u64);
@@ -73,8 +76,26 @@ impl Owner for Inner {
 }
 
 impl Inner {
-    fn place(&self, partition: &Partition, batch: &ProducedBatch, stamp: Stamp) -> Result<Entry, LogError> {
-        match partition.producers.borrow().judge(&batch.header) {
+    fn place(
+        &self,
+        partition: &Partition,
+        batch: &ProducedBatch,
+        stamp: Stamp,
+        origin: Origin,
+    ) -> Result<Entry, LogError> {
+        let (header, marker) = (&batch.header, Marker::of(&batch.header, &batch.whole()[HEADER_BYTES..]));
+        let verdict = match origin {
+            Origin::Client { guard } => {
+                let verification = partition.verifying.borrow().of(header.producer_id, guard);
+                partition.producers.borrow().judge(header, &verification)
+            }
+            Origin::Coordinator { bumps } => {
+                let coordinator_epoch = marker.map_or(-1, |marker| marker.coordinator_epoch);
+                let producer = (header.producer_id, header.producer_epoch);
+                partition.producers.borrow().judge_marker(producer, coordinator_epoch, bumps)
+            }
+        };
+        match verdict {
             Verdict::Append => {}
             Verdict::Duplicate(written) => {
                 count(&self.counters.duplicates, 1);
@@ -82,12 +103,18 @@ impl Inner {
                 return Err(LogError::Duplicate { base_offset, append_time_ms });
             }
             Verdict::Fenced { epoch, newest } => return Err(LogError::Fenced { epoch, newest }),
+            Verdict::CoordinatorFenced { epoch, newest } => return Err(LogError::CoordinatorFenced { epoch, newest }),
             Verdict::OutOfOrder { expected, got } => return Err(LogError::OutOfOrder { expected, got }),
+            Verdict::NotInTransaction => return Err(LogError::NotInTransaction),
+            Verdict::InTransaction => return Err(LogError::InTransaction),
         }
         let stamped = batch.stamp(partition.next.get(), stamp.leader_epoch, stamp.append_time_ms);
         partition.next.set(stamped.header.last_offset() + 1);
-        let append_time_ms = stamp.append_time_ms.unwrap_or(holon_kafka::batch::NONE);
-        partition.producers.borrow_mut().written(&stamped.header, append_time_ms, stamp.wall_ms);
+        let append_time_ms = stamp.append_time_ms.unwrap_or(NONE);
+        partition.producers.borrow_mut().written(&stamped.header, marker, append_time_ms, stamp.wall_ms);
+        if stamped.header.attributes.has(Attributes::TRANSACTIONAL) {
+            partition.verifying.borrow_mut().end(stamped.header.producer_id);
+        }
         Ok(Entry::stamped(stamped))
     }
 
@@ -98,6 +125,12 @@ impl Inner {
         partition.next.set(partition.next.get().max(partition.end.get()));
         partition.applied.set(lsn);
         partition.epochs.borrow_mut().wrote(batch.header.leader_epoch, batch.header.base_offset);
+        if batch.header.attributes.has(Attributes::TRANSACTIONAL) {
+            let marker = Marker::of(&batch.header, &batch.records);
+            if marker.is_some() || !batch.header.attributes.has(Attributes::CONTROL) {
+                partition.transactions.borrow_mut().add(&batch.header, marker);
+            }
+        }
         partition.tail.borrow_mut().push(TailBatch { lsn, batch });
         self.unwritten.set(self.unwritten.get() + length);
         self.dirty.borrow_mut().insert(partition.id);
@@ -115,6 +148,7 @@ impl Inner {
             }
             (Change::Start { offset }, Some(partition)) => {
                 partition.start.set(partition.start.get().max(offset));
+                partition.transactions.borrow_mut().take_aborted_below(partition.start.get());
                 partition.applied.set(lsn);
                 self.moved(&partition);
             }

@@ -6,11 +6,14 @@
 //!                              ├─ kept for readers ─┤─ to be written to the segment ─┤
 //! ```
 
+use crate::store::aborted::AbortedOfSegments;
 use crate::store::checkpoint::Stored;
 use crate::store::epochs::Epochs;
 use crate::store::error::LogError;
 use crate::store::producers::Producers;
 use crate::store::segment::{Segment, directory};
+use crate::store::transactions::Transactions;
+use crate::store::verifying::Verifying;
 use bytes::Bytes;
 use holon_base::TabletId;
 use holon_kafka::{BatchHeader, StampedBatch};
@@ -135,8 +138,14 @@ pub struct Partition {
     pub tail: RefCell<Tail>,
     /// As of `next`.
     pub producers: RefCell<Producers>,
+    /// As of what is written to segments.
+    pub settled: RefCell<Producers>,
+    pub verifying: RefCell<Verifying>,
     /// As of `end`.
     pub epochs: RefCell<Epochs>,
+    pub transactions: RefCell<Transactions>,
+    /// Those of segments that are full.
+    pub aborted: AbortedOfSegments,
     /// The last record of the log that was applied here.
     pub applied: Cell<Lsn>,
     pub flushed: Cell<Flushed>,
@@ -160,7 +169,7 @@ pub struct Partition {
 impl Partition {
     /// One that is as it was on the medium.
     pub fn of(stored: Stored) -> Rc<Partition> {
-        let Stored { tablet: id, life, start, flushed, producers, epochs } = stored;
+        let Stored { tablet: id, life, start, flushed, producers, epochs, aborted, aborted_in } = stored;
         Rc::new(Partition {
             id,
             life,
@@ -169,7 +178,11 @@ impl Partition {
             end: Cell::new(flushed.end),
             next: Cell::new(flushed.end),
             tail: RefCell::default(),
-            producers: RefCell::new(producers),
+            transactions: RefCell::new(Transactions::new(producers.open(), aborted)),
+            aborted: AbortedOfSegments::new(aborted_in),
+            producers: RefCell::new(producers.clone()),
+            settled: RefCell::new(producers),
+            verifying: RefCell::default(),
             epochs: RefCell::new(epochs),
             applied: Cell::new(flushed.lsn),
             flushed: Cell::new(flushed),
@@ -187,10 +200,15 @@ impl Partition {
     /// A new one, which begins at this offset with the record at `lsn`.
     pub fn created(id: TabletId, offset: i64, lsn: Lsn) -> Rc<Partition> {
         let flushed = Flushed { lsn, end: offset, active: None };
-        let (producers, epochs) = (Producers::default(), Epochs::default());
-        let partition = Partition::of(Stored { tablet: id, life: lsn, start: offset, flushed, producers, epochs });
+        let partition = Partition::of(Stored::empty(id, lsn, offset, flushed));
         *partition.segments.borrow_mut() = Some(VecDeque::new());
         partition
+    }
+
+    /// Who reads committed records gets none from here on.
+    pub fn stable(&self) -> i64 {
+        let (start, end) = (self.start.get(), self.end.get());
+        self.transactions.borrow().first_open().map_or(end, |first| first.max(start).min(end))
     }
 
     /// The first record of the log that it needs.
@@ -204,6 +222,14 @@ impl Partition {
     pub fn check_offset(&self, offset: i64) -> Result<(), LogError> {
         let (start, end) = (self.start.get(), self.end.get());
         if (start..=end).contains(&offset) { Ok(()) } else { Err(LogError::OutOfRange { offset, start, end }) }
+    }
+
+    /// A segment was written to.
+    pub fn must_sync(&self, segment: &Rc<Segment>) {
+        let mut unsynced = self.unsynced.borrow_mut();
+        if !unsynced.iter().any(|known| Rc::ptr_eq(known, segment)) {
+            unsynced.push(segment.clone());
+        }
     }
 
     /// Bytes of all its segments and of what is not written yet, as far as that is known.
@@ -221,11 +247,14 @@ pub struct Batches {
     pub bytes: usize,
     /// Of the first one; `None`: there are none.
     pub first: Option<BatchHeader>,
+    /// The offset after the last of them; 0 if there are none.
+    pub end: i64,
 }
 
 impl Batches {
     pub fn push(&mut self, batch: &StampedBatch) {
         self.first.get_or_insert(batch.header);
+        self.end = batch.header.last_offset() + 1;
         self.bytes += batch.header.length;
         self.pieces.extend([batch.head.clone(), batch.records.clone()]);
     }

@@ -9,6 +9,7 @@
 //! ```
 //! Records of kinds that are not known were written by a newer build, and stop the start.
 
+use crate::store::verifying::Guard;
 use bytes::Bytes;
 use holon_base::ByteReader;
 use holon_kafka::{ProducedBatch, StampedBatch};
@@ -29,6 +30,15 @@ pub struct Stamp {
     pub wall_ms: i64,
 }
 
+/// Who sends a batch, and so what it is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// With the guard that it was verified with, if a transaction may begin with it.
+    Client { guard: Option<Guard> },
+    /// It is the end of a transaction. With `bumps` its epoch is newer than that of the transaction.
+    Coordinator { bumps: bool },
+}
+
 /// One on its way into the log.
 #[derive(Debug)]
 pub enum Entry {
@@ -36,6 +46,7 @@ pub enum Entry {
     Produced {
         batch: ProducedBatch,
         stamp: Stamp,
+        origin: Origin,
     },
     Batch {
         head: Bytes,

@@ -8,7 +8,7 @@ use crate::store::{Inner, LOGS};
 use bytes::Bytes;
 use holon_base::TabletId;
 use holon_kafka::batch::{HEADER_BYTES, NONE, check_crc};
-use holon_kafka::{Attributes, BatchHeader, StampedBatch};
+use holon_kafka::{Attributes, BatchHeader, Marker, StampedBatch};
 use holon_wal::{LogReader, Lsn, ReplayChunk, old_logs};
 use std::rc::Rc;
 
@@ -75,8 +75,9 @@ fn replay_batch(inner: &Inner, tablet: TabletId, bytes: &Bytes, lsn: Lsn) -> Res
     }
     let append_time = header.attributes.has(Attributes::LOG_APPEND_TIME).then_some(header.max_timestamp_ms);
     let wall_ms = inner.shard.wall().micros() / 1000;
-    partition.producers.borrow_mut().written(&header, append_time.unwrap_or(NONE), wall_ms);
     let (head, records) = (bytes.slice(..HEADER_BYTES), bytes.slice(HEADER_BYTES..));
+    let marker = Marker::of(&header, &records);
+    partition.producers.borrow_mut().written(&header, marker, append_time.unwrap_or(NONE), wall_ms);
     inner.take_in(&partition, StampedBatch { header, head, records }, lsn);
     Ok(())
 }

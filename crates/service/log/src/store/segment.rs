@@ -3,6 +3,7 @@
 //! ```text
 //! log/partitions/<tablet>-<life>/<offset of its first record>.log     batches as they are sent to clients
 //!                                <the same>.index                      of a segment that is full
+//!                                <the same>.txnindex                   of one with aborted transactions: [`crate::store::aborted`]
 //! index = magic:u64 version:u32 base:i64 length:u64 newest:i64 count:u32 entry* crc32c:u32
 //! entry = offset:u32 (from the base) position:u32 newest:i64 (timestamp of all before)
 //! ```
@@ -10,6 +11,7 @@
 
 use crate::store::error::{LogError, damaged};
 use crate::store::limits::INDEX_INTERVAL_BYTES;
+use crate::store::options::PartitionOptions;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, TabletId, crc32c};
 use holon_kafka::batch::{HEADER_BYTES, check_crc};
@@ -24,6 +26,11 @@ pub const PARTITIONS: &str = "log/partitions";
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLONIDX");
 const VERSION: u32 = 1;
 const ENTRY_BYTES: usize = 16;
+/// Of one read, when a whole segment is looked through.
+const EACH_BYTES: usize = 1 << 20;
+
+/// What was read: the header of the first batch, all bytes, the offset after the last batch.
+pub type Read = (BatchHeader, Bytes, i64);
 
 /// Where the files of a partition are, in one life of it: one that was removed and comes back finds nothing of before.
 pub fn directory(tablet: TabletId, life: Lsn) -> String {
@@ -148,19 +155,43 @@ pub struct Segment {
     file: RefCell<Option<DiskFile>>,
     /// `None`: not read yet.
     index: RefCell<Option<Index>>,
+    /// It has a file of its aborted transactions; which is not synced yet.
+    pub has_aborted: Cell<bool>,
+    /// By how much earlier it is full by its age; drawn when it began.
+    pub jitter_ms: Cell<i64>,
+    /// The newest timestamp of its first batch; `None`: not looked at yet.
+    pub first_ms: Cell<Option<i64>>,
+    /// When it began, or was found, by the wall clock.
+    pub since_ms: Cell<i64>,
+    pub aborted_unsynced: Cell<bool>,
 }
 
 impl Segment {
     pub fn new(directory: Rc<str>, base: i64, length: u64) -> Segment {
-        Segment { directory, base, length: Cell::new(length), file: RefCell::default(), index: RefCell::default() }
+        Segment {
+            directory,
+            base,
+            length: Cell::new(length),
+            file: RefCell::default(),
+            index: RefCell::default(),
+            has_aborted: Cell::new(false),
+            jitter_ms: Cell::new(0),
+            first_ms: Cell::new(None),
+            since_ms: Cell::new(0),
+            aborted_unsynced: Cell::new(false),
+        }
     }
 
     pub fn path(&self) -> String {
-        format!("{}/{:020}.log", self.directory, self.base)
+        self.path_of("log")
     }
 
     fn index_path(&self) -> String {
-        format!("{}/{:020}.index", self.directory, self.base)
+        self.path_of("index")
+    }
+
+    pub fn path_of(&self, kind: &str) -> String {
+        format!("{}/{:020}.{kind}", self.directory, self.base)
     }
 
     pub async fn file(&self, disk: &DiskClient, create: bool) -> Result<DiskFile, LogError> {
@@ -175,6 +206,9 @@ impl Segment {
     /// Removes its files. Whoever has one open goes on reading.
     pub async fn remove(&self, disk: &DiskClient) -> Result<(), LogError> {
         self.close();
+        if self.has_aborted.get() {
+            disk.remove(&self.aborted_path()).await?;
+        }
         disk.remove(&self.index_path()).await?;
         Ok(disk.remove(&self.path()).await?)
     }
@@ -190,12 +224,36 @@ impl Segment {
         let mut index = self.index.borrow_mut();
         let mut length = self.length.get();
         for header in headers {
+            if length == 0 {
+                self.first_ms.set(Some(header.max_timestamp_ms));
+            }
             length += header.length as u64;
             if let Some(index) = index.as_mut() {
                 index.add(&header);
             }
         }
         self.length.set(length);
+    }
+
+    /// Its age when a batch comes: by the timestamps of that and of its first batch, or, if that has none, by the clock. As Kafka's
+    /// `LogSegment.timeWaitedForRoll`.
+    ///
+    /// # Errors
+    /// The file is damaged, or cannot be read.
+    pub async fn age_ms(&self, disk: &DiskClient, next: &BatchHeader, wall_ms: i64) -> Result<i64, LogError> {
+        if self.length.get() > 0 && self.first_ms.get().is_none() {
+            let first = self.header_at(disk, 0, self.length.get()).await?;
+            self.first_ms.set(Some(first.max_timestamp_ms));
+        }
+        Ok(match self.first_ms.get().filter(|first_ms| *first_ms >= 0) {
+            Some(first_ms) => next.max_timestamp_ms.saturating_sub(first_ms),
+            None => wall_ms.saturating_sub(self.since_ms.get()),
+        })
+    }
+
+    /// Beyond this age it is full.
+    pub fn age_ms_max(&self, options: &PartitionOptions) -> i64 {
+        options.segment_ms - self.jitter_ms.get().min(options.segment_ms)
     }
 
     /// A new one needs no look at its file.
@@ -249,13 +307,39 @@ impl Segment {
         header.map_err(|error| damaged(&self.path(), position, error.to_string()))
     }
 
+    /// All its batches, one after the other.
+    ///
+    /// # Errors
+    /// The file is damaged, or cannot be read.
+    pub async fn each(&self, disk: &DiskClient, mut look: impl FnMut(&BatchHeader, &Bytes)) -> Result<(), LogError> {
+        let (file, length) = (self.file(disk, false).await?, self.length.get());
+        let (mut position, mut window_bytes) = (0, EACH_BYTES);
+        while position < length {
+            let left = usize::try_from(length - position).unwrap_or(usize::MAX);
+            let window = file.read_at(position, left.min(window_bytes)).await?;
+            let mut batches = Batches::new(window);
+            while let Some(batch) = batches.next() {
+                let begin = batches.at();
+                let (header, whole) = batch.map_err(|error| damaged(&self.path(), position, error.to_string()))?;
+                check_crc(&header, &whole, begin)
+                    .map_err(|error| damaged(&self.path(), position, error.to_string()))?;
+                look(&header, &whole);
+            }
+            if batches.at() == 0 {
+                window_bytes = self.header_at(disk, position, length).await?.length;
+            }
+            position += batches.at() as u64;
+        }
+        Ok(())
+    }
+
     /// Whole batches from the one that has `offset` on, up to `bytes_max` of them, or one; none that has `below` or comes after it. They
     /// are as they were written: what their checksums leave out, the place in the log and the epoch, is held against what is known of
     /// it.
     ///
     /// # Errors
     /// The file is damaged, or cannot be read.
-    pub async fn read(&self, disk: &DiskClient, wanted: &Wanted<'_>) -> Result<Option<(BatchHeader, Bytes)>, LogError> {
+    pub async fn read(&self, disk: &DiskClient, wanted: &Wanted<'_>) -> Result<Option<Read>, LogError> {
         let (mut position, mut next) = self.ask_index(disk, |index| index.place_of(wanted.offset)).await?;
         let (file, length) = (self.file(disk, false).await?, self.length.get());
         let mut window_bytes = wanted.bytes_max.max(HEADER_BYTES) + INDEX_INTERVAL_BYTES as usize;
@@ -266,7 +350,7 @@ impl Segment {
             }
             let window = file.read_at(position, left.min(window_bytes)).await?;
             let mut batches = Batches::new(window.clone());
-            let (mut from, mut to, mut first) = (None, 0, None);
+            let (mut from, mut to, mut first, mut end) = (None, 0, None, 0);
             while let Some(batch) = batches.next() {
                 let (header, whole) = batch.map_err(|error| damaged(&self.path(), position, error.to_string()))?;
                 let begin = batches.at() - header.length;
@@ -288,10 +372,10 @@ impl Segment {
                     break;
                 }
                 first.get_or_insert(header);
-                to = batches.at();
+                (to, end) = (batches.at(), next);
             }
             match (from, first) {
-                (Some(from), Some(header)) => return Ok(Some((header, window.slice(from..to)))),
+                (Some(from), Some(header)) => return Ok(Some((header, window.slice(from..to), end))),
                 (Some(_), None) => return Ok(None), // the next one is not to be shown
                 (None, _) => {}
             }

@@ -1,15 +1,20 @@
 //! From memory to segments, from segments to the medium, and what is let go for it.
 
+use crate::store::aborted::aborted_base_of;
 use crate::store::checkpoint::{self, Stored};
 use crate::store::error::{LogError, damaged};
-use crate::store::limits::{WRITE_BYTES, WRITE_BYTES_MAX};
+use crate::store::limits::{ABORTED_OF_A_SEGMENT, WRITE_BYTES, WRITE_BYTES_MAX};
 use crate::store::partition::{Flushed, Partition, TailBatch};
 use crate::store::segment::{PARTITIONS, Segment, base_of};
+use crate::store::transactions::Aborted;
 use crate::store::{Inner, count};
+use holon_kafka::batch::NONE;
+use holon_kafka::{Attributes, BatchHeader, Marker, StampedBatch};
 use holon_kernel::DiskBuffer;
+use holon_kernel::disk::OpenOptions;
 use holon_wal::sync::{sync_dir_or_stop, sync_or_stop};
 use holon_wal::{Lsn, WalError};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -75,11 +80,15 @@ async fn write(inner: &Inner, partition: &Rc<Partition>) -> Result<(), LogError>
             return Ok(());
         }
         let segment = open_end(inner, partition, &batches[0]).await?;
-        let room = (inner.options.partition)(partition.id).segment_bytes.saturating_sub(segment.length.get());
+        let options = (inner.options.partition)(partition.id);
+        let room = options.segment_bytes.saturating_sub(segment.length.get());
+        let first = segment.first_ms.get().unwrap_or(batches[0].batch.header.max_timestamp_ms);
         let mut bytes = 0;
         let fits = |batch: &&TailBatch| {
-            bytes += batch.batch.header.length as u64;
-            bytes <= room || bytes == batch.batch.header.length as u64
+            let BatchHeader { length, max_timestamp_ms, .. } = batch.batch.header;
+            bytes += length as u64;
+            let is_aged = first >= 0 && max_timestamp_ms.saturating_sub(first) > segment.age_ms_max(&options);
+            bytes == length as u64 || bytes <= room && !is_aged
         };
         let batches: Vec<&TailBatch> = batches.iter().take_while(fits).collect();
         write_batches(inner, partition, &segment, &batches).await?;
@@ -100,15 +109,13 @@ async fn write_batches(
     }
     let Some(last) = batches.last() else { return Ok(()) };
     let file = segment.file(&inner.shard.disk(), true).await?;
-    let is_known = partition.unsynced.borrow().iter().any(|known| Rc::ptr_eq(known, segment));
-    if !is_known {
-        partition.unsynced.borrow_mut().push(segment.clone());
-    }
+    partition.must_sync(segment);
     file.write_at(segment.length.get(), buffer).await?;
     if partition.removed.get() {
         return Ok(());
     }
     segment.grew(batches.iter().map(|batch| batch.batch.header));
+    settle(inner, partition, batches);
     partition.tail.borrow_mut().wrote(batches.len());
     let end = last.batch.header.last_offset() + 1;
     partition.written.set(Flushed { lsn: last.lsn, end, active: Some((segment.base, segment.length.get())) });
@@ -118,26 +125,69 @@ async fn write_batches(
     Ok(())
 }
 
+/// What a checkpoint says of producers is as of what segments have.
+fn settle(inner: &Inner, partition: &Partition, batches: &[&TailBatch]) {
+    let wall_ms = inner.shard.wall().micros() / 1000;
+    let mut settled = partition.settled.borrow_mut();
+    for TailBatch { batch: StampedBatch { header, records, .. }, .. } in batches {
+        let append_time = header.attributes.has(Attributes::LOG_APPEND_TIME).then_some(header.max_timestamp_ms);
+        settled.written(header, Marker::of(header, records), append_time.unwrap_or(NONE), wall_ms);
+    }
+}
+
 /// The segment that takes the next batch: a new one if that would be too long.
 async fn open_end(inner: &Inner, partition: &Rc<Partition>, next: &TailBatch) -> Result<Rc<Segment>, LogError> {
     let header = &next.batch.header;
     let newest = partition.segments.borrow().as_ref().and_then(|segments| segments.back().cloned());
     if let Some(segment) = newest {
-        let limit = (inner.options.partition)(partition.id).segment_bytes;
-        let length = segment.length.get();
-        let fits = length + header.length as u64 <= limit || length == 0;
-        if fits && header.last_offset() - segment.base <= i64::from(i32::MAX) {
+        if !is_full(inner, partition, &segment, header).await? {
             return Ok(segment);
         }
         segment.store_index(&inner.shard.disk()).await?;
+        store_aborted(inner, partition, &segment, header.base_offset).await?;
     } else {
         inner.shard.disk().create_dir(&partition.directory).await?;
     }
     let segment = Rc::new(Segment::new(partition.directory.clone(), header.base_offset, 0));
     segment.begin();
+    let jitter_ms = (inner.options.partition)(partition.id).segment_jitter_ms;
+    segment.jitter_ms.set((inner.shard.random_u64() >> 1).cast_signed() % jitter_ms.max(1));
+    segment.since_ms.set(inner.shard.wall().micros() / 1000);
     partition.names_unsynced.set(true);
     partition.segments.borrow_mut().get_or_insert_default().push_back(segment.clone());
     Ok(segment)
+}
+
+/// Whether a batch is to begin a new segment: as Kafka's `LogSegment.shouldRoll`, and if there are many aborted transactions.
+async fn is_full(
+    inner: &Inner,
+    partition: &Partition,
+    segment: &Segment,
+    next: &BatchHeader,
+) -> Result<bool, LogError> {
+    let (options, length) = ((inner.options.partition)(partition.id), segment.length.get());
+    if length == 0 {
+        return Ok(false);
+    }
+    let age_ms = segment.age_ms(&inner.shard.disk(), next, inner.shard.wall().micros() / 1000).await?;
+    Ok(length + next.length as u64 > options.segment_bytes
+        || age_ms > segment.age_ms_max(&options)
+        || next.last_offset() - segment.base > i64::from(i32::MAX)
+        || partition.transactions.borrow().count_below(next.base_offset) >= ABORTED_OF_A_SEGMENT)
+}
+
+/// The transactions that were aborted in a segment that is full, which ends before `next`, go to its file.
+async fn store_aborted(inner: &Inner, partition: &Partition, segment: &Rc<Segment>, next: i64) -> Result<(), LogError> {
+    let aborted: Rc<[Aborted]> = partition.transactions.borrow().aborted_below(next).copied().collect();
+    if aborted.is_empty() {
+        return Ok(());
+    }
+    segment.store_aborted(&inner.shard.disk(), &aborted).await?;
+    partition.must_sync(segment);
+    // Readers find them here or there, in one moment.
+    partition.transactions.borrow_mut().take_aborted_below(next);
+    partition.aborted.know(segment.base, aborted);
+    Ok(())
 }
 
 /// Finds a partition's segments, once; what is there and was never said to be durable is cut off.
@@ -150,6 +200,10 @@ async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), Lo
     let mut segments = VecDeque::new();
     let mut is_changed = false;
     for entry in disk.list(path).await? {
+        // One that the checkpoint does not name is of a segment that was full after it, and is again, perhaps elsewhere.
+        if aborted_base_of(&entry.name).is_some_and(|base| !partition.aborted.has(base)) {
+            disk.remove(&format!("{path}/{}", entry.name)).await?;
+        }
         let Some(base) = base_of(&entry.name) else { continue };
         match active {
             Some((newest, _)) if base < newest => {
@@ -188,6 +242,12 @@ async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), Lo
         return Err(damaged(&format!("{path}/{newest:020}.log"), 0, "the segment is missing"));
     }
     partition.names_unsynced.set(partition.names_unsynced.get() || is_changed);
+    // Some may have gone after the checkpoint that names their aborted transactions.
+    partition.aborted.forget(|base| !segments.iter().any(|segment| segment.base == base));
+    segments.iter().for_each(|segment| segment.has_aborted.set(partition.aborted.has(segment.base)));
+    if let Some(newest) = segments.back() {
+        newest.since_ms.set(inner.shard.wall().micros() / 1000);
+    }
     *partition.segments.borrow_mut() = Some(segments);
     Ok(())
 }
@@ -223,25 +283,27 @@ pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
     let mark = inner.commits.handed_over();
     let doomed = inner.doomed.borrow().clone();
     let mut names = false;
+    // Each as it is at one moment: what is written meanwhile is in the log still.
+    let mut stored = BTreeMap::new();
     for partition in inner.all() {
-        if partition.applied.get() > partition.flushed.get().lsn {
-            names |= flush(inner, &partition).await?;
-        }
+        expire(inner, &partition);
+        let found = if partition.applied.get() > partition.flushed.get().lsn {
+            flush(inner, &partition, &mut names).await?
+        } else {
+            Some(Stored::of(&partition))
+        };
+        stored.extend(found.map(|found| (partition.id, found)));
     }
     if names {
         sync_dir_or_stop(&inner.shard, PARTITIONS).await?;
     }
-    let wall_ms = inner.shard.wall().micros() / 1000;
-    let stored: Vec<Stored> = inner
-        .all()
-        .iter()
-        .map(|partition| {
-            let age = (inner.options.partition)(partition.id).producer_expiration;
-            let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-            partition.producers.borrow_mut().expire(wall_ms.saturating_sub(age_ms));
-            Stored::of(partition)
-        })
-        .collect();
+    let found = |partition: &Rc<Partition>| {
+        let found = stored.remove(&partition.id).filter(|found| found.life == partition.life);
+        // Or it was made meanwhile.
+        let (id, life, flushed) = (partition.id, partition.life, partition.flushed.get());
+        found.unwrap_or_else(|| Stored::empty(id, life, partition.start.get().min(flushed.end), flushed))
+    };
+    let stored: Vec<Stored> = inner.all().iter().map(found).collect();
     checkpoint::store(&inner.shard, inner.options.boot, &stored).await?;
     count(&inner.counters.checkpoints, 1);
     let flushed = |stored: &Stored| stored.flushed.lsn;
@@ -267,12 +329,23 @@ pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
     remove_doomed(inner, &doomed).await
 }
 
-/// Brings what a partition has onto the medium. Whether its directory has new names.
-async fn flush(inner: &Inner, partition: &Rc<Partition>) -> Result<bool, LogError> {
+/// Producers that wrote nothing for long are forgotten.
+fn expire(inner: &Inner, partition: &Partition) {
+    let age = (inner.options.partition)(partition.id).producer_expiration;
+    let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let until_ms = (inner.shard.wall().micros() / 1000).saturating_sub(age_ms);
+    partition.producers.borrow_mut().expire(until_ms);
+    partition.settled.borrow_mut().expire(until_ms);
+    partition.verifying.borrow_mut().expire(until_ms);
+}
+
+/// Brings what a partition has onto the medium; `names`: its directory has new ones. What the checkpoint is to say of it, if it is still
+/// there.
+async fn flush(inner: &Inner, partition: &Rc<Partition>, names: &mut bool) -> Result<Option<Stored>, LogError> {
     write(inner, partition).await?;
     let _writing = partition.writing.enter(&inner.shard).await?;
     if partition.removed.get() {
-        return Ok(false);
+        return Ok(None);
     }
     leave_empty(partition);
     let written = partition.written.get();
@@ -283,14 +356,18 @@ async fn flush(inner: &Inner, partition: &Rc<Partition>) -> Result<bool, LogErro
     loop {
         let Some(segment) = partition.unsynced.borrow().first().cloned() else { break };
         sync_or_stop(&inner.shard, &segment.file(&disk, false).await?).await?;
+        if segment.aborted_unsynced.replace(false) {
+            let file = disk.open(&segment.aborted_path(), OpenOptions::default()).await?;
+            sync_or_stop(&inner.shard, &file).await?;
+        }
         partition.unsynced.borrow_mut().retain(|other| !Rc::ptr_eq(other, &segment));
     }
-    let names = partition.names_unsynced.replace(false);
-    if names {
+    if partition.names_unsynced.replace(false) {
         sync_dir_or_stop(&inner.shard, &partition.directory).await?;
+        *names = true;
     }
     partition.flushed.set(Flushed { lsn, ..written });
-    Ok(names)
+    Ok(Some(Stored::of(partition)))
 }
 
 /// What a topic keeps of a partition.
@@ -349,6 +426,7 @@ pub async fn trim(inner: &Inner, partition: &Partition, gone: &[Rc<Segment>]) ->
             segments.retain(|other| !Rc::ptr_eq(other, segment));
         }
         partition.unsynced.borrow_mut().retain(|other| !Rc::ptr_eq(other, segment));
+        partition.aborted.forget(|base| base == segment.base);
         segment.remove(&inner.shard.disk()).await?;
     }
     Ok(())
@@ -363,6 +441,7 @@ fn leave_empty(partition: &Partition) {
     }
     let segments = partition.segments.borrow_mut().as_mut().map(std::mem::take).unwrap_or_default();
     partition.unsynced.borrow_mut().clear();
+    partition.aborted.forget(|_| true);
     partition.left.borrow_mut().extend(segments);
     partition.written.set(Flushed { active: None, ..written });
 }

@@ -106,6 +106,10 @@ impl Client<'_> {
         None
     }
 
+    pub fn wait(&self, duration: Duration) {
+        self.node.test.advance(duration);
+    }
+
     pub fn ask<R: holon_kafka::client::Request>(&mut self, request: &R, version: i16) -> R::Response {
         let asked = self.send(request, version);
         let status = || self.node.service.status();

@@ -52,30 +52,41 @@ pub struct World {
     pub shard: TestShard,
     pub store: LogStore,
     pub report: RecoveryReport,
+    adjust: fn(&mut StoreOptions),
 }
 
 pub fn try_open(disk: &MemoryDisk, boot: u32) -> Result<World, LogError> {
+    try_open_with(disk, boot, |_| ())
+}
+
+fn try_open_with(disk: &MemoryDisk, boot: u32, adjust: fn(&mut StoreOptions)) -> Result<World, LogError> {
     let shard = TestShard::new(disk.clone());
     let handle = shard.shard.clone();
+    let mut options = options(boot);
+    adjust(&mut options);
     let (store, report) = shard.block_on(async move {
-        let store = LogStore::open(handle, options(boot)).await?;
+        let store = LogStore::open(handle, options).await?;
         let report = store.recover().await?;
         store.retire_old_logs().await?;
         Ok::<_, LogError>((store, report))
     })?;
-    Ok(World { disk: disk.clone(), boot, shard, store, report })
+    Ok(World { disk: disk.clone(), boot, shard, store, report, adjust })
 }
 
 impl World {
     pub fn new() -> World {
-        try_open(&MemoryDisk::new(), 1).expect("opens")
+        World::new_with(|_| ())
+    }
+
+    pub fn new_with(adjust: fn(&mut StoreOptions)) -> World {
+        try_open_with(&MemoryDisk::new(), 1, adjust).expect("opens")
     }
 
     /// The process ends at once, and another one starts.
     pub fn reopen(self) -> World {
-        let World { disk, boot, shard, store, .. } = self;
+        let World { disk, boot, shard, store, adjust, .. } = self;
         drop((shard, store));
-        try_open(&disk, boot + 1).expect("opens again")
+        try_open_with(&disk, boot + 1, adjust).expect("opens again")
     }
 
     pub fn run<T: 'static, F: Future<Output = T> + 'static>(&self, work: impl FnOnce(LogStore) -> F) -> T {

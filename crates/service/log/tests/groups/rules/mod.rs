@@ -10,6 +10,7 @@ mod records;
 mod retention;
 mod static_members;
 mod syncing;
+mod transactional;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use holon_base::{Instant, Wall};

@@ -1,20 +1,26 @@
-//! Groups at work: a machine of [`crate::groups`] for each partition of the topic that keeps them, on the shard that has it.
+//! Coordinators at work: a machine of [`crate::groups`] or of [`crate::txns`] for each partition of the topic that keeps what it says, on the
+//! shard that has it.
 //!
 //! ```text
-//!   request ─▶ Coordinator ─▶ answers, and writes ─▶ the partition ─▶ `written`, in their order ─▶ answers
-//!                     └─ next_deadline ─▶ a timer ─▶ `tick`
+//!   request ─▶ Machine ─▶ answers, and writes ─▶ the partition ─▶ `written`, in their order ─▶ answers
+//!                 ├─ next_deadline ─▶ a timer ─▶ `tick`
+//!                 └─ work (markers of transactions) ─▶ what became of it
 //! ```
 //!
-//! It begins with the first request, from the records of the partition, which begin with a snapshot ([`crate::snapshots`]). It ends with the shard, or with the partition.
+//! It begins with the first request, from the records of the partition, which begin with a snapshot ([`crate::snapshots`]); that of transactions
+//! when the node has started, for there may be some to go on with. It ends with the shard, or with the partition.
 
-use crate::groups::{
-    Answer, Coordinator, Image, Name, Options, Output, Record, RequestNumber, Time, WriteError, WriteNumber,
-};
+mod groups;
+mod txns;
+
+pub(crate) use txns::{decode_end, end_offsets};
+
+use crate::groups::{RequestNumber, Time, WriteError, WriteNumber};
 use crate::service::LogService;
 use crate::snapshots::{self, Snapshots, bytes_of};
 use crate::store::{AppendTicket, LogError, LogStore, Stamp};
 use bytes::Bytes;
-use holon_base::TabletId;
+use holon_base::{Instant, TabletId};
 use holon_kafka::packed::{pack, unpack};
 use holon_kafka::{Batches, ProduceRules, ProducedBatch, Timestamps};
 use holon_kernel::{Class, Completer, Scope, Ticket};
@@ -29,6 +35,14 @@ pub const GROUPS_TOPIC: &str = "__holon_groups";
 /// So many coordinators a cluster: a group belongs to one, by its id.
 pub const GROUPS_PARTITIONS: u32 = 16;
 
+/// The topic that keeps transactional ids, as that of groups.
+pub const TRANSACTIONS_TOPIC: &str = "__holon_transactions";
+
+/// What clients see in place of it, and of that of groups, where Kafka would show its own.
+pub const GROUPS_TOPIC_SHOWN: &str = "__consumer_offsets";
+
+pub const TRANSACTIONS_PARTITIONS: u32 = 16;
+
 /// Read at a time when a coordinator begins, bytes.
 const READ_BYTES: usize = 1 << 20;
 
@@ -37,13 +51,70 @@ pub fn partition_of(group: &str) -> u32 {
     holon_base::crc32c(group.as_bytes()) % GROUPS_PARTITIONS
 }
 
+/// Which coordinator a transactional id has.
+pub fn partition_of_transactions(id: &str) -> u32 {
+    holon_base::crc32c(id.as_bytes()) % TRANSACTIONS_PARTITIONS
+}
+
+/// Whether clients are not to see it.
+pub fn is_hidden(topic: &str) -> bool {
+    topic == GROUPS_TOPIC || topic == TRANSACTIONS_TOPIC
+}
+
+/// A machine that is run here.
+pub trait Machine: Sized + 'static {
+    type Image: Default;
+    type Answer: Clone + 'static;
+    type Output: Default;
+    /// What is to be done beside writes and answers.
+    type Work;
+    const TOPIC: &'static str;
+
+    /// The next record of the partition.
+    ///
+    /// # Errors
+    /// It is none; why.
+    fn read(image: &mut Self::Image, record: Bytes) -> Result<(), String>;
+    fn begin(image: Self::Image, time: Time, out: &mut Self::Output) -> Self;
+    fn next_deadline(&self) -> Option<Instant>;
+    fn tick(&mut self, time: Time, out: &mut Self::Output);
+    fn written(&mut self, time: Time, number: WriteNumber, outcome: Result<(), WriteError>, out: &mut Self::Output);
+    /// All that is durable, for a snapshot.
+    fn kept(&self) -> Kept;
+    fn to_do(out: Self::Output) -> ToDo<Self>;
+    /// Does it, and tells the machine.
+    fn work(coordinating: &Rc<Coordinating<Self>>, work: Self::Work);
+}
+
+/// What takes the place of all records before it.
+#[derive(Default)]
+pub struct Kept {
+    /// Of these a crash must not leave some only: they are one batch.
+    pub together: Vec<Bytes>,
+    pub rest: Vec<Bytes>,
+}
+
+impl Kept {
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.together) + bytes_of(&self.rest)
+    }
+}
+
+/// What a machine wants to be done.
+pub struct ToDo<M: Machine> {
+    writes: Vec<(WriteNumber, Vec<Bytes>)>,
+    answers: Vec<(RequestNumber, M::Answer)>,
+    work: Vec<M::Work>,
+}
+
 /// A coordinator and those who wait for it.
-pub struct Coordinating {
+pub struct Coordinating<M: Machine> {
+    me: Weak<Coordinating<M>>,
     service: Weak<LogService>,
     tablet: TabletId,
-    machine: RefCell<Option<Coordinator>>,
+    machine: RefCell<Option<M>>,
     loading: Gate,
-    waiting: RefCell<BTreeMap<RequestNumber, Completer<Answer>>>,
+    waiting: RefCell<BTreeMap<RequestNumber, Completer<M::Answer>>>,
     next_request: Cell<u64>,
     /// Its next deadline may be another one.
     changed: Signal,
@@ -53,9 +124,10 @@ pub struct Coordinating {
     snapshots: Snapshots,
 }
 
-impl Coordinating {
-    pub fn new(service: &Rc<LogService>, tablet: TabletId) -> Rc<Coordinating> {
-        let coordinating = Rc::new(Coordinating {
+impl<M: Machine> Coordinating<M> {
+    pub fn new(service: &Rc<LogService>, tablet: TabletId) -> Rc<Coordinating<M>> {
+        let coordinating = Rc::new_cyclic(|me| Coordinating {
+            me: me.clone(),
             service: Rc::downgrade(service),
             tablet,
             machine: RefCell::new(None),
@@ -75,40 +147,30 @@ impl Coordinating {
         coordinating
     }
 
-    /// Looks at the groups; they are read first.
+    /// Looks at the machine; its records are read first.
     ///
     /// # Errors
     /// They cannot be read.
-    pub async fn look<T>(&self, look: impl FnOnce(&Coordinator) -> T) -> Result<T, LogError> {
+    pub async fn look<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, LogError> {
         self.load().await?;
         let machine = self.machine.borrow();
         machine.as_ref().map(look).ok_or(LogError::NotHere(self.tablet))
     }
 
-    /// How many groups are in which state; none while nobody has asked for one.
-    pub fn states(&self) -> Vec<(&'static str, u64)> {
-        self.machine.borrow().as_ref().map(Coordinator::states).unwrap_or_default()
-    }
-
-    /// Offsets of groups, so many at most.
-    pub fn committed(&self, most: usize) -> Vec<(Name, Name, i32, i64)> {
-        self.machine.borrow().as_ref().map(|machine| machine.committed(most)).unwrap_or_default()
-    }
-
     /// Asks the machine, and waits for its answer.
     ///
     /// # Errors
-    /// The groups cannot be read, or this node coordinates them no more.
+    /// Its records cannot be read, or this node coordinates here no more.
     pub async fn ask(
         &self,
-        ask: impl FnOnce(&mut Coordinator, Time, RequestNumber, &mut Output),
-    ) -> Result<Answer, LogError> {
+        ask: impl FnOnce(&mut M, Time, RequestNumber, &mut M::Output),
+    ) -> Result<M::Answer, LogError> {
         self.load().await?;
         let answer = {
             let service = self.service.upgrade().ok_or(LogError::NotHere(self.tablet))?;
             let number = RequestNumber(self.next_request.get());
             self.next_request.set(number.0 + 1);
-            let (completer, ticket): (_, Ticket<Answer>) = service.shard().ticket();
+            let (completer, ticket): (_, Ticket<M::Answer>) = service.shard().ticket();
             self.waiting.borrow_mut().insert(number, completer);
             self.run(|machine, time, out| ask(machine, time, number, out));
             ticket
@@ -116,15 +178,15 @@ impl Coordinating {
         answer.await.map_err(|_| LogError::NotHere(self.tablet))
     }
 
-    fn time(&self) -> Option<Time> {
+    pub(crate) fn time(&self) -> Option<Time> {
         let service = self.service.upgrade()?;
         Some(Time { now: service.shard().now(), wall: service.shard().wall() })
     }
 
     /// One step of the machine, and what follows from it.
-    fn run(&self, step: impl FnOnce(&mut Coordinator, Time, &mut Output)) {
+    fn run(&self, step: impl FnOnce(&mut M, Time, &mut M::Output)) {
         let Some(time) = self.time() else { return };
-        let mut out = Output::default();
+        let mut out = M::Output::default();
         if let Some(machine) = self.machine.borrow_mut().as_mut() {
             step(machine, time, &mut out);
         }
@@ -132,18 +194,21 @@ impl Coordinating {
         self.changed.notify();
     }
 
-    fn carry_out(&self, out: Output, time: Time) {
-        for write in out.writes {
-            let values: Vec<Bytes> = write.records.iter().map(Record::encode).collect();
+    fn carry_out(&self, out: M::Output, time: Time) {
+        let ToDo { writes, answers, work } = M::to_do(out);
+        for (number, values) in writes {
             if self.snapshots.is_due() {
-                self.snapshots.hold((write.number, values));
+                self.snapshots.hold((number, values));
             } else {
-                self.submit(write.number, &values, time);
+                self.submit(number, &values, time);
             }
         }
-        for (number, answer) in out.answers {
+        for (number, answer) in answers {
             let waiting = self.waiting.borrow_mut().remove(&number);
             waiting.into_iter().for_each(|completer| completer.complete(answer.clone()));
+        }
+        if let Some(me) = self.me.upgrade() {
+            work.into_iter().for_each(|work| M::work(&me, work));
         }
     }
 
@@ -163,11 +228,10 @@ impl Coordinating {
         let service = self.service.upgrade().ok_or(LogError::NotHere(self.tablet))?;
         let (store, time) = (service.store(), self.time());
         let (store, time) = store.zip(time).ok_or(LogError::NotHere(self.tablet))?;
-        let records = self.machine.borrow().as_ref().map(Coordinator::records).unwrap_or_default();
-        let values: Vec<Bytes> = records.iter().map(Record::encode).collect();
-        let bytes = bytes_of(&values);
+        let kept = self.machine.borrow().as_ref().map(M::kept).unwrap_or_default();
+        let bytes = kept.bytes();
         let outcome =
-            snapshots::write(&store, self.tablet, &values, |batch| submit(&store, self.tablet, batch, time)).await;
+            snapshots::write(&store, self.tablet, &kept, |batch| submit(&store, self.tablet, batch, time)).await;
         let time = self.time().unwrap_or(time);
         for (number, values) in self.snapshots.taken(bytes) {
             self.submit(number, &values, time);
@@ -215,7 +279,7 @@ impl Coordinating {
         loop {
             let Some(service) = self.service.upgrade() else { return };
             let changed = self.changed.wait(service.shard());
-            let deadline = self.machine.borrow().as_ref().and_then(Coordinator::next_deadline);
+            let deadline = self.machine.borrow().as_ref().and_then(M::next_deadline);
             let shard = service.shard().clone();
             drop(service);
             let woken = match deadline {
@@ -231,7 +295,7 @@ impl Coordinating {
     }
 
     /// Reads the partition from its start to its end, once.
-    async fn load(&self) -> Result<(), LogError> {
+    pub(crate) async fn load(&self) -> Result<(), LogError> {
         if self.machine.borrow().is_some() {
             return Ok(());
         }
@@ -242,25 +306,26 @@ impl Coordinating {
         if self.machine.borrow().is_some() {
             return Ok(());
         }
-        let (mut image, mut bytes) = (Image::default(), 0);
+        let (mut image, mut bytes) = (M::Image::default(), 0);
         let (mut offset, end) = store.ends(self.tablet)?;
         while offset < end {
             let read = store.read(self.tablet, offset, end, READ_BYTES).await?;
             for batch in Batches::new(read.pieces.concat().into()) {
-                let broken = |detail: String| crate::store::error::damaged(GROUPS_TOPIC, offset as u64, detail);
+                let broken = |detail: String| crate::store::error::damaged(M::TOPIC, offset as u64, detail);
                 let (header, whole) = batch.map_err(|error| broken(error.to_string()))?;
-                let values = unpack(&header, &whole).ok_or_else(|| broken("it is not of groups".to_string()))?;
+                let values = unpack(&header, &whole).ok_or_else(|| broken("no coordinator wrote it".to_string()))?;
                 bytes += bytes_of(&values);
                 for value in values {
-                    image.apply(Record::decode(value).map_err(|error| broken(error.to_string()))?);
+                    M::read(&mut image, value).map_err(broken)?;
                 }
                 offset = header.last_offset() + 1;
             }
         }
         let time = self.time().ok_or_else(gone)?;
-        let mut out = Output::default();
-        self.snapshots.loaded(bytes, image.snapshot().len());
-        *self.machine.borrow_mut() = Some(Coordinator::new(Options::default(), image, time, &mut out));
+        let mut out = M::Output::default();
+        let machine = M::begin(image, time, &mut out);
+        self.snapshots.loaded(bytes, machine.kept().bytes());
+        *self.machine.borrow_mut() = Some(machine);
         self.carry_out(out, time);
         self.written.notify();
         self.changed.notify();
@@ -273,7 +338,8 @@ fn submit(store: &LogStore, tablet: TabletId, values: &[Bytes], time: Time) -> R
     let timestamps = Timestamps::Create { now_ms, before_ms_max: 0, after_ms_max: 0 };
     let rules = ProduceRules { batch_bytes_max: usize::MAX, version: 9, timestamps };
     let batch = ProducedBatch::check(pack(values, now_ms), &rules);
-    let too_large = |_| LogError::TooLarge { what: "a record of a group", size: usize::MAX, limit: i32::MAX as usize };
+    let too_large =
+        |_| LogError::TooLarge { what: "a record of a coordinator", size: usize::MAX, limit: i32::MAX as usize };
     let stamp = Stamp { leader_epoch: 0, append_time_ms: None, wall_ms: now_ms };
     store.submit(tablet, batch.map_err(too_large)?, stamp, Durability::Sync)
 }
