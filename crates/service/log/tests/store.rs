@@ -295,6 +295,43 @@ fn what_is_too_old_or_too_much_goes_segment_by_segment() {
 }
 
 #[test]
+fn a_segment_that_a_checkpoint_names_stays_until_none_does() {
+    let mut world = World::new();
+    world.create(ONE);
+    let append = |world: &World, count: i64| {
+        for number in 0..count {
+            world.append(ONE, &batch_of(-1, -1, -1, 4, 1, TIME_MS + number)).expect("appended");
+        }
+    };
+    append(&world, 5);
+    world.checkpoint();
+    // Other segments are begun after it, without a checkpoint of their own: there is too much for memory.
+    append(&world, 1500);
+    let start = 4 * 1400;
+    world.run(move |store| async move {
+        store.move_start(ONE, start).await.expect("moved");
+        store.retain(ONE, Retention::default()).await.expect("retained");
+    });
+    let files = |world: &World| {
+        let of = |path: &&String| path.contains("partitions") && path.ends_with(".log");
+        world.disk.paths().iter().filter(of).count()
+    };
+    let before = files(&world);
+    assert!(before > 1, "{:?}", world.disk.paths());
+    for _ in 0..2 {
+        world = world.reopen();
+        assert_eq!(world.store.ends(ONE), Ok((start, 4 * 1505)));
+        assert_eq!(world.read_all(ONE, start, 1000).len(), 105);
+    }
+    world.checkpoint();
+    world.run(|store| async move { store.retain(ONE, Retention::default()).await }).expect("retained");
+    world.checkpoint();
+    assert!(files(&world) <= before, "{before}, {:?}", world.disk.paths());
+    world = world.reopen();
+    assert_eq!(world.read_all(ONE, start, 1000).len(), 105);
+}
+
+#[test]
 fn damage_in_a_file_is_an_error_that_names_it_and_what_is_whole_is_read() {
     let world = World::new();
     world.create(ONE);
