@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{TIME_MS, World, batch, batch_of, try_open};
+use common::{TIME_MS, World, batch, batch_of, checked, stamp, try_open};
 use holon_base::{Random, TabletId};
 use holon_kernel::testing::MemoryDisk;
 use holon_log::store::{LogError, Retention};
-use holon_wal::WalError;
+use holon_wal::{Durability, WalError};
 use std::collections::BTreeMap;
 
 const ONE: TabletId = TabletId(0x1_0000);
