@@ -11,6 +11,7 @@ use holon_kafka::messages::{
 };
 use holon_kafka::{ErrorCode, StrBytes, frame};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -163,11 +164,13 @@ impl Cluster {
     }
 
     pub fn ask_node<R: Request>(&mut self, node: i32, request: &R, version: i16) -> Result<R::Response, String> {
-        if !self.nodes.contains_key(&node) {
-            let address = self.addresses.get(&node).ok_or_else(|| format!("nobody knows where node {node} is"))?;
-            self.nodes.insert(node, Connection::open(address)?);
-        }
-        let connection = self.nodes.get_mut(&node).ok_or("a node is gone")?;
+        let connection = match self.nodes.entry(node) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let address = self.addresses.get(&node).ok_or_else(|| format!("nobody knows where node {node} is"))?;
+                entry.insert(Connection::open(address)?)
+            }
+        };
         connection.ask(request, version)
     }
 

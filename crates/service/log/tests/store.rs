@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{TIME_MS, World, batch, batch_of, try_open};
+use common::{TIME_MS, World, batch, batch_of, checked, stamp, try_open};
 use holon_base::{Random, TabletId};
 use holon_kernel::testing::MemoryDisk;
 use holon_log::store::{LogError, PartitionOptions, Retention};
-use holon_wal::WalError;
+use holon_wal::{Durability, WalError};
 use std::collections::BTreeMap;
 
 const ONE: TabletId = TabletId(0x1_0000);
@@ -318,6 +318,48 @@ fn a_segment_is_full_by_its_age() {
         assert_eq!(files, expected, "a batch each {step_ms} ms");
         assert_eq!(world.read_all(ONE, 0, 1000).len(), 50);
     }
+}
+
+#[test]
+fn a_segment_that_a_checkpoint_names_stays_until_none_does() {
+    let mut world = World::new();
+    world.create(ONE);
+    // At once, so that few writes of the log have them all.
+    let append = |world: &World, count: i64| {
+        world.run(move |store| async move {
+            let one = |number| {
+                let (store, batch) = (store.clone(), checked(&batch_of(-1, -1, -1, 4, 1, TIME_MS + number)));
+                async move { store.append(ONE, batch, stamp(), Durability::Sync).await.expect("appended") }
+            };
+            holon_kernel::join_all((0..count).map(one)).await;
+        });
+    };
+    let retain = |world: &World| {
+        world.run(|store| async move { store.retain(ONE, Retention::default()).await }).expect("retained");
+    };
+    let first_is_there =
+        |world: &World| world.disk.paths().iter().any(|path| path.ends_with("/00000000000000000000.log"));
+    append(&world, 5);
+    world.checkpoint();
+    let checkpoints = world.store.stats().checkpoints;
+    // Other segments are begun, since there is too much for memory, without a checkpoint that names them.
+    append(&world, 1500);
+    let start = 4 * 1400;
+    world.run(move |store| async move { store.move_start(ONE, start).await }).expect("moved");
+    retain(&world);
+    assert_eq!(world.store.stats().checkpoints, checkpoints, "none was made meanwhile");
+    assert!(first_is_there(&world), "the checkpoint names it");
+    for _ in 0..2 {
+        world = world.reopen();
+        assert_eq!(world.store.ends(ONE), Ok((start, 4 * 1505)));
+        assert_eq!(world.read_all(ONE, start, 1000).len(), 105);
+    }
+    world.checkpoint();
+    retain(&world);
+    world.checkpoint();
+    assert!(!first_is_there(&world), "{:?}", world.disk.paths());
+    world = world.reopen();
+    assert_eq!(world.read_all(ONE, start, 1000).len(), 105);
 }
 
 #[test]

@@ -416,8 +416,8 @@ impl Sessions {
         let span = i32::MAX.cast_unsigned() / u32::from(self.shards.max(1));
         let first = 1 + span * u32::from(self.shard.0);
         let at = (random % u64::from(span - 1)) as u32;
-        let ids = (0..span - 1).map(|step| (first + (at + step) % (span - 1)).cast_signed());
-        ids.into_iter().find(|id| !self.all.contains_key(id)).unwrap_or(first.cast_signed())
+        let mut ids = (0..span - 1).map(|step| (first + (at + step) % (span - 1)).cast_signed());
+        ids.find(|id| !self.all.contains_key(id)).unwrap_or(first.cast_signed())
     }
 
     /// Who may go for a new one of so many partitions: who was not used for long, else the smallest that is smaller and not new.

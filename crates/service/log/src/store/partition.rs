@@ -155,6 +155,8 @@ pub struct Partition {
     pub segments: RefCell<Option<VecDeque<Rc<Segment>>>>,
     /// Segments that were written to since they were synced last.
     pub unsynced: RefCell<Vec<Rc<Segment>>>,
+    /// The first offset of the segment that the last checkpoint names: a start looks for it.
+    pub named: Cell<Option<i64>>,
     /// Segments that are not part of it any more, and that the last checkpoint may name.
     pub left: RefCell<Vec<Rc<Segment>>>,
     /// Its directory, or a file in it, is new.
@@ -189,6 +191,7 @@ impl Partition {
             written: Cell::new(flushed),
             segments: RefCell::new(None),
             unsynced: RefCell::default(),
+            named: Cell::new(flushed.active.map(|(base, _)| base)),
             left: RefCell::default(),
             names_unsynced: Cell::new(false),
             writing: Gate::new(),

@@ -304,8 +304,14 @@ pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
         found.unwrap_or_else(|| Stored::empty(id, life, partition.start.get().min(flushed.end), flushed))
     };
     let stored: Vec<Stored> = inner.all().iter().map(found).collect();
+    let left = left_behind(inner);
     checkpoint::store(&inner.shard, inner.options.boot, &stored).await?;
     count(&inner.counters.checkpoints, 1);
+    for stored in &stored {
+        if let Ok(partition) = inner.partition(stored.tablet) {
+            partition.named.set(stored.flushed.active.map(|(base, _)| base));
+        }
+    }
     let flushed = |stored: &Stored| stored.flushed.lsn;
     let all = inner.all();
     let needed = |partition: &Rc<Partition>| {
@@ -319,14 +325,23 @@ pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
     };
     let needed = all.iter().filter_map(needed).fold(mark.plus(1), Lsn::min);
     inner.wal.retire_below(needed).await?;
-    for partition in &all {
-        let left = partition.left.take();
-        for segment in left {
-            segment.remove(&inner.shard.disk()).await?;
-        }
+    for (partition, segment) in left {
+        partition.left.borrow_mut().retain(|other| !Rc::ptr_eq(other, &segment));
+        segment.remove(&inner.shard.disk()).await?;
     }
     inner.progressed.notify();
     remove_doomed(inner, &doomed).await
+}
+
+/// Segments that the checkpoint that is made now does not name any more: a start looks for the one that it does.
+fn left_behind(inner: &Inner) -> Vec<(Rc<Partition>, Rc<Segment>)> {
+    let of = |partition: Rc<Partition>| {
+        let named = partition.flushed.get().active.map(|(base, _)| base);
+        let left = partition.left.borrow().clone();
+        let gone = left.into_iter().filter(move |segment| Some(segment.base) != named);
+        gone.map(move |segment| (partition.clone(), segment)).collect::<Vec<_>>()
+    };
+    inner.all().into_iter().flat_map(of).collect()
 }
 
 /// Producers that wrote nothing for long are forgotten.
@@ -415,7 +430,7 @@ pub async fn expired(
     Ok((start, gone))
 }
 
-/// Takes away segments that are before the start.
+/// Takes away segments that are before the start. One that a checkpoint names stays on the disk until none does: a start looks for it.
 pub async fn trim(inner: &Inner, partition: &Partition, gone: &[Rc<Segment>]) -> Result<(), LogError> {
     let _writing = partition.writing.enter(&inner.shard).await?;
     for segment in gone {
@@ -427,7 +442,12 @@ pub async fn trim(inner: &Inner, partition: &Partition, gone: &[Rc<Segment>]) ->
         }
         partition.unsynced.borrow_mut().retain(|other| !Rc::ptr_eq(other, segment));
         partition.aborted.forget(|base| base == segment.base);
-        segment.remove(&inner.shard.disk()).await?;
+        let flushed = partition.flushed.get().active.map(|(base, _)| base);
+        if [partition.named.get(), flushed].contains(&Some(segment.base)) {
+            partition.left.borrow_mut().push(segment.clone());
+        } else {
+            segment.remove(&inner.shard.disk()).await?;
+        }
     }
     Ok(())
 }
