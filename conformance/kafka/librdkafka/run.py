@@ -37,7 +37,7 @@ SCENARIOS = {
 }
 #: Words of `expected.txt`: what becomes of a test. `parts` names subtests (+ for a space), each of which is
 #: then run as a test of its own.
-FAILS, SKIPS, MOCK, LONG, PARTS = KINDS = "fails", "skips", "mock", "long", "parts"
+FAILS, SKIPS, MOCK, LONG, ALONE, PARTS = KINDS = "fails", "skips", "mock", "long", "alone", "parts"
 
 
 @dataclasses.dataclass
@@ -250,10 +250,11 @@ def choose(options, tests, known):
     return chosen, left
 
 
-def run_scenario(options, runner, chosen, known):
+def run_side_by_side(jobs, work, known):
+    """`work` is of pairs: who runs, and which tests."""
     outcomes = []
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        waiting = [pool.submit(runner.run, tests) for tests in chosen.values()]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(runner.run, tests) for runner, tests in work]
         for done in concurrent.futures.as_completed(waiting):
             for outcome in done.result():
                 word, fits = judge(outcome, known)
@@ -264,20 +265,24 @@ def run_scenario(options, runner, chosen, known):
 
 
 def run_all(options, tests, place, chosen, known):
-    """The outcomes, and how many nodes ended by themselves."""
-    outcomes, ended = [], 0
-    for scenario, of_it in chosen.items():
-        node = None if options.target else holon_node.Node(arguments=SCENARIOS[scenario]).start()
-        try:
-            bootstrap = options.target or f"{node.address}:{KAFKA_PORT}"
-            outcomes += run_scenario(options, Runner(options, tests, place / scenario, bootstrap), of_it, known)
-            if node is not None and not node.running():
-                ended += 1
-                print(f"the node ended during the suite; it said:\n{node.said()[-4000:]}")
-        finally:
-            if node is not None:
-                node.remove()
-    return outcomes, ended
+    """The outcomes, and how many nodes ended by themselves. A node for each scenario; first what may run beside others."""
+    nodes, beside, alone = [], [], []
+    try:
+        for scenario, of_it in chosen.items():
+            node = None if options.target else holon_node.Node(arguments=SCENARIOS[scenario]).start()
+            nodes += [] if node is None else [node]
+            runner = Runner(options, tests, place / scenario, options.target or f"{node.address}:{KAFKA_PORT}")
+            for several in of_it.values():
+                kinds = {known.get(test.title, (None, None))[0] for test in several}
+                (alone if ALONE in kinds else beside).append((runner, several))
+        outcomes = run_side_by_side(options.jobs, beside, known) + run_side_by_side(1, alone, known)
+        ended = [node for node in nodes if not node.running()]
+        for node in ended:
+            print(f"the node ended during the suite; it said:\n{node.said()[-4000:]}")
+        return outcomes, len(ended)
+    finally:
+        for node in nodes:
+            node.remove()
 
 
 def main():

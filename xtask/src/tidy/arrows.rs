@@ -49,6 +49,7 @@ const WIRE_OUTSIDE_FRONT: &[(&str, &str)] = &[
     ("crates/service/log/src/store/", "batches are what partitions hold: checked and stamped, never taken apart"),
     ("crates/service/log/src/calls.rs", "a refused batch is told by the protocol's own code"),
     ("crates/service/log/src/tablet.rs", "batches are checked where they are appended"),
+    ("crates/service/log/src/records.rs", "an offset by time is that of a record: its batch is taken apart for it"),
     ("crates/service/log/src/configs.rs", "the settings of a topic are the protocol's"),
     ("crates/service/log/src/coordinating.rs", "groups are kept in batches of a partition"),
     ("crates/service/log/src/counts.rs", "requests and errors are counted by the protocol's APIs and codes"),
