@@ -1,6 +1,5 @@
-//! A seed of the log on one node: producers that send again what they do not know of, some of them in transactions, readers of all and of
-//! committed records, topics that come and go, restarts (with another number of shards) on a disk that fails, against what each producer was
-//! told.
+//! A seed of the log on one node: producers that send again what they do not know of, readers, topics that come and go, restarts (with
+//! another number of shards) on a disk that fails, against what each producer was told.
 
 use crate::faults::{DiskFaults, Fault, Faults};
 use crate::report::{Outcome, RunOptions};
@@ -11,7 +10,7 @@ use holon_log::calls::{PartitionError, Reply, Request};
 use holon_log::service::{LOG_SERVICE, LogConfig, LogService};
 use holon_log::store::LogError;
 use holon_log::topics::TopicChange;
-use holon_log::workload::{self, Kind, Mark};
+use holon_log::workload::{self, Mark};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -35,18 +34,6 @@ struct Producer {
     is_sent: bool,
     /// It was sent before, and nobody knows what became of it.
     is_unknown: bool,
-    /// `None`: it has none.
-    transaction: Option<Transaction>,
-}
-
-/// What a producer is at, which is its own coordinator.
-#[derive(Clone, Copy)]
-struct Transaction {
-    epoch: i16,
-    /// The number of its first batch; so many are still to be sent, then it ends.
-    first: u32,
-    left: u8,
-    commits: bool,
 }
 
 /// What is known of a partition.
@@ -56,22 +43,12 @@ struct Known {
     batches: BTreeMap<i64, (Mark, u8)>,
     /// Everything before this offset was read without a gap.
     acknowledged: BTreeMap<Mark, i64>,
-    /// The greatest that was told: it never goes back.
-    stable: i64,
 }
 
 enum Report {
     Produced { producer: usize, number: u32, result: Result<Reply, PartitionError> },
-    Ended { producer: i64, number: u32, result: Result<Reply, PartitionError> },
-    Read { tablet: TabletId, offset: i64, asked: Asked, result: Result<Reply, PartitionError> },
+    Read { tablet: TabletId, offset: i64, result: Result<Reply, PartitionError> },
     Topic { change: TopicChange, is_done: bool },
-}
-
-/// How something was read, and the stable offset that was known then.
-#[derive(Clone, Copy)]
-struct Asked {
-    committed: bool,
-    stable: i64,
 }
 
 struct Run {
@@ -83,8 +60,6 @@ struct Run {
     topics: Vec<GroupId>,
     topic_changes: bool,
     known: BTreeMap<TabletId, Known>,
-    /// Batches of transactions that were to be ended, and whether by a commit.
-    decided: BTreeMap<Mark, bool>,
     reads: usize,
     topics_made: u32,
     operations: u64,
@@ -127,7 +102,6 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
         topics: Vec::new(),
         topic_changes: false,
         known: BTreeMap::new(),
-        decided: BTreeMap::new(),
         reads: 0,
         topics_made: 0,
         operations: 0,
@@ -142,12 +116,6 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let (now, trace) = (world.now, world.trace());
     let Run { operations, errors, .. } = run;
     Outcome { seed, expanded, simulated: now.since(Instant(0)), operations, trace, faults, errors }
-}
-
-impl Transaction {
-    fn draw(random: &mut Random, epoch: i16, first: u32) -> Transaction {
-        Transaction { epoch, first, left: random.range(1, 5) as u8, commits: random.chance(1, 2) }
-    }
 }
 
 impl Run {
@@ -231,7 +199,6 @@ impl Run {
             let count = self.random.range(1, 40) as u8;
             let id = self.next_producer;
             self.next_producer += 1;
-            let transaction = self.random.chance(1, 2).then(|| Transaction::draw(&mut self.random, 0, 0));
             self.producers.push(Producer {
                 id,
                 tablet,
@@ -240,7 +207,6 @@ impl Run {
                 count,
                 is_sent: false,
                 is_unknown: false,
-                transaction,
             });
         }
     }
@@ -277,66 +243,14 @@ impl Run {
         let producer = &mut self.producers[at];
         producer.is_sent = true;
         let (tablet, number) = (producer.tablet, producer.number);
-        let mark = (producer.id as u32, producer.number);
-        let records = match producer.transaction {
-            None => workload::batch(mark, producer.sequence, producer.count),
-            Some(Transaction { left: 0, .. }) => return self.end(at, shard),
-            Some(of) => workload::transactional_batch(mark, of.epoch, producer.sequence, producer.count),
-        };
+        let records = workload::batch((producer.id as u32, producer.number), producer.sequence, producer.count);
         let service = self.services.borrow()[usize::from(shard.id().0)].clone();
         let (reports, deadline) = (self.reports.clone(), shard.now() + CALL);
         let id = producer.id;
         shard.spawn(Scope::Node, Class::Foreground, async move {
-            let first = Request::Produce { version: 12, records: records.clone(), guard: None };
-            let mut result = service.ask(tablet, first, deadline).await;
-            if let Err(PartitionError::Unverified(unverified)) = result {
-                let again = Request::Produce { version: 12, records, guard: Some(unverified.guard) };
-                result = service.ask(tablet, again, deadline).await;
-            }
+            let result = service.ask(tablet, Request::Produce { version: 9, records, guard: None }, deadline).await;
             reports.borrow_mut().push(Report::Produced { producer: id as usize, number, result });
         });
-    }
-
-    /// The end of a producer's transaction is sent, perhaps once more.
-    fn end(&mut self, at: usize, shard: &Rc<Shard>) {
-        let producer = &self.producers[at];
-        let (Some(of), tablet, id, number) = (producer.transaction, producer.tablet, producer.id, producer.number)
-        else {
-            return;
-        };
-        self.decided.extend((of.first..number).map(|number| ((id as u32, number), of.commits)));
-        let request = Request::EndTransaction {
-            producer_id: id,
-            producer_epoch: of.epoch + 1,
-            coordinator_epoch: 0,
-            commit: of.commits,
-            version: 2,
-        };
-        let service = self.services.borrow()[usize::from(shard.id().0)].clone();
-        let (reports, deadline) = (self.reports.clone(), shard.now() + CALL);
-        shard.spawn(Scope::Node, Class::Foreground, async move {
-            let result = service.ask(tablet, request, deadline).await;
-            reports.borrow_mut().push(Report::Ended { producer: id, number, result });
-        });
-    }
-
-    fn ended(&mut self, world: &World, id: i64, number: u32, result: Result<Reply, PartitionError>) {
-        let found = self.producers.iter().position(|producer| producer.id == id && producer.number == number);
-        let Some(at) = found else { return };
-        self.producers[at].is_sent = false;
-        let offset = match result {
-            Ok(Reply::Appended(appended)) => appended.base_offset,
-            Err(error) => return self.allowed(world, &format!("the end of a transaction of {id}"), &error, true),
-            Ok(other) => return self.errors.push(format!("the end of a transaction was answered with {other:?}")),
-        };
-        world.faults.sometimes("transaction ended", true);
-        let producer = &mut self.producers[at];
-        let tablet = producer.tablet;
-        if let Some(of) = &mut producer.transaction {
-            *of = Transaction::draw(&mut self.random, of.epoch + 1, number);
-        }
-        (producer.sequence, producer.is_unknown) = (0, false);
-        self.is_at(tablet, offset, (id as u32, workload::NO_NUMBER), 1);
     }
 
     fn read(&mut self, shard: &Rc<Shard>) {
@@ -349,17 +263,16 @@ impl Run {
         let end = end.map_or(0, |(offset, (_, count))| offset + i64::from(*count));
         let offset = if self.random.chance(1, 3) { end } else { self.random.below(end as u64 + 1) as i64 };
         self.reads += 1;
-        self.ask_for(shard, tablet, offset, false);
+        self.ask_for(shard, tablet, offset);
     }
 
-    fn ask_for(&mut self, shard: &Rc<Shard>, tablet: TabletId, offset: i64, all: bool) {
-        let (bytes_max, committed) = (self.random.range(1, 8000) as u32, self.random.chance(1, 2) && !all);
-        let asked = Asked { committed, stable: self.known.get(&tablet).map_or(0, |known| known.stable) };
+    fn ask_for(&mut self, shard: &Rc<Shard>, tablet: TabletId, offset: i64) {
+        let bytes_max = self.random.range(1, 8000) as u32;
         let service = self.services.borrow()[usize::from(shard.id().0)].clone();
         let (reports, deadline) = (self.reports.clone(), shard.now() + CALL);
         shard.spawn(Scope::Node, Class::Foreground, async move {
-            let result = service.ask(tablet, Request::Fetch { offset, bytes_max, committed }, deadline).await;
-            reports.borrow_mut().push(Report::Read { tablet, offset, asked, result });
+            let result = service.ask(tablet, Request::Fetch { offset, bytes_max, committed: false }, deadline).await;
+            reports.borrow_mut().push(Report::Read { tablet, offset, result });
         });
     }
 
@@ -369,10 +282,9 @@ impl Run {
             self.operations += 1;
             match report {
                 Report::Produced { producer, number, result } => self.produced(world, producer as i64, number, result),
-                Report::Ended { producer, number, result } => self.ended(world, producer, number, result),
-                Report::Read { tablet, offset, asked, result } => {
+                Report::Read { tablet, offset, result } => {
                     self.reads = self.reads.saturating_sub(1);
-                    self.was_read(world, (tablet, offset), asked, result);
+                    self.was_read(world, tablet, offset, result);
                 }
                 Report::Topic { change, is_done } => {
                     self.topic_changes = false;
@@ -416,9 +328,6 @@ impl Run {
         };
         let (sequence, next_count) = (producer.sequence + i32::from(count), self.random.range(1, 40) as u8);
         *producer = Producer { number: number + 1, sequence, count: next_count, is_unknown: false, ..*producer };
-        if let Some(of) = &mut producer.transaction {
-            of.left = of.left.saturating_sub(1);
-        }
         self.is_at(tablet, offset, mark, count);
         let known = self.known.entry(tablet).or_default();
         known.acknowledged.insert(mark, offset);
@@ -436,15 +345,9 @@ impl Run {
         }
     }
 
-    fn was_read(
-        &mut self,
-        world: &World,
-        (tablet, offset): (TabletId, i64),
-        asked: Asked,
-        result: Result<Reply, PartitionError>,
-    ) {
-        let (batches, ends, aborted) = match result {
-            Ok(Reply::Fetched { batches, ends, aborted }) => (batches, ends, aborted.unwrap_or_default()),
+    fn was_read(&mut self, world: &World, tablet: TabletId, offset: i64, result: Result<Reply, PartitionError>) {
+        let batches = match result {
+            Ok(Reply::Fetched { batches, .. }) => batches,
             Ok(other) => return self.errors.push(format!("{tablet}: a read was answered with {other:?}")),
             Err(error) => return self.allowed(world, &format!("read of {tablet} at {offset}"), &error, false),
         };
@@ -455,22 +358,8 @@ impl Run {
             Ok(found) => found,
             Err(error) => return self.errors.push(format!("{tablet}: what was read at {offset} is wrong: {error}")),
         };
-        if ends.stable < asked.stable || ends.stable > ends.end {
-            let detail = format!("the stable offset was {}, and is {ends:?}", asked.stable);
-            return self.errors.push(format!("{tablet}: {detail}"));
-        }
-        let known = self.known.entry(tablet).or_default();
-        known.stable = known.stable.max(ends.stable);
-        let aborted: Vec<(i64, i64)> = aborted.iter().map(|one| (one.producer_id, one.first_offset)).collect();
-        let passed_over = workload::passed_over(&found, &aborted);
         let mut next = None;
-        for (one, is_passed_over) in found.into_iter().zip(passed_over) {
-            let is_committed = self.decided.get(&one.mark).copied();
-            if asked.committed && one.kind == Kind::Transactional && is_committed != Some(!is_passed_over) {
-                let detail = format!("passed over: {is_passed_over}, committed: {is_committed:?}, told {aborted:?}");
-                return self.errors.push(format!("{tablet}: who reads committed records got {one:?}; {detail}"));
-            }
-            world.faults.sometimes("aborted batch passed over", asked.committed && is_committed == Some(false));
+        for one in found {
             let has_it = (one.base_offset..=one.last_offset()).contains(&offset);
             if !next.map_or(has_it, |next| one.base_offset == next) {
                 return self.errors.push(format!("{tablet}: read at {offset}: {one:?} is not what comes there"));
@@ -526,7 +415,7 @@ impl Run {
             let Some(shard) = world.up(NODE).map(|live| live[0].shard.clone()) else { return };
             let mut offset = 0;
             loop {
-                self.ask_for(&shard, tablet, offset, true);
+                self.ask_for(&shard, tablet, offset);
                 world.run_until(world.now + Duration::from_secs(1), |_| ());
                 self.collect(world);
                 let next = self.known.get(&tablet).and_then(|known| known.batches.range(offset..).next());
@@ -537,14 +426,10 @@ impl Run {
             let mut end = 0;
             let mut of_producer: BTreeMap<u32, u32> = BTreeMap::new();
             for (offset, ((producer, number), count)) in &known.batches {
-                let is_marker = *number == workload::NO_NUMBER;
                 if *offset != end {
                     self.errors.push(format!("{tablet}: a batch at {offset}, and the one before ends at {end}"));
                 }
                 end = offset + i64::from(*count);
-                if is_marker {
-                    continue;
-                }
                 let expected = of_producer.entry(*producer).or_default();
                 if expected != number {
                     self.errors.push(format!("{tablet}: batch {number} of {producer} comes where {expected} should"));

@@ -414,6 +414,7 @@ fn whatever_happens_in_whatever_order_the_store_is_as_its_model() {
         for _ in 0..250 {
             let partition = TabletId(random.range(1, 4) << 16);
             match random.below(40) {
+                0 if random.chance(1, 2) => world = world.lose_power(&mut random),
                 0 => world = world.reopen(),
                 1 => world.checkpoint(),
                 2 => {

@@ -3,13 +3,15 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod door;
+mod power;
 
 use bytes::Bytes;
-use holon_base::TabletId;
+use holon_base::{Random, TabletId};
 use holon_kafka::{BatchHeader, Batches, ProduceRules, ProducedBatch, Timestamps, testing};
 use holon_kernel::testing::{MemoryDisk, TestShard};
 use holon_log::store::{Appended, LogError, LogStore, PartitionOptions, RecoveryReport, Stamp, StoreOptions};
 use holon_wal::Durability;
+use power::PowerDisk;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -52,15 +54,21 @@ pub struct World {
     pub shard: TestShard,
     pub store: LogStore,
     pub report: RecoveryReport,
+    power: PowerDisk,
     adjust: fn(&mut StoreOptions),
 }
 
 pub fn try_open(disk: &MemoryDisk, boot: u32) -> Result<World, LogError> {
-    try_open_with(disk, boot, |_| ())
+    try_open_with(disk, PowerDisk::new(disk.clone()), boot, |_| ())
 }
 
-fn try_open_with(disk: &MemoryDisk, boot: u32, adjust: fn(&mut StoreOptions)) -> Result<World, LogError> {
-    let shard = TestShard::new(disk.clone());
+fn try_open_with(
+    disk: &MemoryDisk,
+    power: PowerDisk,
+    boot: u32,
+    adjust: fn(&mut StoreOptions),
+) -> Result<World, LogError> {
+    let shard = TestShard::with_disk(Box::new(power.clone()));
     let handle = shard.shard.clone();
     let mut options = options(boot);
     adjust(&mut options);
@@ -70,7 +78,7 @@ fn try_open_with(disk: &MemoryDisk, boot: u32, adjust: fn(&mut StoreOptions)) ->
         store.retire_old_logs().await?;
         Ok::<_, LogError>((store, report))
     })?;
-    Ok(World { disk: disk.clone(), boot, shard, store, report, adjust })
+    Ok(World { disk: disk.clone(), boot, shard, store, report, power, adjust })
 }
 
 impl World {
@@ -79,14 +87,23 @@ impl World {
     }
 
     pub fn new_with(adjust: fn(&mut StoreOptions)) -> World {
-        try_open_with(&MemoryDisk::new(), 1, adjust).expect("opens")
+        let disk = MemoryDisk::new();
+        try_open_with(&disk, PowerDisk::new(disk.clone()), 1, adjust).expect("opens")
     }
 
     /// The process ends at once, and another one starts.
     pub fn reopen(self) -> World {
-        let World { disk, boot, shard, store, adjust, .. } = self;
+        let World { disk, boot, shard, store, power, adjust, .. } = self;
         drop((shard, store));
-        try_open_with(&disk, boot + 1, adjust).expect("opens again")
+        try_open_with(&disk, power, boot + 1, adjust).expect("opens again")
+    }
+
+    /// The power goes, and what was not synced with it, or some of it.
+    pub fn lose_power(self, random: &mut Random) -> World {
+        let World { boot, shard, store, power, adjust, .. } = self;
+        drop((shard, store));
+        let disk = power.lose(random);
+        try_open_with(&disk, PowerDisk::new(disk.clone()), boot + 1, adjust).expect("opens again")
     }
 
     pub fn run<T: 'static, F: Future<Output = T> + 'static>(&self, work: impl FnOnce(LogStore) -> F) -> T {

@@ -1,4 +1,4 @@
-//! Transactions of several producers in any order, with checkpoints, restarts that forget what was on its way, starts that move and files
+//! Transactions of several producers in any order, with checkpoints, restarts and losses of power that forget what was on its way, starts that move and files
 //! that are lost, held against a model that knows what was acknowledged.
 
 use crate::common::{TIME_MS, World, batch_of, checked, stamp, try_open};
@@ -144,7 +144,7 @@ fn crash(world: World, model: &mut Model, random: &mut Random) -> World {
     if random.chance(1, 2) {
         world.checkpoint();
     }
-    let world = world.reopen();
+    let world = if random.chance(1, 2) { world.reopen() } else { world.lose_power(random) };
     let found = world.read_all(ONE, model.start, 5000);
     let new: Vec<BatchHeader> = found.into_iter().filter(|header| header.base_offset >= model.next).collect();
     for header in new {

@@ -51,7 +51,7 @@ fn whatever_happens_a_transaction_is_all_or_nothing_and_in_the_end_all_is_well()
     println!("{count} seeds: {total:?}");
     // Else the run shows nothing.
     assert!(total.failovers > count && total.failed_writes > count && total.fenced > count / 2);
-    assert!(total.commits > 5 * count && total.aborts > count && total.markers > 10 * count);
+    assert!(total.commits > 2 * count && total.aborts > count && total.markers > 10 * count);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn found(plants: Plants, by: &[&str]) {
 
 #[test]
 fn a_coordinator_that_answers_before_it_is_durable_is_found() {
-    found(Plants { end_before_durable: true, ..Plants::default() }, &["was told", "was not asked"]);
+    found(Plants { end_before_durable: true, ..Plants::default() }, &["was told", "was not asked", "is part of"]);
 }
 
 #[test]
