@@ -71,7 +71,7 @@ class Outcome:
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="also those that expected.txt calls long")
+    parser.add_argument("--full", action="store_true", help="also those that expected.txt calls long or alone")
     parser.add_argument("-k", dest="word", default="", help="only tests with this in their names")
     parser.add_argument("--jobs", type=int, default=8, help="tests at a time: most of them wait [default: 8]")
     parser.add_argument("--limit", type=int, default=400, metavar="SECONDS", help="for each test [default: 400]")
@@ -243,7 +243,7 @@ def choose(options, tests, known):
             left["manual"] += 1
         elif test.scenario not in SCENARIOS:
             left["scenario"] += 1
-        elif kind == LONG and not options.full and not named:
+        elif kind in (LONG, ALONE) and not options.full and not named:
             left["long"] += 1
         else:
             chosen[test.scenario][test.number, test.part].append(test)
@@ -303,7 +303,7 @@ def main():
         print(f"\n{outcome.test.title}: {judge(outcome, known)[0]}: {outcome.why}")
     passed = sum(outcome.state == "passed" for outcome in outcomes if outcome not in wrong)
     listed = len(outcomes) - len(wrong) - passed
-    print(f"\nlogs: {place}\nnot run: {left['local']} that speak to no broker, {left['long']} long ones (--full), {left['manual']} by"
+    print(f"\nlogs: {place}\nnot run: {left['local']} that speak to no broker, {left['long']} that take long or measure time (--full), {left['manual']} by"
           f" hand, {left['scenario']} of other scenarios; skipped are those that expected.txt says do not pass; {time.monotonic() - began:.0f} s")
     print(f"librdkafka: {passed} passed, {len(wrong) + ended} failed, {listed} skipped")
     return 1 if wrong or ended or not outcomes else 0
