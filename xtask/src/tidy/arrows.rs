@@ -51,7 +51,7 @@ const WIRE_OUTSIDE_FRONT: &[(&str, &str)] = &[
     ("crates/service/log/src/tablet.rs", "batches are checked where they are appended"),
     ("crates/service/log/src/records.rs", "an offset by time is that of a record: its batch is taken apart for it"),
     ("crates/service/log/src/configs.rs", "the settings of a topic are the protocol's"),
-    ("crates/service/log/src/coordinating.rs", "groups are kept in batches of a partition"),
+    ("crates/service/log/src/coordinating/mod.rs", "groups are kept in batches of a partition"),
     ("crates/service/log/src/counts.rs", "requests and errors are counted by the protocol's APIs and codes"),
     ("crates/service/log/src/report.rs", "requests and errors are told by the protocol's names"),
     ("crates/service/log/src/workload.rs", "the workload makes and reads batches as a client does"),
