@@ -45,7 +45,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "tidy", budget_cpu_minutes: 1, run: tidy_stage },
     Stage { name: "lint", budget_cpu_minutes: 6, run: lint },
     Stage { name: "simulation", budget_cpu_minutes: 15, run: simulation },
-    Stage { name: "foreign", budget_cpu_minutes: 14, run: foreign::clients },
+    Stage { name: "foreign", budget_cpu_minutes: 12, run: foreign::clients },
     Stage { name: "node", budget_cpu_minutes: 8, run: foreign::node },
     Stage { name: "chaos", budget_cpu_minutes: 4, run: foreign::chaos },
 ];
