@@ -227,7 +227,7 @@ fn alter(mut context: Context, name: &str, matches: &ArgMatches) -> Result<(), S
     let resource = AlterConfigsResource::default().with_resource_type(TOPIC).with_resource_name(said(name));
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource.with_configs(configs)]);
     let answer = context.cluster.ask(&request, version::INCREMENTAL_ALTER_CONFIGS)?;
-    for result in answer.responses.iter().filter(|result| result.error_code != 0) {
+    if let Some(result) = answer.responses.iter().find(|result| result.error_code != 0) {
         let what = told(result.error_code, result.error_message.as_deref());
         return Err(format!("nothing was changed: {what}; `holon topic describe {name} --all` shows all settings"));
     }
@@ -244,7 +244,7 @@ fn delete(mut context: Context, name: &str) -> Result<(), String> {
     context.cluster.topic(name)?;
     let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(TIMEOUT_MS);
     let answer = context.cluster.ask(&request, version::DELETE_TOPICS)?;
-    for result in answer.responses.iter().filter(|result| result.error_code != 0) {
+    if let Some(result) = answer.responses.iter().find(|result| result.error_code != 0) {
         return Err(format!("topic {name} is not deleted: {}", name_of(result.error_code)));
     }
     if context.json {

@@ -107,7 +107,7 @@ fn what_was_committed_is_there_after_a_crash_at_any_moment_and_the_partition_sta
     assert_eq!(client.ask(&commit(DELETED, 7), 8).topics[0].partitions[0].error_code, 0);
     for round in 0..60i64 {
         // The first snapshots, and then one of a coordinator that has had many.
-        history.borrow_mut().is_told = round < 14 || round >= 55;
+        history.borrow_mut().is_told = !(14..55).contains(&round);
         let mut asked = Vec::new();
         for (at, name) in GROUPS.iter().enumerate() {
             history.borrow_mut().sent[at] = round;

@@ -314,7 +314,7 @@ fn a_segment_is_full_by_its_age() {
         world.checkpoint();
         let files =
             world.disk.paths().iter().filter(|path| path.contains("partitions") && path.ends_with(".log")).count();
-        let expected = (50 + of_each - 1) / of_each;
+        let expected = 50_usize.div_ceil(of_each);
         assert_eq!(files, expected, "a batch each {step_ms} ms");
         assert_eq!(world.read_all(ONE, 0, 1000).len(), 50);
     }

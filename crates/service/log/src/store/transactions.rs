@@ -11,6 +11,7 @@
 
 use holon_base::{ByteReader, ByteWriter, ShortInput};
 use holon_kafka::{BatchHeader, Marker};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A transaction that was aborted.
@@ -70,8 +71,8 @@ impl Transactions {
     pub fn add(&mut self, header: &BatchHeader, marker: Option<Marker>) {
         let (producer_id, offset) = (header.producer_id, header.base_offset);
         let Some(marker) = marker else {
-            if !self.open.contains_key(&producer_id) {
-                self.open.insert(producer_id, offset);
+            if let Entry::Vacant(open) = self.open.entry(producer_id) {
+                open.insert(offset);
                 self.firsts.insert(offset);
             }
             return;
