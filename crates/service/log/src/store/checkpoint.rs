@@ -2,11 +2,10 @@
 //!
 //! ```text
 //! log/checkpoints/<boot>-<shard>     written anew under another name, synced, renamed
-//! file      = magic:u64 version:u32 boot:u32 shard:u32 count:u32 partition* crc32c:u32
+//! file      = magic:u64 version:u32 boot:u32 shard:u32 shards:u32 count:u32 partition* crc32c:u32
 //! partition = tablet:u64 life:u64 start:i64 end:i64 lsn:u64 active:u8 [base:i64 length:u64] producers epochs aborted
 //! aborted   = count:varint transaction* count:varint base:i64*     of the segment that is written to; which others have some
 //! ```
-//! Version 1 was written before there were transactions.
 
 use crate::store::epochs::Epochs;
 use crate::store::error::{LogError, damaged};
@@ -19,13 +18,12 @@ use holon_kernel::disk::OpenOptions;
 use holon_kernel::{DiskBuffer, Shard};
 use holon_wal::sync::{stop, sync_dir_or_stop, sync_or_stop};
 use holon_wal::{Lsn, WalError};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub const CHECKPOINTS: &str = "log/checkpoints";
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLONCKP");
-const VERSION: u32 = 2;
-/// The first with transactions.
-const TRANSACTIONS_FROM: u32 = 2;
+const VERSION: u32 = 1;
 
 /// A partition as a checkpoint has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,33 +92,37 @@ impl Stored {
         self.aborted_in.iter().for_each(|base| out.put_i64(*base));
     }
 
-    fn decode(input: &mut ByteReader, version: u32) -> Result<Stored, ShortInput> {
+    fn decode(input: &mut ByteReader) -> Result<Stored, ShortInput> {
         let (tablet, life, start) = (TabletId(input.u64()?), Lsn(input.u64()?), input.i64()?);
         let (end, lsn) = (input.i64()?, Lsn(input.u64()?));
         let active = match input.u8()? {
             0 => None,
             _ => Some((input.i64()?, input.u64()?)),
         };
-        let producers = Producers::decode(input, version < TRANSACTIONS_FROM)?;
-        let epochs = Epochs::decode(input)?;
-        let (mut aborted, mut aborted_in) = (Vec::new(), Vec::new());
-        if version >= TRANSACTIONS_FROM {
-            let count = input.count()?;
-            aborted = (0..count).map(|_| Aborted::decode(input)).collect::<Result<_, _>>()?;
-            let count = input.count()?;
-            aborted_in = (0..count).map(|_| input.i64()).collect::<Result<_, _>>()?;
-        }
+        let (producers, epochs) = (Producers::decode(input)?, Epochs::decode(input)?);
+        let count = input.count()?;
+        let aborted = (0..count).map(|_| Aborted::decode(input)).collect::<Result<_, _>>()?;
+        let count = input.count()?;
+        let aborted_in = (0..count).map(|_| input.i64()).collect::<Result<_, _>>()?;
         let flushed = Flushed { lsn, end, active };
         Ok(Stored { tablet, life, start, flushed, producers, epochs, aborted, aborted_in })
     }
 }
 
-pub fn encode(boot: u32, shard: u16, partitions: &[Stored]) -> Bytes {
+/// What one of so many shards of a node has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Checkpoint {
+    shards: u16,
+    partitions: Vec<Stored>,
+}
+
+fn encode(boot: u32, shard: &Shard, partitions: &[Stored]) -> Bytes {
     let mut out = ByteWriter::with_capacity(64 + 64 * partitions.len());
     out.put_u64(MAGIC);
     out.put_u32(VERSION);
     out.put_u32(boot);
-    out.put_u32(u32::from(shard));
+    out.put_u32(u32::from(shard.id().0));
+    out.put_u32(u32::from(shard.shards()));
     out.put_u32(partitions.len() as u32);
     partitions.iter().for_each(|partition| partition.encode(&mut out));
     out.put_u32(crc32c(out.as_slice()));
@@ -129,7 +131,7 @@ pub fn encode(boot: u32, shard: u16, partitions: &[Stored]) -> Bytes {
 
 /// # Errors
 /// It is damaged, of a newer format, or another file.
-pub fn decode(bytes: &Bytes, path: &str, boot: u32, shard: u16) -> Result<Vec<Stored>, LogError> {
+fn decode(bytes: &Bytes, path: &str, boot: u32, shard: u16) -> Result<Checkpoint, LogError> {
     let end = bytes.len().saturating_sub(4);
     if crc32c(&bytes[..end]).to_le_bytes() != bytes[end..] {
         return Err(damaged(path, 0, "the checksum of a checkpoint is wrong"));
@@ -146,18 +148,20 @@ pub fn decode(bytes: &Bytes, path: &str, boot: u32, shard: u16) -> Result<Vec<St
     if (input.u32().map_err(short)?, input.u32().map_err(short)?) != (boot, u32::from(shard)) {
         return Err(damaged(path, 12, "this is the checkpoint of another shard"));
     }
+    let shards = input.u32().map_err(short)?;
+    let shards = u16::try_from(shards).ok().filter(|shards| *shards > shard);
+    let shards = shards.ok_or_else(|| damaged(path, 20, "it is of more shards than a node has"))?;
     let count = input.u32().map_err(short)?;
-    let partitions =
-        (0..count).map(|_| Stored::decode(&mut input, version)).collect::<Result<_, _>>().map_err(short)?;
+    let partitions = (0..count).map(|_| Stored::decode(&mut input)).collect::<Result<_, _>>().map_err(short)?;
     input.end().map_err(short)?;
-    Ok(partitions)
+    Ok(Checkpoint { shards, partitions })
 }
 
 /// Puts a checkpoint in the place of the one before, durably.
 pub async fn store(shard: &Rc<Shard>, boot: u32, partitions: &[Stored]) -> Result<(), LogError> {
     let name = name(boot, shard.id().0);
     let (path, new) = (format!("{CHECKPOINTS}/{name}"), format!("{CHECKPOINTS}/{name}.new"));
-    let bytes = encode(boot, shard.id().0, partitions);
+    let bytes = encode(boot, shard, partitions);
     let disk = shard.disk();
     let file = disk.open(&new, OpenOptions { create: true, direct: false }).await?;
     file.truncate(0).await?;
@@ -170,23 +174,23 @@ pub async fn store(shard: &Rc<Shard>, boot: u32, partitions: &[Stored]) -> Resul
     Ok(())
 }
 
-/// The newest of each partition, of earlier boots, that this shard has now.
+/// What this shard has now of the checkpoints of earlier boots. The newest of the shard that had a partition says all of it, also
+/// that it was removed: what an older one says of it counts no longer, and its files may be gone.
 pub async fn load(shard: &Rc<Shard>, boot: u32) -> Result<Vec<Stored>, LogError> {
     let disk = shard.disk();
     let mut names: Vec<(u32, u16)> =
         disk.list(CHECKPOINTS).await?.iter().filter_map(|entry| parse_name(&entry.name)).collect();
     names.retain(|(of, _)| *of < boot);
     names.sort_unstable();
-    let mut found = std::collections::BTreeMap::new();
+    let mut found = BTreeMap::new();
     for (of, number) in names {
         let path = format!("{CHECKPOINTS}/{}", name(of, number));
         let file = disk.open(&path, OpenOptions::default()).await?;
         let bytes = file.read_at(0, usize::try_from(file.length()).unwrap_or(0)).await?;
-        for stored in decode(&bytes, &path, of, number)? {
-            if stored.tablet.shard(shard.shards()) == shard.id() {
-                found.insert(stored.tablet, stored);
-            }
-        }
+        let checkpoint = decode(&bytes, &path, of, number)?;
+        found.retain(|tablet: &TabletId, _| tablet.shard(checkpoint.shards).0 != number);
+        let is_ours = |stored: &Stored| stored.tablet.shard(shard.shards()) == shard.id();
+        found.extend(checkpoint.partitions.into_iter().filter(is_ours).map(|stored| (stored.tablet, stored)));
     }
     Ok(found.into_values().collect())
 }

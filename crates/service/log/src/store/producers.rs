@@ -204,15 +204,13 @@ impl Producers {
     }
 
     /// # Errors
-    /// It is not what [`Producers::encode`] wrote, or a build that knew no transactions (`before_transactions`).
-    pub fn decode(input: &mut ByteReader, before_transactions: bool) -> Result<Producers, ShortInput> {
+    /// It is not what [`Producers::encode`] wrote.
+    pub fn decode(input: &mut ByteReader) -> Result<Producers, ShortInput> {
         let mut producers = BTreeMap::new();
         for _ in 0..input.count()? {
             let (id, epoch, last_ms) = (input.i64()?, input.u16()?.cast_signed(), input.i64()?);
-            let (coordinator_epoch, open) = match before_transactions {
-                true => (NO_COORDINATOR, None),
-                false => (input.u32()?.cast_signed(), Some(input.i64()?).filter(|first| *first != NONE)),
-            };
+            let coordinator_epoch = input.u32()?.cast_signed();
+            let open = Some(input.i64()?).filter(|first| *first != NONE);
             let mut batches = VecDeque::new();
             for _ in 0..input.count()? {
                 let first_sequence = input.u32()?.cast_signed();
@@ -277,7 +275,7 @@ mod tests {
         let mut out = ByteWriter::new();
         producers.encode(&mut out);
         let mut input = ByteReader::new(out.freeze());
-        assert_eq!(Producers::decode(&mut input, false), Ok(producers.clone()));
+        assert_eq!(Producers::decode(&mut input), Ok(producers.clone()));
         input.end().expect("nothing is left");
         producers.expire(2000);
         assert_eq!(producers, Producers::default());
@@ -387,7 +385,7 @@ mod tests {
         assert_eq!(producers.judge_marker((9, 4), 5, true), Verdict::Fenced { epoch: 4, newest: 4 });
         let mut out = ByteWriter::new();
         producers.encode(&mut out);
-        assert_eq!(Producers::decode(&mut ByteReader::new(out.freeze()), false), Ok(producers));
+        assert_eq!(Producers::decode(&mut ByteReader::new(out.freeze())), Ok(producers));
     }
 
     #[test]
@@ -400,19 +398,5 @@ mod tests {
         let of_zero = Verification { begins_at_zero: true, ..asked };
         assert_eq!(judge(3, &of_zero), Verdict::OutOfOrder { expected: 0, got: 3 });
         assert_eq!(judge(0, &of_zero), Verdict::Append);
-    }
-
-    #[test]
-    fn what_a_build_before_transactions_wrote_is_read() {
-        let mut out = ByteWriter::new();
-        out.put_varint(1);
-        out.put_i64(9);
-        out.put_u16(2);
-        out.put_i64(77);
-        out.put_varint(0);
-        let read = Producers::decode(&mut ByteReader::new(out.freeze()), true).expect("reads");
-        let of =
-            Producer { epoch: 2, coordinator_epoch: NO_COORDINATOR, open: None, batches: VecDeque::new(), last_ms: 77 };
-        assert_eq!(read, Producers(BTreeMap::from([(9, of)])));
     }
 }

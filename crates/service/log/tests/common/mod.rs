@@ -59,7 +59,7 @@ pub struct World {
 }
 
 pub fn try_open(disk: &MemoryDisk, boot: u32) -> Result<World, LogError> {
-    try_open_with(disk, PowerDisk::new(disk.clone()), boot, |_| ())
+    try_open_with(disk, PowerDisk::new(disk.clone()), boot, |_| (), true)
 }
 
 fn try_open_with(
@@ -67,6 +67,7 @@ fn try_open_with(
     power: PowerDisk,
     boot: u32,
     adjust: fn(&mut StoreOptions),
+    retire: bool,
 ) -> Result<World, LogError> {
     let shard = TestShard::with_disk(Box::new(power.clone()));
     let handle = shard.shard.clone();
@@ -75,7 +76,9 @@ fn try_open_with(
     let (store, report) = shard.block_on(async move {
         let store = LogStore::open(handle, options).await?;
         let report = store.recover().await?;
-        store.retire_old_logs().await?;
+        if retire {
+            store.retire_old_logs().await?;
+        }
         Ok::<_, LogError>((store, report))
     })?;
     Ok(World { disk: disk.clone(), boot, shard, store, report, power, adjust })
@@ -88,14 +91,34 @@ impl World {
 
     pub fn new_with(adjust: fn(&mut StoreOptions)) -> World {
         let disk = MemoryDisk::new();
-        try_open_with(&disk, PowerDisk::new(disk.clone()), 1, adjust).expect("opens")
+        try_open_with(&disk, PowerDisk::new(disk.clone()), 1, adjust, true).expect("opens")
     }
 
     /// The process ends at once, and another one starts.
     pub fn reopen(self) -> World {
         let World { disk, boot, shard, store, power, adjust, .. } = self;
         drop((shard, store));
-        try_open_with(&disk, power, boot + 1, adjust).expect("opens again")
+        try_open_with(&disk, power, boot + 1, adjust, true).expect("opens again")
+    }
+
+    /// It ends at the moment this work is done, before anything else happens.
+    pub fn run_and_end<F: Future<Output = ()> + 'static>(self, work: impl FnOnce(LogStore) -> F) -> World {
+        let World { disk, boot, shard, store, adjust, .. } = self;
+        let done = work(store);
+        let left = shard.block_on(async move {
+            done.await;
+            disk.deep_copy()
+        });
+        drop(shard);
+        try_open_with(&left, PowerDisk::new(left.clone()), boot + 1, adjust, false).expect("opens again")
+    }
+
+    /// It ends at once, another one recovers, and ends before all shards have, and a third one starts.
+    pub fn reopen_twice(self) -> World {
+        let World { disk, boot, shard, store, power, adjust, .. } = self;
+        drop((shard, store));
+        drop(try_open_with(&disk, power.clone(), boot + 1, adjust, false).expect("opens again"));
+        try_open_with(&disk, power, boot + 2, adjust, true).expect("opens a third time")
     }
 
     /// The power goes, and what was not synced with it, or some of it.
@@ -103,7 +126,7 @@ impl World {
         let World { boot, shard, store, power, adjust, .. } = self;
         drop((shard, store));
         let disk = power.lose(random);
-        try_open_with(&disk, PowerDisk::new(disk.clone()), boot + 1, adjust).expect("opens again")
+        try_open_with(&disk, PowerDisk::new(disk.clone()), boot + 1, adjust, true).expect("opens again")
     }
 
     pub fn run<T: 'static, F: Future<Output = T> + 'static>(&self, work: impl FnOnce(LogStore) -> F) -> T {
