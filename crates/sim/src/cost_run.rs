@@ -353,7 +353,7 @@ impl Run {
             let pause = Duration::from_secs_f64(-chance.ln() / self.requests_per_second);
             self.next_arrival = self.next_arrival + pause;
             let number = self.open[self.random.below(self.open.len() as u64) as usize];
-            let bytes = self.load.arrive(number, world.now, &mut self.random);
+            let bytes = self.load.arrive(number, world.now, &mut self.random)?;
             self.sent += 1;
             self.give(world, number, bytes)?;
         }

@@ -65,7 +65,9 @@ impl Engine {
         let log = Log::new(shard.clone(), segments.clone(), inner.options.boot);
         shard.spawn(Scope::Node, Class::Foreground, inner.commits.clone().run(inner.clone(), log));
         shard.spawn(Scope::Node, Class::Replication, segments.keep_ready());
-        shard.spawn(Scope::Node, Class::Background, flush::run(inner.clone()));
+        for _ in 0..flush::FLUSHES {
+            shard.spawn(Scope::Node, Class::Background, flush::run(inner.clone()));
+        }
         if inner.options.automatic_compaction {
             shard.spawn(Scope::Node, Class::Background, compaction::task::run(inner.clone()));
         }

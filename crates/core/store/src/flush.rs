@@ -17,7 +17,11 @@ use std::time::Duration;
 /// Between attempts when the disk is full.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The flushing task.
+/// So many tablets are flushed at the same time. Most of a flush is waiting for syncs of the disk, which take as long for a memtable of a
+/// few kilobytes, as it is if memory is little and tablets are many: one after the other, writes soon wait for them.
+pub const FLUSHES: usize = 4;
+
+/// A flushing task, one of [`FLUSHES`].
 pub async fn run(inner: Rc<Inner>) {
     loop {
         let Some((tree, memtable)) = oldest_frozen(&inner) else {
@@ -26,28 +30,35 @@ pub async fn run(inner: Rc<Inner>) {
             }
             continue;
         };
-        if let Err(error) = flush(&inner, &tree, &memtable).await {
-            inner.note_background_error(&error);
-            inner.flushed_or_not(Some(&error));
-            inner.flush_failures.set(inner.flush_failures.get() + 1);
-            inner.progressed.notify();
-            inner.shard.sleep(RETRY).await;
-            continue;
-        }
-        inner.flushed_or_not(None);
-        if let Err(error) = inner.segments.retire_below(inner.lsn_needed()).await {
-            inner.note_background_error(&error.into());
-        }
-        inner.runs_changed();
-        inner.compaction_wanted.notify();
-        inner.remove_garbage().await;
+        tree.taken_for_flush.set(true);
+        flush_or_tell(&inner, &tree, &memtable).await;
+        tree.taken_for_flush.set(false);
     }
 }
 
-/// What keeps the log longest.
+async fn flush_or_tell(inner: &Rc<Inner>, tree: &Rc<Tree>, memtable: &Rc<Memtable>) {
+    if let Err(error) = flush(inner, tree, memtable).await {
+        inner.note_background_error(&error);
+        inner.flushed_or_not(Some(&error));
+        inner.flush_failures.set(inner.flush_failures.get() + 1);
+        inner.progressed.notify();
+        inner.shard.sleep(RETRY).await;
+        return;
+    }
+    inner.flushed_or_not(None);
+    if let Err(error) = inner.segments.retire_below(inner.lsn_needed()).await {
+        inner.note_background_error(&error.into());
+    }
+    inner.runs_changed();
+    inner.compaction_wanted.notify();
+    inner.remove_garbage().await;
+}
+
+/// What keeps the log longest, of the tablets that no task flushes.
 fn oldest_frozen(inner: &Inner) -> Option<(Rc<Tree>, Rc<Memtable>)> {
     let trees = inner.trees.borrow();
-    let frozen = trees.values().filter_map(|tree| Some((tree, tree.oldest_frozen()?)));
+    let free = trees.values().filter(|tree| !tree.taken_for_flush.get());
+    let frozen = free.filter_map(|tree| Some((tree, tree.oldest_frozen()?)));
     let (tree, memtable) = frozen.min_by_key(|(tree, memtable)| (memtable.lsn_first(), tree.id))?;
     Some((tree.clone(), memtable))
 }

@@ -69,6 +69,8 @@ pub struct Inner {
     pub compaction_wanted: Signal,
     /// A flush or a compaction ended, well or not: waiting writers and callers look again.
     pub progressed: Rc<Signal>,
+    /// The first of the writes that wait for room is in it.
+    pub entry: Gate,
     pub background_error: RefCell<Option<StoreError>>,
     /// Why memtables do not get to the disk at this moment.
     pub stuck: RefCell<Option<StoreError>>,
@@ -105,6 +107,7 @@ impl Inner {
             flush_wanted: Signal::new(),
             compaction_wanted: Signal::new(),
             progressed,
+            entry: Gate::new(),
             background_error: RefCell::new(None),
             stuck: RefCell::new(None),
             log_full: RefCell::new(None),

@@ -25,16 +25,20 @@ impl Inner {
         self.progressed.notify();
     }
 
-    /// Waits until writes may go on.
+    /// Waits until writes may go on, in the order in which they came. Only the first looks whenever something has progressed: if
+    /// all did, each group of the log would cost a poll of every write that waits, and the work that they wait for would not get
+    /// on for it.
     ///
     /// # Errors
     /// [`StoreError::DiskFull`] when what is waited for cannot happen.
     pub async fn wait_for_room(&self) -> Result<(), StoreError> {
-        if !self.must_wait() {
+        if !self.must_wait() && !self.entry.is_held() {
             return Ok(());
         }
         let started = self.shard.now();
         let failures = self.flush_failures.get();
+        // Whoever comes next looks after this one's write is queued: what is let in here goes on at once.
+        let _entry = self.entry.enter(&self.shard).await?;
         while self.must_wait() {
             self.compaction_wanted.notify();
             if self.flush_failures.get() != failures

@@ -129,6 +129,8 @@ pub struct Tree {
     pub compaction: Cell<Option<Progress>>,
     /// Held while a memtable is being written out.
     pub flushing: Gate,
+    /// By one of the flushing tasks, from its choice until it looks for another.
+    pub taken_for_flush: Cell<bool>,
     /// Since somebody took it.
     pub changed: RefCell<Changed>,
     pub damages: Damages,
@@ -154,6 +156,7 @@ impl Tree {
             compacting: Gate::new(),
             compaction: Cell::new(None),
             flushing: Gate::new(),
+            taken_for_flush: Cell::new(false),
             changed: RefCell::new(Changed::Anywhere),
             damages,
             mending: Cell::new(false),

@@ -97,6 +97,10 @@ impl Gate {
         self.state.waiting.borrow_mut().push_back(completer);
         ticket.await.map_err(|_| WalError::Stopped { reason: "the engine was dropped".into() })
     }
+
+    pub fn is_held(&self) -> bool {
+        self.state.held.get()
+    }
 }
 
 impl Drop for GateGuard {

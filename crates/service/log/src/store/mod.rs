@@ -90,6 +90,8 @@ struct Inner {
     commits: Rc<Commits<Inner>>,
     wal: Rc<Segments>,
     progressed: Rc<Signal>,
+    /// The first of the appends that wait for room is in it.
+    entry: Gate,
     /// The writer has something to do.
     work: Signal,
     /// Partitions with batches that are in no segment.
@@ -190,6 +192,7 @@ impl LogStore {
             commits: Rc::new(commits),
             wal: wal.clone(),
             progressed,
+            entry: Gate::new(),
             work: Signal::new(),
             dirty: RefCell::default(),
             ready: RefCell::default(),

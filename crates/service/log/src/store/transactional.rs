@@ -114,14 +114,26 @@ impl LogStore {
         stamp: Stamp,
         durability: Durability,
     ) -> Result<Appended, LogError> {
-        while self.inner.must_wait() {
+        self.wait_for_room().await?;
+        self.submit_from(origin, partition, batch, stamp, durability)?.wait().await
+    }
+
+    /// One after the other: only the first looks whenever something has progressed, for else each group of the log would cost a poll of
+    /// every append that waits.
+    async fn wait_for_room(&self) -> Result<(), LogError> {
+        let inner = &self.inner;
+        if !inner.must_wait() && !inner.entry.is_held() {
+            return Ok(());
+        }
+        let _entry = inner.entry.enter(&inner.shard).await?;
+        while inner.must_wait() {
             if let Some(error) = self.stuck() {
                 return Err(error);
             }
-            self.inner.work.notify();
-            self.inner.progressed.wait(&self.inner.shard).await.map_err(|_| stopped())?;
+            inner.work.notify();
+            inner.progressed.wait(&inner.shard).await.map_err(|_| stopped())?;
         }
-        self.submit_from(origin, partition, batch, stamp, durability)?.wait().await
+        Ok(())
     }
 
     /// Writes the marker that ends a producer's transaction, durably. It is written as well if none is open: as Kafka has it, so that a

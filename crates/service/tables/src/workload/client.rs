@@ -22,6 +22,13 @@ pub struct Client {
     next_stream: i16,
 }
 
+/// Streams of a connection: the protocol gives them 15 bits.
+pub const STREAMS: usize = 1 << 15;
+
+fn after(stream: i16) -> i16 {
+    stream.wrapping_add(1) & i16::MAX
+}
+
 impl Client {
     pub fn new(version: Version, compression: Option<Compression>) -> Client {
         Client {
@@ -38,13 +45,20 @@ impl Client {
         self.version
     }
 
+    /// The next request is not on one of these streams: their answers have yet to come. Some other has to be free.
+    pub fn skip(&mut self, is_taken: impl Fn(i16) -> bool) {
+        while is_taken(self.next_stream) {
+            self.next_stream = after(self.next_stream);
+        }
+    }
+
     /// The bytes of a request, and the stream its answer will have.
     ///
     /// # Errors
     /// A request that this version cannot express.
     pub fn request(&mut self, request: Request) -> Result<(i16, Bytes), CqlError> {
         let stream = self.next_stream;
-        self.next_stream = stream.wrapping_add(1) & 0x7fff;
+        self.next_stream = after(stream);
         self.starting |= matches!(request, Request::Startup(_));
         let message = RequestMessage { stream, tracing: false, custom_payload: BytesMap::new(), request };
         self.message(&message).map(|bytes| (stream, bytes))

@@ -4,7 +4,7 @@
 //! Each row carries the number of the write that wrote it. A read that was sent after a write was acknowledged must show this write or a
 //! later one; so must the reading back of everything at the end.
 
-use super::client::Client;
+use super::client::{Client, STREAMS};
 use super::operation::{Named, NamedRow};
 use bytes::{BufMut, Bytes, BytesMut};
 use holon_base::{Instant, Random};
@@ -149,17 +149,23 @@ impl OpenLoad {
     }
 
     /// A request whose time has come.
-    pub fn arrive(&mut self, number: usize, now: Instant, random: &mut Random) -> Bytes {
+    ///
+    /// # Errors
+    /// So many are under way that the connection has no stream for it: the cluster cannot keep up.
+    pub fn arrive(&mut self, number: usize, now: Instant, random: &mut Random) -> Result<Bytes, String> {
+        if self.connections[number].asked.len() >= STREAMS {
+            return Err(format!("{STREAMS} requests are under way on connection {number}: too many came"));
+        }
         let row = random.below(self.acknowledged.len() as u64) as usize;
         if random.chance(1, 2) {
             self.next_number += 1;
             let write = self.next_number;
             let request = query(INSERT, insert_values(row, write, random));
-            return self.send(number, now, Asked::Write { row, number: write }, request);
+            return Ok(self.send(number, now, Asked::Write { row, number: write }, request));
         }
         let least = vec![self.acknowledged[row]];
         let request = query(SELECT_ROW, key_values(row).to_vec());
-        self.send(number, now, Asked::Read { first: row, least }, request)
+        Ok(self.send(number, now, Asked::Read { first: row, least }, request))
     }
 
     /// The next partition that is read at the end.
@@ -178,6 +184,7 @@ impl OpenLoad {
 
     fn send(&mut self, number: usize, now: Instant, asked: Asked, request: Request) -> Bytes {
         let connection = &mut self.connections[number];
+        connection.client.skip(|stream| connection.asked.contains_key(&stream));
         let (stream, bytes) = connection.client.request(request).expect("a request of this workload can be written");
         connection.asked.insert(stream, (now, asked));
         bytes
