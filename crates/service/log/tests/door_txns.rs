@@ -255,6 +255,33 @@ fn a_transaction_goes_through_its_life_in_each_version() {
 }
 
 #[test]
+fn offsets_of_a_transaction_are_kept_only_for_partitions_that_are_there() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 2, &[]), 0);
+    let producer = init(&mut client, "a", 4);
+    assert_eq!(add_offsets(&mut client, "a", 3, producer, "g"), 0);
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+    let elsewhere = |name: &str, index: i32| {
+        let one = TxnOffsetCommitRequestPartition::default().with_partition_index(index).with_committed_offset(40);
+        TxnOffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![one])
+    };
+    let mut request = commit("a", producer, "g", 40);
+    request.topics.push(elsewhere("nothing", 0));
+    request.topics.push(elsewhere("__holon_transactions", 0));
+    let answer = client.ask(&request, 3);
+    let codes = answer.topics.iter().map(|topic| (topic.name.0.to_string(), topic.partitions[0].error_code));
+    let expected = [("t", 0), ("nothing", unknown), ("__holon_transactions", unknown)];
+    assert_eq!(codes.collect::<Vec<_>>(), expected.map(|(name, code)| (name.to_string(), code)));
+    // Nobody is asked for what is not there, so it does not matter who commits.
+    let stranger = TxnOffsetCommitRequest::default().with_transactional_id(id("b")).with_group_id(group("g"));
+    let answer = client.ask(&stranger.with_topics(vec![elsewhere("t", 7)]), 3);
+    assert_eq!(answer.topics[0].partitions[0].error_code, unknown);
+    assert_eq!(end_as(&mut client, "a", 3, producer, true).0, 0);
+    assert_eq!(settled(&mut client, "g"), 40);
+}
+
+#[test]
 fn a_second_instance_fences_the_first_in_each_version() {
     let node = Node::start();
     let mut client = node.connect();
@@ -297,7 +324,7 @@ fn a_second_instance_fences_the_first_in_each_version() {
 fn what_a_client_does_wrong_is_told() {
     let node = Node::start();
     let mut client = node.connect();
-    assert_eq!(client.create("t", 1, &[]), 0);
+    assert_eq!(client.create("t", 2, &[]), 0);
     let code = |error: ErrorCode| (error.0, (-1, -1));
     let none = (-1, -1);
     for timeout_ms in [-1, 0, 900_001] {
@@ -336,7 +363,7 @@ fn what_a_client_does_wrong_is_told() {
     // All or none of the partitions.
     let (unknown, not_done) = (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, ErrorCode::OPERATION_NOT_ATTEMPTED.0);
     for version in 0..=5 {
-        assert_eq!(add(&mut client, "a", version, me, add_topics("t", &[0, 1])), [not_done, unknown], "{version}");
+        assert_eq!(add(&mut client, "a", version, me, add_topics("t", &[0, 2])), [not_done, unknown], "{version}");
         for hidden in ["__holon_groups", "__holon_transactions"] {
             assert_eq!(add(&mut client, "a", version, me, add_topics(hidden, &[0])), [unknown], "{version}");
         }

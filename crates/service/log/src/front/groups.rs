@@ -3,11 +3,11 @@
 //! A request goes to the shard that has the group's coordinator, as the frame it came in; what comes back is the answer's frame.
 
 use super::cluster::{GROUP_OPERATIONS, operations};
-use super::{Connection, text, txn_offsets};
-use crate::coordinating::{Coordinating, GROUPS_PARTITIONS, GROUPS_TOPIC, is_hidden, partition_of};
+use super::{Connection, commits, text};
+use crate::coordinating::{Coordinating, GROUPS_PARTITIONS, GROUPS_TOPIC, partition_of};
 use crate::groups::{
-    Answer, Commit, CommitPartition, CommitTopic, Coordinator, Fetch, FetchTopic, Fetched, GroupError, Heartbeat, Join,
-    Joined, Leave, Leaver, Left, Name, OffsetDelete, Protocol, Sync, Synced,
+    Answer, Coordinator, Fetch, FetchTopic, Fetched, GroupError, Heartbeat, Join, Joined, Leave, Leaver, Left, Name,
+    OffsetDelete, Protocol, Sync, Synced,
 };
 use crate::service::LogService;
 use crate::store::LogError;
@@ -18,7 +18,6 @@ use holon_kafka::messages::describe_groups_response::{DescribedGroup, DescribedG
 use holon_kafka::messages::join_group_response::JoinGroupResponseMember;
 use holon_kafka::messages::leave_group_response::MemberResponse;
 use holon_kafka::messages::list_groups_response::ListedGroup;
-use holon_kafka::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use holon_kafka::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use holon_kafka::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use holon_kafka::messages::offset_fetch_response::{
@@ -28,8 +27,8 @@ use holon_kafka::messages::offset_fetch_response::{
 use holon_kafka::messages::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
     HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest,
-    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
-    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse, TopicName,
+    ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
+    SyncGroupRequest, SyncGroupResponse, TopicName,
 };
 use holon_kafka::{ErrorCode, Request, RequestHeader, Response, StrBytes, Uuid};
 use std::rc::Rc;
@@ -127,18 +126,13 @@ pub(crate) async fn answer(
             Response::Heartbeat(HeartbeatResponse::default().with_error_code(error))
         }
         Request::LeaveGroup(request) => Response::LeaveGroup(leave(coordinating, header.version, request).await),
-        Request::OffsetCommit(mut request) => {
-            let unknown = take_unknown(service, &mut request);
-            let nothing_left = request.topics.is_empty() && !unknown.is_empty();
-            let answer = match nothing_left {
-                true => OffsetCommitResponse::default(),
-                false => commit(coordinating, header.version, request).await,
-            };
-            Response::OffsetCommit(with_refused(answer, unknown))
+        Request::OffsetCommit(request) => {
+            Response::OffsetCommit(commits::commit(service, coordinating, header.version, request).await)
         }
         Request::OffsetFetch(request) => Response::OffsetFetch(fetch(coordinating, header.version, request).await),
         Request::TxnOffsetCommit(request) => {
-            Response::TxnOffsetCommit(txn_offsets::commit(service, coordinating, header.version, request).await)
+            let committed = commits::commit_in_transaction(service, coordinating, header.version, request);
+            Response::TxnOffsetCommit(committed.await)
         }
         Request::OffsetDelete(request) => Response::OffsetDelete(delete_offsets(coordinating, request).await),
         Request::DescribeGroups(request) => {
@@ -151,7 +145,7 @@ pub(crate) async fn answer(
     }
 }
 
-async fn ask(
+pub(super) async fn ask(
     coordinating: Option<&Coordinating<Coordinator>>,
     ask: impl FnOnce(&mut Coordinator, crate::groups::Time, crate::groups::RequestNumber, &mut crate::groups::Output),
 ) -> Result<Answer, ErrorCode> {
@@ -275,99 +269,6 @@ fn left_response(version: i16, left: &Left) -> LeaveGroupResponse {
             .with_error_code(code(member.error))
     });
     LeaveGroupResponse::default().with_error_code(code(left.error)).with_members(members.collect())
-}
-
-/// Takes out of a commit what is not there, as Kafka does before it asks the coordinator.
-fn take_unknown(service: &LogService, request: &mut OffsetCommitRequest) -> Vec<(TopicName, Vec<i32>)> {
-    let mut unknown = Vec::new();
-    service.with_topics(|topics| {
-        request.topics.retain_mut(|asked| {
-            let topic = topics.get(&asked.name.0).filter(|topic| !is_hidden(&topic.name));
-            let is_there = |index: i32| topic.is_some_and(|topic| topic.tablet(index).is_some());
-            let indexes = asked.partitions.iter().map(|partition| partition.partition_index);
-            let gone: Vec<i32> = indexes.filter(|index| !is_there(*index)).collect();
-            if gone.is_empty() {
-                return true;
-            }
-            asked.partitions.retain(|partition| is_there(partition.partition_index));
-            unknown.push((asked.name.clone(), gone));
-            !asked.partitions.is_empty()
-        });
-    });
-    unknown
-}
-
-/// An answer, and in it what [`take_unknown`] took.
-fn with_refused(mut answer: OffsetCommitResponse, unknown: Vec<(TopicName, Vec<i32>)>) -> OffsetCommitResponse {
-    let refused = |index: i32| {
-        let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
-        OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(error)
-    };
-    for (name, indexes) in unknown {
-        let partitions = indexes.into_iter().map(refused);
-        match answer.topics.iter_mut().find(|topic| topic.name == name) {
-            Some(topic) => topic.partitions.extend(partitions),
-            None => answer
-                .topics
-                .push(OffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions.collect())),
-        }
-    }
-    answer
-}
-
-async fn commit(
-    coordinating: Option<&Coordinating<Coordinator>>,
-    version: i16,
-    request: OffsetCommitRequest,
-) -> OffsetCommitResponse {
-    let topics = request.topics.iter().map(|topic| CommitTopic {
-        name: name(&topic.name.0),
-        id: 0,
-        partitions: topic
-            .partitions
-            .iter()
-            .map(|partition| CommitPartition {
-                partition: partition.partition_index,
-                offset: partition.committed_offset,
-                leader_epoch: partition.committed_leader_epoch,
-                metadata: names(&partition.committed_metadata),
-            })
-            .collect(),
-    });
-    let commit = Commit {
-        version,
-        group: name(&request.group_id.0),
-        generation: request.generation_id_or_member_epoch,
-        member: name(&request.member_id),
-        instance: names(&request.group_instance_id),
-        retention_ms: request.retention_time_ms,
-        topics: topics.collect(),
-    };
-    let answer = ask(coordinating, |machine, time, number, out| machine.commit(time, number, commit, out)).await;
-    let partition = |index: i32, error: i16| {
-        OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(error)
-    };
-    let topics = match answer {
-        Ok(Answer::Commit(committed)) => committed
-            .topics
-            .iter()
-            .map(|topic| {
-                let partitions = topic.partitions.iter().map(|(index, error)| partition(*index, code(*error)));
-                OffsetCommitResponseTopic::default()
-                    .with_name(TopicName(said(&topic.name)))
-                    .with_partitions(partitions.collect())
-            })
-            .collect(),
-        other => {
-            let error = other.err().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
-            let refused = |topic: &holon_kafka::messages::offset_commit_request::OffsetCommitRequestTopic| {
-                let partitions = topic.partitions.iter().map(|one| partition(one.partition_index, error.0));
-                OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
-            };
-            request.topics.iter().map(refused).collect()
-        }
-    };
-    OffsetCommitResponse::default().with_topics(topics)
 }
 
 async fn fetch(

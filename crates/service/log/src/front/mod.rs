@@ -11,6 +11,7 @@
 
 mod admission;
 mod cluster;
+mod commits;
 mod configs;
 mod fetch;
 mod group_admin;
@@ -23,7 +24,6 @@ mod records;
 pub(crate) mod sessions;
 mod topics;
 mod txn_admin;
-mod txn_offsets;
 mod txns;
 
 use crate::service::{LOG_SERVICE, LogService};
