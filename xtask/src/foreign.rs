@@ -281,9 +281,9 @@ pub fn node(context: &mut Context) -> Work {
         return work;
     }
     if context.all {
-        suite(&mut work, "node", "pytest node", &["--privileged", "--browser"]);
+        suite(&mut work, "node", "pytest node", &["-n", "2", "--privileged", "--browser"]);
     } else {
-        suite(&mut work, "node", "pytest node", &[]);
+        suite(&mut work, "node", "pytest node", &["-n", "2"]);
         let reason =
             "node: power cuts on a loop-mounted file system, and the planted skip_fsync: need root; part of --all";
         context.not_run.push(reason.to_string());

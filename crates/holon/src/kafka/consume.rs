@@ -1,23 +1,26 @@
 //! `holon topic consume`: records as lines.
 
 use super::client::{Cluster, Leaders, name_of, topic_name, version};
-use super::{Context, codec, flag, group, is_set, named, subcommand, text_of, time};
+use super::{Context, flag, group, is_set, named, subcommand, text_of, time};
 use bytes::Bytes;
 use clap::{Arg, ArgMatches, Command};
 use holon_kafka::messages::FetchRequest;
 use holon_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
 use holon_kafka::messages::fetch_response::PartitionData;
 use holon_kafka::records::{Record, packed_part, unpack_records};
+use holon_kafka::unpack::{UnpackLimits, unpack};
 use holon_kafka::{Attributes, Batches, ErrorCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 /// How long a node waits for new records.
 const WAIT_MS: i32 = 500;
 const ANSWER_BYTES_MAX: i32 = 8 << 20;
 const PARTITION_BYTES_MAX: i32 = 1 << 20;
+/// A batch as large as brokers take, and the largest windows there are.
+const UNPACK_LIMITS: UnpackLimits = UnpackLimits { bytes: 256 << 20, zstd_window_log: 27 };
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Times that are none: the first offset and the next.
@@ -233,8 +236,10 @@ fn taken(
         // Marks of transactions are for clients, not for people.
         if !header.attributes.has(Attributes::CONTROL) {
             let codec = header.attributes.compression().map_err(|error| broken(error.to_string()))?;
-            let packed = codec::unpack(codec, packed_part(&whole)).map_err(broken)?;
-            let all = unpack_records(&header, packed).ok_or_else(|| broken("it is broken".to_string()))?;
+            let (packed, mut plain) = (packed_part(&whole), Vec::new());
+            let read = unpack(codec, &packed, UNPACK_LIMITS).and_then(|mut input| input.read_to_end(&mut plain));
+            read.map_err(|error| broken(error.to_string()))?;
+            let all = unpack_records(&header, plain.into()).ok_or_else(|| broken("it is broken".to_string()))?;
             records
                 .extend(all.into_iter().filter(|record| (*next..end).contains(&record.offset)).map(|one| (index, one)));
         }

@@ -3,7 +3,6 @@
 //! They know no node's data and no control socket, so they work from anywhere a client does, and see what it sees.
 
 mod client;
-mod codec;
 mod consume;
 mod group;
 mod produce;

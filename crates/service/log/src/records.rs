@@ -1,23 +1,16 @@
 //! Records within a batch, as far as somebody has to find one by its time: offset and timestamp. Keys, values and headers are passed over.
 //!
-//! Nothing of what is stored is changed, and nothing unpacked is kept. What a batch may unpack to is bounded ([`UNPACKED_BYTES_MAX`]): its
+//! Nothing of what is stored is changed, and nothing unpacked is kept. What a batch may unpack to is bounded ([`UNPACK_LIMITS`]): its
 //! bytes come from strangers, and nobody has unpacked them before.
 
-use flate2::read::GzDecoder;
 use holon_kafka::batch::HEADER_BYTES;
-use holon_kafka::{Attributes, BatchHeader, Compression};
-use std::io::{self, BufReader, Cursor, Read};
+use holon_kafka::unpack::{UnpackLimits, unpack};
+use holon_kafka::{Attributes, BatchHeader};
+use std::io::{self, BufReader, Read};
 use thiserror::Error;
 
-/// What is unpacked of one batch, bytes: a batch of the usual megabyte that shrank to a thirtieth. More would hold up the shard.
-const UNPACKED_BYTES_MAX: u64 = 32 << 20;
-
-/// The largest window of a zstd stream, as a power of two: all levels up to 19 take no more.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-
-/// How the Java client frames Snappy: this, two version numbers, then blocks, each after its length.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
-const XERIAL_HEADER_BYTES: usize = 16;
+/// A batch of the usual megabyte that shrank to a thirtieth. More would hold up the shard.
+const UNPACK_LIMITS: UnpackLimits = UnpackLimits { bytes: 32 << 20, zstd_window_log: 23 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTime {
@@ -59,46 +52,7 @@ pub fn first_since(
 fn unpacked<'a>(header: &BatchHeader, whole: &'a [u8]) -> Result<impl Read + 'a, Unreadable> {
     let packed = whole.get(HEADER_BYTES..).ok_or_else(|| wrong("they are not there"))?;
     let compression = header.attributes.compression().map_err(|error| wrong(&error.to_string()))?;
-    let input: Box<dyn Read + 'a> = match compression {
-        Compression::None => Box::new(packed),
-        Compression::Gzip => Box::new(GzDecoder::new(packed)),
-        Compression::Snappy => Box::new(Cursor::new(unpack_snappy(packed)?)),
-        Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            Box::new(decoder)
-        }
-    };
-    Ok(BufReader::new(input.take(UNPACKED_BYTES_MAX)))
-}
-
-/// With the frames of the Java client, or as one block, as librdkafka sends it.
-fn unpack_snappy(packed: &[u8]) -> Result<Vec<u8>, Unreadable> {
-    let mut out = Vec::new();
-    if !packed.starts_with(XERIAL_MAGIC) {
-        unpack_block(packed, &mut out)?;
-        return Ok(out);
-    }
-    let mut rest = packed.get(XERIAL_HEADER_BYTES..).ok_or_else(|| wrong("the frame is cut off"))?;
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_be_bytes(*length) as usize;
-        let block = after.get(..length).ok_or_else(|| wrong("a block is cut off"))?;
-        unpack_block(block, &mut out)?;
-        rest = &after[length..];
-    }
-    Ok(out)
-}
-
-fn unpack_block(block: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
-    let length = snap::raw::decompress_len(block).map_err(|error| wrong(&error.to_string()))?;
-    let from = out.len();
-    if (from + length) as u64 > UNPACKED_BYTES_MAX {
-        return Err(wrong("they unpack to too much"));
-    }
-    out.resize(from + length, 0);
-    let unpacked = snap::raw::Decoder::new().decompress(block, &mut out[from..]);
-    unpacked.map(|_| ()).map_err(|error| wrong(&error.to_string()))
+    Ok(BufReader::new(unpack(compression, packed, UNPACK_LIMITS)?))
 }
 
 /// One record: length, attributes, time and offset as differences to those of the batch, and what is passed over.
@@ -145,16 +99,8 @@ fn wrong(why: &str) -> Unreadable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holon_kafka::packed::put_varint;
     use std::io::Write;
-
-    fn put_varint(out: &mut Vec<u8>, number: i64) {
-        let mut left = ((number << 1) ^ (number >> 63)).cast_unsigned();
-        while left >= 0x80 {
-            out.push(left as u8 | 0x80);
-            left >>= 7;
-        }
-        out.push(left as u8);
-    }
 
     /// Records with these times, and values of 1000 bytes.
     fn records(base_ms: i64, times_ms: &[i64]) -> Vec<u8> {
@@ -169,16 +115,6 @@ mod tests {
             put_varint(&mut body, 0);
             put_varint(&mut out, body.len() as i64);
             out.extend_from_slice(&body);
-        }
-        out
-    }
-
-    fn xerial(records: &[u8]) -> Vec<u8> {
-        let mut out = [XERIAL_MAGIC, &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
-        for part in records.chunks(1500) {
-            let block = snap::raw::Encoder::new().compress_vec(part).expect("packed");
-            out.extend_from_slice(&(block.len() as u32).to_be_bytes());
-            out.extend_from_slice(&block);
         }
         out
     }
@@ -225,9 +161,8 @@ mod tests {
     #[test]
     fn a_record_is_found_by_its_time_in_each_codec() {
         let plain = records(TIMES_MS[0], &TIMES_MS);
-        let mut forms: Vec<(i16, Vec<u8>)> = (0..5).map(|codec| (codec, packed(codec, &plain))).collect();
-        forms.push((2, xerial(&plain)));
-        for (codec, bytes) in forms {
+        for codec in 0..5 {
+            let bytes = packed(codec, &plain);
             let (header, whole) = batch(codec, &TIMES_MS, &bytes);
             let find = |from, time_ms| first_since(&header, &whole, from, time_ms).expect("readable");
             let at = |index: usize| Some(RecordTime { offset: 100 + index as i64, time_ms: TIMES_MS[index] });

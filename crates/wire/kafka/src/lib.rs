@@ -10,7 +10,7 @@
 //!   bytes of a log ─▶ Batches ─▶ BatchHeader, one after the other
 //! ```
 //!
-//! It is not a server: it knows no topic, group or session, packs and unpacks no records but a client's (`records`), and knows no codec but by its number. It does no
+//! It is not a server: it knows no topic, group or session, packs no records but a client's (`records`), and unpacks them (`unpack`) for a client, and for who looks for a time. It does no
 //! IO and keeps no state: what of a frame is still to come stays in the buffer it is read from.
 //!
 //! It guarantees that no input makes it panic; that it takes no memory for a length or count that it has not first compared with the
@@ -42,6 +42,7 @@ mod shape;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+pub mod unpack;
 mod writer;
 
 pub use apis::{Api, Served};

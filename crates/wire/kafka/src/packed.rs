@@ -60,7 +60,7 @@ pub fn unpack(header: &BatchHeader, whole: &Bytes) -> Option<Vec<Bytes>> {
     Some(values)
 }
 
-pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
+pub fn put_varint(out: &mut Vec<u8>, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while zigzag >= 0x80 {
         out.push(zigzag as u8 | 0x80);
