@@ -6,6 +6,7 @@ mod coordinating;
 mod counts;
 mod front;
 pub mod groups;
+pub mod leaders;
 mod records;
 mod report;
 pub mod service;

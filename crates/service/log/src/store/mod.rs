@@ -18,7 +18,7 @@
 
 mod aborted;
 mod checkpoint;
-mod epochs;
+pub mod epochs;
 pub mod error;
 pub mod limits;
 mod options;

@@ -1,7 +1,8 @@
 //! What is asked of the topics, as bytes of the metadata log, and why it was refused, as bytes of the answer.
 
+use crate::leaders;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, GroupId, ShortInput};
+use holon_base::{ByteReader, ByteWriter, GroupId, ShortInput, TabletId};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -9,6 +10,7 @@ const CREATE: u8 = 1;
 const DELETE: u8 = 2;
 const CONFIGURE: u8 = 3;
 const TAKE_PRODUCERS: u8 = 4;
+const LEAD: u8 = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicChange {
@@ -29,6 +31,10 @@ pub enum TopicChange {
     },
     /// The answer is the first of so many ids of producers ([`super::PRODUCER_BLOCK`]).
     TakeProducers,
+    /// Each counts or not by itself: whoever proposed it sees that in the leadership.
+    Lead {
+        changes: Vec<(TabletId, leaders::Change)>,
+    },
 }
 
 /// Why nothing was changed.
@@ -73,6 +79,14 @@ impl TopicChange {
                 put_configs(&mut out, configs.iter().map(|(key, value)| (key, value.as_ref())));
             }
             TopicChange::TakeProducers => out.put_u8(TAKE_PRODUCERS),
+            TopicChange::Lead { changes } => {
+                out.put_u8(LEAD);
+                out.put_varint(changes.len() as u64);
+                for (tablet, change) in changes {
+                    out.put_u64(tablet.0);
+                    change.encode(&mut out);
+                }
+            }
         }
         out.freeze()
     }
@@ -90,6 +104,11 @@ impl TopicChange {
             DELETE => TopicChange::Delete { group: GroupId(input.u64()?) },
             CONFIGURE => TopicChange::Configure { group: GroupId(input.u64()?), configs: configs(&mut input)? },
             TAKE_PRODUCERS => TopicChange::TakeProducers,
+            LEAD => {
+                let change = |input: &mut ByteReader| Ok((TabletId(input.u64()?), leaders::Change::decode(input)?));
+                let count = input.count()?;
+                TopicChange::Lead { changes: (0..count).map(|_| change(&mut input)).collect::<Result<_, _>>()? }
+            }
             _ => return Err(ShortInput { offset: 0 }),
         };
         input.end()?;

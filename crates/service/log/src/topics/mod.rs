@@ -4,17 +4,20 @@
 //!   TopicChange ─► metadata log ─► Topics::apply on every shard ─► an effect on the tablet map: a group of tablets for each topic
 //! ```
 //!
-//! A partition is a tablet of the topic's group. A topic's group is the index of the entry that made it, so it is unique for ever, and with it the
+//! Who leads a partition is an entry as well ([`crate::leaders`]). A partition is a tablet of the topic's group. A topic's group is the index of the entry that made it, so it is unique for ever, and with it the
 //! topic's id ([`Topics::id_of`]). It knows no clock and does no IO.
 
 mod change;
 
 pub use change::{Refused, TopicChange};
 
+use crate::configs::TopicSettings;
+use crate::leaders::Leadership;
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, GroupId, ShortInput, TabletId};
 use holon_kernel::{MetadataEffect, NewTablets, Replication};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 /// Bytes of a topic's name: what Kafka allows, because it makes a file's name of it.
@@ -49,6 +52,8 @@ impl Topic {
 pub struct Topics {
     by_name: BTreeMap<Rc<str>, Rc<Topic>>,
     by_group: BTreeMap<GroupId, Rc<str>>,
+    /// Of partitions that somebody led.
+    leaderships: BTreeMap<TabletId, Rc<Leadership>>,
     /// The next id of a producer that was not given to a node yet.
     next_producer: u64,
 }
@@ -65,6 +70,11 @@ impl Topics {
     /// By name.
     pub fn all(&self) -> impl Iterator<Item = &Rc<Topic>> {
         self.by_name.values()
+    }
+
+    /// Who leads a partition; `None`: nobody did yet.
+    pub fn leadership(&self, tablet: TabletId) -> Option<&Rc<Leadership>> {
+        self.leaderships.get(&tablet)
     }
 
     /// The topic's id in a cluster: never 0, never one of a topic before.
@@ -106,6 +116,9 @@ impl Topics {
             TopicChange::Delete { group } => {
                 let name = self.by_group.remove(&group).ok_or(Refused::NoTopic)?;
                 self.by_name.remove(&name);
+                let ended: Vec<TabletId> =
+                    self.leaderships.range(tablets_of(group)).map(|(tablet, _)| *tablet).collect();
+                ended.iter().for_each(|tablet| drop(self.leaderships.remove(tablet)));
                 effect.remove_groups = vec![group];
             }
             TopicChange::Configure { group, configs } => {
@@ -122,6 +135,19 @@ impl Topics {
             TopicChange::TakeProducers => {
                 effect.answer = number(self.next_producer);
                 self.next_producer += PRODUCER_BLOCK;
+            }
+            TopicChange::Lead { changes } => {
+                for (tablet, change) in changes {
+                    let Some(topic) = self.of_group(tablet.group()) else { continue };
+                    if tablet.ordinal() >= topic.partitions {
+                        continue;
+                    }
+                    let in_sync_min = TopicSettings::of_topic(topic).min_in_sync as usize;
+                    let current = self.leaderships.get(&tablet).map(|current| &**current);
+                    if let Ok(changed) = Leadership::change(current, change, in_sync_min) {
+                        self.leaderships.insert(tablet, Rc::new(changed));
+                    }
+                }
             }
         }
         Ok(effect)
@@ -158,6 +184,11 @@ impl Topics {
             out.put_u32(topic.replication);
             change::put_configs(&mut out, topic.configs.iter().map(|(key, value)| (key, Some(value))));
         }
+        out.put_varint(self.leaderships.len() as u64);
+        for (tablet, leadership) in &self.leaderships {
+            out.put_u64(tablet.0);
+            leadership.encode(&mut out);
+        }
         out.freeze()
     }
 
@@ -177,9 +208,17 @@ impl Topics {
             topics.by_group.insert(group, name.clone());
             topics.by_name.insert(name.clone(), Rc::new(Topic { name, group, partitions, replication, configs }));
         }
+        for _ in 0..input.count()? {
+            let tablet = TabletId(input.u64()?);
+            topics.leaderships.insert(tablet, Rc::new(Leadership::decode(&mut input)?));
+        }
         input.end()?;
         Ok(topics)
     }
+}
+
+fn tablets_of(group: GroupId) -> RangeInclusive<TabletId> {
+    TabletId::new(group, 0)..=TabletId::new(group, TabletId::PER_ENTRY_MAX as u32 - 1)
 }
 
 fn number(number: u64) -> Bytes {
@@ -189,6 +228,8 @@ fn number(number: u64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leaders::Change;
+    use holon_base::NodeId;
 
     fn create(name: &str) -> TopicChange {
         let configs = BTreeMap::from([("retention.ms".to_string(), "5".to_string())]);
@@ -246,5 +287,34 @@ mod tests {
             (0..10_000).map(|index| Topics::id_of(0x1234_5678_9abc_def0_1234_5678_9abc_def0, GroupId(index))).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| (id >> 76) & 0xf == 4 && (id >> 62) & 3 == 2));
+    }
+
+    #[test]
+    fn leaders_are_of_partitions_that_are_there_and_end_with_their_topic() {
+        let mut topics = Topics::default();
+        let (a, b) = (NodeId(1), NodeId(2));
+        let min = |count: &str| BTreeMap::from([("min.insync.replicas".to_string(), count.to_string())]);
+        for (index, configs) in [(7, min("2")), (8, BTreeMap::new())] {
+            let create = TopicChange::Create { name: format!("t{index}"), partitions: 2, replication: 2, configs };
+            apply(&mut topics, index, &create).expect("made");
+        }
+        let tablet = |group, ordinal| TabletId::new(GroupId(group), ordinal);
+        let begin = |tablet| (tablet, Change::Begin { leader: a, in_sync: vec![a, b] });
+        let all = [tablet(7, 0), tablet(7, 1), tablet(7, 2), tablet(8, 1), tablet(9, 0)];
+        let lead = TopicChange::Lead { changes: all.iter().copied().map(begin).collect() };
+        apply(&mut topics, 10, &lead).expect("each by itself");
+        let led = |topics: &Topics| all.iter().map(|one| topics.leadership(*one).is_some()).collect::<Vec<_>>();
+        assert_eq!(led(&topics), [true, true, false, true, false]);
+        // Of two that go by the same version the first counts, and a topic has its own least number in sync.
+        let alter = |tablet, in_sync| (tablet, Change::Alter { version: 0, in_sync });
+        let changes =
+            [tablet(7, 0), tablet(8, 1)].into_iter().flat_map(|one| [alter(one, vec![a]), alter(one, vec![a, b])]);
+        apply(&mut topics, 11, &TopicChange::Lead { changes: changes.collect() }).expect("each by itself");
+        let of = |topics: &Topics, one| topics.leadership(one).map(|led| (led.in_sync.clone(), led.eligible.clone()));
+        assert_eq!(of(&topics, tablet(7, 0)), Some((vec![a], vec![b])));
+        assert_eq!(of(&topics, tablet(8, 1)), Some((vec![a], vec![])));
+        assert_eq!(Topics::restore(&topics.snapshot()), Ok(topics.clone()));
+        apply(&mut topics, 12, &TopicChange::Delete { group: GroupId(7) }).expect("deleted");
+        assert_eq!(led(&topics), [false, false, false, true, false]);
     }
 }
