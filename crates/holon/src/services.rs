@@ -61,6 +61,7 @@ fn log(context: &ServiceContext<'_>) -> Rc<dyn Service> {
         wal_bytes_max: (4 * part as u64).clamp(LOG_BYTES_MIN, LOG_BYTES_MAX),
         partitions_default: settings.topic_partitions,
         auto_create_topics: settings.auto_create_topics,
+        directory: std::path::absolute(settings.data_dir.join("log")).unwrap_or_default().display().to_string(),
         ..LogConfig::default()
     };
     LogService::new((*shard).clone(), (*metadata).clone(), config)

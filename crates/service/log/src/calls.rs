@@ -4,6 +4,7 @@
 //! request = kind:u8 fields        answer = 0:u8 fields | code:u8 fields of an error
 //! ```
 
+use crate::store::describing::KnownProducer;
 use crate::store::{Appended, Batches, Guard, LogError};
 use bytes::Bytes;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
@@ -63,6 +64,8 @@ pub enum Request {
         producer_id: i64,
         producer_epoch: i16,
     },
+    Producers,
+    Size,
 }
 
 /// What is answered.
@@ -79,6 +82,9 @@ pub enum Reply {
     Found(Option<FoundTime>),
     Start(i64),
     HasTransaction(bool),
+    Producers(Vec<KnownProducer>),
+    /// Bytes.
+    Size(u64),
 }
 
 /// Where a partition begins and ends.
@@ -187,6 +193,8 @@ impl Request {
                 out.put_i64(*producer_id);
                 out.put_u16(producer_epoch.cast_unsigned());
             }
+            Request::Producers => out.put_u8(10),
+            Request::Size => out.put_u8(11),
         }
         out.freeze()
     }
@@ -216,6 +224,8 @@ impl Request {
                 version: input.u16()?.cast_signed(),
             },
             9 => Request::HasTransaction { producer_id: input.i64()?, producer_epoch: input.u16()?.cast_signed() },
+            10 => Request::Producers,
+            11 => Request::Size,
             _ => return Err(ShortInput { offset: 0 }),
         };
         input.end()?;
@@ -294,6 +304,15 @@ impl Reply {
                 ends.encode(out);
             }
             Reply::HasTransaction(has) => out.put_slice(&[5, u8::from(*has)]),
+            Reply::Producers(known) => {
+                out.put_u8(6);
+                out.put_varint(known.len() as u64);
+                known.iter().for_each(|producer| put_producer(out, producer));
+            }
+            Reply::Size(bytes) => {
+                out.put_u8(7);
+                out.put_u64(*bytes);
+            }
             Reply::Found(found) => {
                 out.put_u8(3);
                 if let Some(FoundTime { offset, time_ms, leader_epoch }) = found {
@@ -337,9 +356,26 @@ impl Reply {
             }
             4 => Reply::Start(input.i64()?),
             5 => Reply::HasTransaction(flag(input)?),
+            6 => Reply::Producers((0..input.count()?).map(|_| producer(input)).collect::<Result<_, _>>()?),
+            7 => Reply::Size(input.u64()?),
             _ => return Err(ShortInput { offset: 1 }),
         })
     }
+}
+
+fn put_producer(out: &mut ByteWriter, producer: &KnownProducer) {
+    let KnownProducer { id, epoch, last_sequence, last_ms, coordinator_epoch, open } = *producer;
+    out.put_i64(id);
+    out.put_u16(epoch.cast_unsigned());
+    [last_sequence, coordinator_epoch].into_iter().for_each(|number| out.put_u32(number.cast_unsigned()));
+    [last_ms, open.unwrap_or(NONE)].into_iter().for_each(|number| out.put_i64(number));
+}
+
+fn producer(input: &mut ByteReader) -> Result<KnownProducer, ShortInput> {
+    let (id, epoch) = (input.i64()?, input.u16()?.cast_signed());
+    let (last_sequence, coordinator_epoch) = (input.u32()?.cast_signed(), input.u32()?.cast_signed());
+    let (last_ms, open) = (input.i64()?, Some(input.i64()?).filter(|first| *first != NONE));
+    Ok(KnownProducer { id, epoch, last_sequence, last_ms, coordinator_epoch, open })
 }
 
 impl Ends {
@@ -469,6 +505,8 @@ mod tests {
                 version: 2,
             },
             Request::HasTransaction { producer_id: 9, producer_epoch: 3 },
+            Request::Producers,
+            Request::Size,
         ];
         for request in requests {
             assert_eq!(Request::decode(request.encode()), Ok(request));
@@ -494,6 +532,12 @@ mod tests {
             };
             assert_eq!((batches.pieces.concat(), batches.end, found, aborted), (b"bytes".to_vec(), 9, ends, told));
         }
+        let known =
+            |open| KnownProducer { id: 9, epoch: 3, last_sequence: -1, last_ms: 77, coordinator_epoch: 5, open };
+        let all = vec![known(None), known(Some(4))];
+        let found = decode(encode(&Ok(Reply::Producers(all.clone()))));
+        assert!(matches!(&found, Ok(Reply::Producers(found)) if *found == all), "{found:?}");
+        assert!(matches!(decode(encode(&Ok(Reply::Size(u64::MAX)))), Ok(Reply::Size(u64::MAX))));
         assert!(matches!(decode(encode(&Ok(Reply::HasTransaction(true)))), Ok(Reply::HasTransaction(true))));
     }
 }

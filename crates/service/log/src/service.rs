@@ -60,6 +60,8 @@ pub struct LogConfig {
     pub partitions_default: u32,
     /// Whether a topic is made because somebody asks for it (`auto.create.topics.enable`).
     pub auto_create_topics: bool,
+    /// Where the node keeps its logs, for people.
+    pub directory: String,
 }
 
 impl Default for LogConfig {
@@ -76,6 +78,7 @@ impl Default for LogConfig {
             producer_expiration: PartitionOptions::default().producer_expiration,
             partitions_default: 1,
             auto_create_topics: true,
+            directory: "log".to_string(),
         }
     }
 }

@@ -85,6 +85,8 @@ impl LogService {
             Request::HasTransaction { producer_id, producer_epoch } => {
                 Ok(Reply::HasTransaction(store.has_transaction(tablet, producer_id, producer_epoch)?))
             }
+            Request::Producers => Ok(Reply::Producers(store.producers(tablet)?)),
+            Request::Size => Ok(Reply::Size(store.bytes(tablet).await?)),
             Request::MoveStart { offset } => {
                 let offset = match offset {
                     Some(offset) => offset,

@@ -1,6 +1,8 @@
 //! DescribeConfigs: every setting of a topic with its value, where that comes from, its kind and what it is for. AlterConfigs, and the
 //! incremental form of it.
 
+use super::cluster::broker_id;
+use super::resources::{self, BROKER, TOPIC};
 use super::{Connection, text};
 use crate::configs::{self, CONFIGS, Config, Kind};
 use crate::topics::{Topic, TopicChange};
@@ -17,12 +19,9 @@ use holon_kafka::messages::{
 use holon_kafka::{ErrorCode, Uuid};
 use std::rc::Rc;
 
-/// Kinds of resources (`ConfigResource.Type`).
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-
 /// Where a value comes from (`DescribeConfigsResponse.ConfigSource`).
 const OF_TOPIC: i8 = 1;
+const OF_NODE: i8 = 4;
 const DEFAULT: i8 = 5;
 
 pub(super) fn source(is_set: bool) -> i8 {
@@ -56,8 +55,7 @@ fn described(
         TOPIC => connection
             .topic(&resource.resource_name, Uuid::nil())
             .map_err(|error| (error, "there is no such topic".to_string()))?,
-        // What is set for a broker of Kafka is set otherwise here: nothing of it is shown.
-        BROKER => return Ok(Vec::new()),
+        BROKER => return of_node(connection, resource, documentation),
         other => return Err((ErrorCode::INVALID_REQUEST, format!("resources of type {other} have no settings here"))),
     };
     let is_asked = |config: &&Config| {
@@ -83,6 +81,35 @@ fn described(
             .with_documentation(documentation.then(|| text(config.help)))
     };
     Ok(CONFIGS.iter().filter(is_asked).map(told).collect())
+}
+
+/// Of the node that is asked. What all brokers have by default has no name, and nothing is set for it.
+fn of_node(
+    connection: &Connection,
+    resource: &DescribeConfigsResource,
+    documentation: bool,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    let name = &*resource.resource_name;
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = broker_id(connection.service.shard().node()).0;
+    if name.parse() != Ok(own) {
+        let why = format!("node {own} tells of its own settings, not of those of {name}");
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
+    let is_asked =
+        |name: &str| resource.configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|key| **key == *name));
+    let told = |setting: resources::OfNode| {
+        DescribeConfigsResourceResult::default()
+            .with_name(text(setting.name))
+            .with_value(Some(text(setting.value)))
+            .with_config_source(if setting.is_set { OF_NODE } else { DEFAULT })
+            .with_read_only(true)
+            .with_config_type(number_of(setting.kind))
+            .with_documentation(documentation.then(|| text(setting.help)))
+    };
+    Ok(resources::of_node(connection).into_iter().filter(|setting| is_asked(setting.name)).map(told).collect())
 }
 
 /// `ConfigDef.Type` as DescribeConfigs numbers it.

@@ -13,14 +13,17 @@ mod admission;
 mod cluster;
 mod commits;
 mod configs;
+mod describing;
 mod fetch;
 mod group_admin;
 pub(crate) mod groups;
 mod incremental;
 mod offsets;
+mod placing;
 mod produce;
 mod producers;
 mod records;
+mod resources;
 pub(crate) mod sessions;
 mod topics;
 mod txn_admin;
@@ -92,6 +95,13 @@ fn served() -> Served {
         Api::DescribeTransactions,
         Api::DescribeConfigs,
         Api::DescribeCluster,
+        Api::DescribeTopicPartitions,
+        Api::DescribeLogDirs,
+        Api::DescribeProducers,
+        Api::ElectLeaders,
+        Api::AlterPartitionReassignments,
+        Api::ListPartitionReassignments,
+        Api::ListConfigResources,
     ]
     .into_iter()
     .fold(Served::least(), Served::with)
@@ -367,6 +377,32 @@ impl Connection {
                 Response::IncrementalAlterConfigs(configs::incremental_alter_configs(self, request).await)
             }
             Request::DescribeConfigs(request) => Response::DescribeConfigs(configs::describe_configs(self, request)),
+            Request::ListConfigResources(request) => {
+                Response::ListConfigResources(resources::list(self, header.version, &request))
+            }
+            request => return self.answer_about_places(request).await,
+        })
+    }
+
+    /// As [`Connection::answer`].
+    async fn answer_about_places(&self, request: Request) -> Option<Response> {
+        Some(match request {
+            Request::DescribeTopicPartitions(request) => {
+                Response::DescribeTopicPartitions(describing::describe_topic_partitions(self, request))
+            }
+            Request::DescribeLogDirs(request) => {
+                Response::DescribeLogDirs(describing::describe_log_dirs(self, request).await)
+            }
+            Request::DescribeProducers(request) => {
+                Response::DescribeProducers(describing::describe_producers(self, request).await)
+            }
+            Request::ElectLeaders(request) => Response::ElectLeaders(placing::elect_leaders(self, request)),
+            Request::AlterPartitionReassignments(request) => {
+                Response::AlterPartitionReassignments(placing::alter_partition_reassignments(self, request))
+            }
+            Request::ListPartitionReassignments(_) => {
+                Response::ListPartitionReassignments(placing::list_partition_reassignments())
+            }
             _ => {
                 // Not in `served`, so nobody gets here; if somebody does, it must not wait for an answer.
                 self.service.refused_request("a request that is not served");

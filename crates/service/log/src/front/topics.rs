@@ -146,12 +146,15 @@ async fn of_topic(connection: &Connection, asked: MetadataRequestTopic, may_crea
         .with_topic_authorized_operations(NOT_ASKED)
 }
 
+/// The nodes that have a partition, its leader first; none before all know where it is.
+pub(super) fn places(connection: &Connection, topic: &Topic, index: i32) -> Vec<BrokerId> {
+    let readers = topic.tablet(index).map(|tablet| connection.service.shard().replicas(tablet).readers);
+    readers.iter().flat_map(|readers| readers.iter()).map(|node| broker_id(*node)).collect()
+}
+
 fn described(connection: &Connection, topic: &Topic) -> MetadataResponseTopic {
-    let shard = connection.service.shard();
     let partition = |index: u32| {
-        let readers = topic.tablet(index as i32).map(|tablet| shard.replicas(tablet).readers);
-        let nodes: Vec<BrokerId> =
-            readers.iter().flat_map(|readers| readers.iter()).map(|node| broker_id(*node)).collect();
+        let nodes = places(connection, topic, index as i32);
         let leader = nodes.first().copied();
         let error = if leader.is_some() { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE };
         MetadataResponsePartition::default()

@@ -18,6 +18,7 @@
 
 mod aborted;
 mod checkpoint;
+pub mod describing;
 pub mod epochs;
 pub mod error;
 pub mod limits;

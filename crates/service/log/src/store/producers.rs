@@ -5,6 +5,7 @@
 //! A partition has two: one as of the last batch that got its offset, by which the next one is judged, and one as of the last that is in
 //! a segment, which goes to the checkpoint. Both are made of the same batches in the same order.
 
+use crate::store::describing::KnownProducer;
 use crate::store::limits::{BATCHES_KEPT, PRODUCERS_MAX};
 use crate::store::verifying::Verification;
 use holon_base::{ByteReader, ByteWriter, ShortInput};
@@ -181,6 +182,18 @@ impl Producers {
     }
 
     /// Forgets those that wrote last at this moment or before it (`producer.id.expiration.ms`), and have no transaction open.
+    /// All that are known, by their ids.
+    pub fn known(&self) -> impl Iterator<Item = KnownProducer> {
+        self.0.iter().map(|(id, producer)| KnownProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.batches.back().map_or(-1, |batch| batch.last_sequence),
+            last_ms: producer.last_ms,
+            coordinator_epoch: producer.coordinator_epoch,
+            open: producer.open,
+        })
+    }
+
     pub fn expire(&mut self, until_ms: i64) {
         self.0.retain(|_, producer| producer.last_ms > until_ms || producer.open.is_some());
     }
