@@ -18,7 +18,7 @@ use crate::report;
 use crate::snapshots::SNAPSHOT_BYTES;
 use crate::store::{LogStore, PartitionOptions, Retention, StoreOptions};
 use crate::tablet::PartitionTablet;
-use crate::topics::{Topic, Topics};
+use crate::topics::{Topic, TopicChange, Topics};
 use crate::txns;
 use crate::watches::{WATCH, Watches};
 use bytes::Bytes;
@@ -41,6 +41,11 @@ pub const LOG_SERVICE: ServiceId = ServiceId(2);
 
 /// Between looks for records that are too old (`log.retention.check.interval.ms`).
 const RETENTION_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Between looks whether this node has its number, and for how long a client waits for that.
+const NUMBER_LOOK: Duration = Duration::from_millis(10);
+const NUMBER_RETRY: Duration = Duration::from_millis(250);
+const NUMBER_WAIT: Duration = Duration::from_secs(10);
 
 /// What a node decides about its log, for each shard.
 #[derive(Clone, Debug)]
@@ -235,6 +240,25 @@ impl LogService {
                 }
             });
         }
+    }
+
+    /// A node is numbered when it starts for the first time; before that it does not know what to call itself.
+    pub(crate) async fn wait_for_number(&self) {
+        let give_up = self.shard.now() + NUMBER_WAIT;
+        while self.with_topics(|topics| topics.broker(self.shard.node())).is_none() && self.shard.now() < give_up {
+            self.shard.sleep(NUMBER_LOOK).await;
+        }
+    }
+
+    fn take_number(self: &Rc<Self>) {
+        let service = self.clone();
+        self.shard.spawn(Scope::Node, Class::Foreground, async move {
+            let node = service.shard.node();
+            while service.with_topics(|topics| topics.broker(node)).is_none() {
+                let proposed = service.metadata.propose(LOG_SERVICE, TopicChange::Number { node }.encode()).await;
+                service.shard.sleep(if proposed.is_ok() { NUMBER_LOOK } else { NUMBER_RETRY }).await;
+            }
+        });
     }
 
     pub(crate) fn take_producer_id(&self) -> Option<u64> {
@@ -446,6 +470,7 @@ impl Service for LogService {
             if self.shard.id().0 != 0 {
                 return Ok(());
             }
+            self.take_number();
             let store = self.store().ok_or("the log is not open")?;
             store.retire_old_logs().await.map_err(|error| error.to_string())
         })

@@ -26,11 +26,6 @@ const TRANSACTION_LEVEL: i16 = 2;
 /// What FindCoordinator finds: of a group, and of a transactional id.
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
 
-/// A node as clients know it: the first 31 bits of its id, which are random.
-pub(crate) fn broker_id(node: NodeId) -> BrokerId {
-    BrokerId((node.0 >> 97) as i32)
-}
-
 /// What may be done with a topic, a group and the cluster, in bits by the numbers of `AclOperation` (Kafka's
 /// `AclEntry.supportedOperations`): all that there is, while there are no permissions.
 pub(crate) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
@@ -59,6 +54,15 @@ pub(crate) struct Broker {
 }
 
 impl Connection {
+    /// A node as clients know it; `None`: it has no number yet.
+    pub(crate) fn broker_id(&self, node: NodeId) -> Option<BrokerId> {
+        self.service.with_topics(|topics| topics.broker(node)).map(BrokerId)
+    }
+
+    pub(crate) fn own_broker_id(&self) -> BrokerId {
+        self.broker_id(self.service.shard().node()).unwrap_or(BrokerId(-1))
+    }
+
     /// Those whose door is known, this node first: it is where the client reached it.
     pub(crate) fn brokers(&self) -> Vec<Broker> {
         let own = self.service.shard().node();
@@ -70,10 +74,10 @@ impl Connection {
         let mut brokers: Vec<Broker> = Vec::new();
         for record in records.iter() {
             let address = if record.node == own { self.local.or(door(record)) } else { door(record) };
-            let Some(address) = address else { continue };
+            let (Some(address), Some(id)) = (address, self.broker_id(record.node)) else { continue };
             let (host, port) = (address.ip().to_string(), i32::from(address.port()));
             let rack = format!("{}/{}", record.data_center, record.rack);
-            let broker = Broker { id: broker_id(record.node), host, port, rack };
+            let broker = Broker { id, host, port, rack };
             if record.node == own { brokers.insert(0, broker) } else { brokers.push(broker) }
         }
         brokers

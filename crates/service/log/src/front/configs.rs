@@ -1,7 +1,6 @@
 //! DescribeConfigs: every setting of a topic with its value, where that comes from, its kind and what it is for. AlterConfigs, and the
 //! incremental form of it.
 
-use super::cluster::broker_id;
 use super::resources::{self, BROKER, TOPIC};
 use super::{Connection, text};
 use crate::configs::{self, CONFIGS, Config, Kind};
@@ -93,7 +92,7 @@ fn of_node(
     if name.is_empty() {
         return Ok(Vec::new());
     }
-    let own = broker_id(connection.service.shard().node()).0;
+    let own = connection.own_broker_id().0;
     if name.parse() != Ok(own) {
         let why = format!("node {own} tells of its own settings, not of those of {name}");
         return Err((ErrorCode::INVALID_REQUEST, why));

@@ -1,6 +1,6 @@
 //! DescribeTopicPartitions, DescribeLogDirs and DescribeProducers: what there is of partitions, for administrators.
 
-use super::cluster::{TOPIC_OPERATIONS, broker_id};
+use super::cluster::TOPIC_OPERATIONS;
 use super::produce::code_of;
 use super::topics::places;
 use super::{Connection, text};
@@ -108,7 +108,7 @@ pub(super) async fn describe_log_dirs(
     connection: &Connection,
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
-    let own = broker_id(connection.service.shard().node());
+    let own = connection.own_broker_id();
     let all: Vec<Rc<Topic>> = connection.service.with_topics(|topics| topics.all().cloned().collect());
     let asked = request.topics.map(|topics| {
         let of = |topic: holon_kafka::messages::describe_log_dirs_request::DescribableLogDirTopic| {

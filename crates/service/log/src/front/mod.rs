@@ -224,6 +224,7 @@ impl Connection {
                 self.clone().produce(header, request).await;
                 continue;
             }
+            self.service.wait_for_number().await;
             // What was begun before is answered first: what this one sees then has it.
             self.wait_for_answers().await;
             if let Request::AddOffsetsToTxn(request) = &request {

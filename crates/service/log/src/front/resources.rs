@@ -60,7 +60,7 @@ pub(super) fn of_node(connection: &Connection) -> Vec<OfNode> {
         set("advertised.listeners", Kind::Text, door.clone(), "where clients reach this node"),
         set("listeners", Kind::Text, door, "where clients reach this node"),
         set("log.dirs", Kind::Text, config.directory.clone(), "where partitions are"),
-        set("node.id", Kind::Int, id.to_string(), "31 bits of the node's own id"),
+        set("node.id", Kind::Int, id.to_string(), "nodes are numbered in the order in which they came"),
         set("broker.id", Kind::Int, id.to_string(), "as node.id"),
         set("num.partitions", Kind::Int, config.partitions_default.to_string(), "--topic-partitions"),
         set("auto.create.topics.enable", Kind::Boolean, config.auto_create_topics.to_string(), "--auto-create-topics"),

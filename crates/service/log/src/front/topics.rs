@@ -1,6 +1,6 @@
 //! Metadata, CreateTopics, DeleteTopics.
 
-use super::cluster::{Broker, CLUSTER_OPERATIONS, TOPIC_OPERATIONS, broker_id, operations};
+use super::cluster::{Broker, CLUSTER_OPERATIONS, TOPIC_OPERATIONS, operations};
 use super::{Connection, text};
 use crate::configs;
 use crate::coordinating::is_hidden;
@@ -149,7 +149,7 @@ async fn of_topic(connection: &Connection, asked: MetadataRequestTopic, may_crea
 /// The nodes that have a partition, its leader first; none before all know where it is.
 pub(super) fn places(connection: &Connection, topic: &Topic, index: i32) -> Vec<BrokerId> {
     let readers = topic.tablet(index).map(|tablet| connection.service.shard().replicas(tablet).readers);
-    readers.iter().flat_map(|readers| readers.iter()).map(|node| broker_id(*node)).collect()
+    readers.iter().flat_map(|readers| readers.iter()).filter_map(|node| connection.broker_id(*node)).collect()
 }
 
 fn described(connection: &Connection, topic: &Topic) -> MetadataResponseTopic {

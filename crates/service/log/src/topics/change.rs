@@ -2,7 +2,7 @@
 
 use crate::leaders;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, GroupId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, ShortInput, TabletId};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -11,6 +11,7 @@ const DELETE: u8 = 2;
 const CONFIGURE: u8 = 3;
 const TAKE_PRODUCERS: u8 = 4;
 const LEAD: u8 = 5;
+const NUMBER: u8 = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicChange {
@@ -34,6 +35,10 @@ pub enum TopicChange {
     /// Each counts or not by itself: whoever proposed it sees that in the leadership.
     Lead {
         changes: Vec<(TabletId, leaders::Change)>,
+    },
+    /// A node is a broker from now on. Fine if it was.
+    Number {
+        node: NodeId,
     },
 }
 
@@ -87,6 +92,10 @@ impl TopicChange {
                     change.encode(&mut out);
                 }
             }
+            TopicChange::Number { node } => {
+                out.put_u8(NUMBER);
+                out.put_u128(node.0);
+            }
         }
         out.freeze()
     }
@@ -109,6 +118,7 @@ impl TopicChange {
                 let count = input.count()?;
                 TopicChange::Lead { changes: (0..count).map(|_| change(&mut input)).collect::<Result<_, _>>()? }
             }
+            NUMBER => TopicChange::Number { node: NodeId(input.u128()?) },
             _ => return Err(ShortInput { offset: 0 }),
         };
         input.end()?;

@@ -14,7 +14,7 @@ pub use change::{Refused, TopicChange};
 use crate::configs::TopicSettings;
 use crate::leaders::Leadership;
 use bytes::Bytes;
-use holon_base::{ByteReader, ByteWriter, GroupId, ShortInput, TabletId};
+use holon_base::{ByteReader, ByteWriter, GroupId, NodeId, ShortInput, TabletId};
 use holon_kernel::{MetadataEffect, NewTablets, Replication};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -54,6 +54,8 @@ pub struct Topics {
     by_group: BTreeMap<GroupId, Rc<str>>,
     /// Of partitions that somebody led.
     leaderships: BTreeMap<TabletId, Rc<Leadership>>,
+    /// Nodes by the numbers that clients know them by: in the order in which they came, for ever.
+    brokers: BTreeMap<NodeId, i32>,
     /// The next id of a producer that was not given to a node yet.
     next_producer: u64,
 }
@@ -75,6 +77,11 @@ impl Topics {
     /// Who leads a partition; `None`: nobody did yet.
     pub fn leadership(&self, tablet: TabletId) -> Option<&Rc<Leadership>> {
         self.leaderships.get(&tablet)
+    }
+
+    /// The number that clients know a node by; `None`: it has not asked for one yet.
+    pub fn broker(&self, node: NodeId) -> Option<i32> {
+        self.brokers.get(&node).copied()
     }
 
     /// The topic's id in a cluster: never 0, never one of a topic before.
@@ -136,6 +143,10 @@ impl Topics {
                 effect.answer = number(self.next_producer);
                 self.next_producer += PRODUCER_BLOCK;
             }
+            TopicChange::Number { node } => {
+                let next = self.brokers.len() as i32;
+                self.brokers.entry(node).or_insert(next);
+            }
             TopicChange::Lead { changes } => {
                 for (tablet, change) in changes {
                     let Some(topic) = self.of_group(tablet.group()) else { continue };
@@ -189,6 +200,11 @@ impl Topics {
             out.put_u64(tablet.0);
             leadership.encode(&mut out);
         }
+        out.put_varint(self.brokers.len() as u64);
+        for (node, number) in &self.brokers {
+            out.put_u128(node.0);
+            out.put_u32(number.cast_unsigned());
+        }
         out.freeze()
     }
 
@@ -211,6 +227,9 @@ impl Topics {
         for _ in 0..input.count()? {
             let tablet = TabletId(input.u64()?);
             topics.leaderships.insert(tablet, Rc::new(Leadership::decode(&mut input)?));
+        }
+        for _ in 0..input.count()? {
+            topics.brokers.insert(NodeId(input.u128()?), input.u32()?.cast_signed());
         }
         input.end()?;
         Ok(topics)
@@ -287,6 +306,17 @@ mod tests {
             (0..10_000).map(|index| Topics::id_of(0x1234_5678_9abc_def0_1234_5678_9abc_def0, GroupId(index))).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| (id >> 76) & 0xf == 4 && (id >> 62) & 3 == 2));
+    }
+
+    #[test]
+    fn nodes_are_numbered_in_the_order_in_which_they_came() {
+        let mut topics = Topics::default();
+        let (a, b) = (NodeId(u128::MAX), NodeId(7));
+        for (index, node) in [a, b, a].into_iter().enumerate() {
+            apply(&mut topics, index as u64, &TopicChange::Number { node }).expect("numbered");
+        }
+        assert_eq!((topics.broker(a), topics.broker(b), topics.broker(NodeId(1))), (Some(0), Some(1), None));
+        assert_eq!(Topics::restore(&topics.snapshot()), Ok(topics));
     }
 
     #[test]
