@@ -1,5 +1,6 @@
 """Kafka's own console tools, version 4.1, which stand on the Java client, with their defaults."""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -19,6 +20,10 @@ TOOLS = {
     "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
     "configs": "kafka.admin.ConfigCommand",
     "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
+    "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
+    "reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+    "transactions": "org.apache.kafka.tools.TransactionsCommand",
     "producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
     "consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
 }
@@ -54,6 +59,8 @@ def test_a_topic_from_its_making_to_its_end(tool, topic):
     tool("configs", "--alter", "--entity-type", "topics", "--entity-name", topic, "--delete-config", "retention.ms")
     shown = tool("configs", "--describe", "--entity-type", "topics", "--entity-name", topic)
     assert "max.message.bytes=2000" in shown and "retention.ms" not in shown
+    tool("topics", "--alter", "--topic", topic, "--partitions", "5")
+    assert "PartitionCount: 5" in tool("topics", "--describe", "--topic", topic)
     assert topic in tool("topics", "--list").splitlines()
     tool("topics", "--delete", "--topic", topic)
     assert topic not in tool("topics", "--list").splitlines()
@@ -93,3 +100,26 @@ def test_the_performance_tools(tool, topic, codec):
     if codec in ("none", "zstd"):
         shown = tool("consumer-perf-test", "--topic", topic, "--messages", "20000", "--timeout", "30000")
         assert re.search(r", 20000, ", shown), shown
+
+
+def test_what_administrators_ask_about_partitions(tool, topic, tmp_path):
+    tool("topics", "--create", "--topic", topic, "--partitions", "2")
+    # A producer of Kafka's is idempotent by default, so the partition knows it.
+    tool("console-producer", "--topic", topic, text="a\nb\nc\n")
+    told = json.loads(tool("log-dirs", "--describe", "--topic-list", topic).splitlines()[-1])
+    [broker] = told["brokers"]
+    [directory] = broker["logDirs"]
+    sizes = {one["partition"]: one["size"] for one in directory["partitions"]}
+    assert directory["error"] is None and set(sizes) == {f"{topic}-0", f"{topic}-1"} and max(sizes.values()) > 60
+    producers = [tool("transactions", "describe-producers", "--topic", topic, "--partition", str(index)).splitlines()[1:]
+                 for index in range(2)]
+    assert sum(map(len, producers)) == 1, producers
+    shown = tool("leader-election", "--election-type", "preferred", "--topic", topic, "--partition", "0")
+    assert f"Valid replica already elected for partitions {topic}-0" in shown, shown
+    assert "No partition reassignments found." in tool("reassign-partitions", "--list")
+    plan = tmp_path / "plan.json"
+    here = {"topic": topic, "partition": 0, "replicas": [broker["broker"]]}
+    plan.write_text(json.dumps({"version": 1, "partitions": [here]}), encoding="utf-8")
+    assert "Successfully started" in tool("reassign-partitions", "--execute", "--reassignment-json-file", str(plan))
+    shown = tool("configs", "--describe", "--all", "--entity-type", "brokers", "--entity-name", str(broker["broker"]))
+    assert re.search(r"node.id=\d+", shown) and "log.retention.ms=604800000" in shown

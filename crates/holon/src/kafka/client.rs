@@ -34,6 +34,7 @@ pub mod version {
     pub const PRODUCE: i16 = 8;
     pub const FETCH: i16 = 11;
     pub const CREATE_TOPICS: i16 = 5;
+    pub const CREATE_PARTITIONS: i16 = 3;
     pub const DELETE_TOPICS: i16 = 4;
     pub const DESCRIBE_CONFIGS: i16 = 2;
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 1;

@@ -6,11 +6,13 @@ use crate::cli::print;
 use crate::text::show_count;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use holon_kafka::ErrorCode;
+use holon_kafka::messages::create_partitions_request::CreatePartitionsTopic;
 use holon_kafka::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use holon_kafka::messages::describe_configs_request::DescribeConfigsResource;
 use holon_kafka::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use holon_kafka::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+    IncrementalAlterConfigsRequest,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -52,8 +54,16 @@ pub fn command(settings: &impl Fn() -> Vec<Arg>) -> Command {
                 .arg(flag("all", "all settings")),
         )
         .subcommand(
-            subcommand("alter", "Changes settings of a topic", settings)
+            subcommand("alter", "Changes settings of a topic, or gives it more partitions", settings)
                 .arg(named("topic", "its name"))
+                .arg(
+                    Arg::new("partitions")
+                        .long("partitions")
+                        .short('p')
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(i32).range(1..))
+                        .help("how many partitions it has then, more than now; keys may go to others then"),
+                )
                 .arg(config("a setting, e.g. retention.ms=86400000; may be given again"))
                 .arg(unset.help("a setting that is to be as by default again; may be given again")),
         )
@@ -219,11 +229,18 @@ fn alter(mut context: Context, name: &str, matches: &ArgMatches) -> Result<(), S
     let mut configs: Vec<AlterableConfig> =
         settings_of(matches)?.iter().map(|(name, value)| one(name, SET, Some(value))).collect();
     configs.extend(matches.get_many::<String>("unset").into_iter().flatten().map(|name| one(name, DELETE, None)));
+    let partitions = matches.get_one::<i32>("partitions").copied();
+    if configs.is_empty() && partitions.is_none() {
+        return Err("nothing to change: give --set NAME=VALUE, --unset NAME or --partitions N".to_string());
+    }
+    context.cluster.topic(name)?;
+    if let Some(partitions) = partitions {
+        grow(&mut context, name, partitions)?;
+    }
     if configs.is_empty() {
-        return Err("nothing to change: give --set NAME=VALUE or --unset NAME".to_string());
+        return Ok(());
     }
     let count = configs.len();
-    context.cluster.topic(name)?;
     let resource = AlterConfigsResource::default().with_resource_type(TOPIC).with_resource_name(said(name));
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource.with_configs(configs)]);
     let answer = context.cluster.ask(&request, version::INCREMENTAL_ALTER_CONFIGS)?;
@@ -236,6 +253,21 @@ fn alter(mut context: Context, name: &str, matches: &ArgMatches) -> Result<(), S
     } else {
         let s = if count == 1 { "" } else { "s" };
         print(&format!("topic {name}: {count} setting{s} changed\n"));
+    }
+    Ok(())
+}
+
+fn grow(context: &mut Context, name: &str, partitions: i32) -> Result<(), String> {
+    let topic = CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(partitions);
+    let request = CreatePartitionsRequest::default().with_topics(vec![topic.with_assignments(None)]);
+    let answer = context.cluster.ask(&request.with_timeout_ms(TIMEOUT_MS), version::CREATE_PARTITIONS)?;
+    if let Some(result) = answer.results.iter().find(|result| result.error_code != 0) {
+        return Err(format!("nothing was changed: {}", told(result.error_code, result.error_message.as_deref())));
+    }
+    if context.json {
+        print_json(&json!({ "topic": name, "partitions": partitions }));
+    } else {
+        print(&format!("topic {name} has {partitions} partitions\n"));
     }
     Ok(())
 }

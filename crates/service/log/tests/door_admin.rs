@@ -4,15 +4,16 @@ mod common;
 
 use common::door::*;
 use holon_kafka::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use holon_kafka::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use holon_kafka::messages::describe_configs_request::DescribeConfigsResource;
 use holon_kafka::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use holon_kafka::messages::describe_producers_request::TopicRequest as ProducersOf;
 use holon_kafka::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use holon_kafka::messages::elect_leaders_request::TopicPartitions;
 use holon_kafka::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, DescribeConfigsRequest, DescribeLogDirsRequest,
-    DescribeProducersRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, ListConfigResourcesRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest,
+    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, DescribeConfigsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest,
+    ListConfigResourcesRequest, ListPartitionReassignmentsRequest, MetadataRequest,
 };
 use holon_kafka::{Api, ErrorCode, testing};
 
@@ -81,6 +82,61 @@ fn partitions_are_described_by_name_so_many_at_a_time() {
     let described = &client.ask(&request, 0).topics[0].partitions[0];
     let own = own_id(&mut client);
     assert_eq!((described.leader_id, &described.replica_nodes, &described.isr_nodes), (own, &vec![own], &vec![own]));
+}
+
+#[test]
+fn a_topic_gets_more_partitions_in_each_version_and_they_are_as_good_as_the_first() {
+    let node = Node::start();
+    let mut client = node.connect();
+    assert_eq!(client.create("t", 2, &[]), 0);
+    let own = own_id(&mut client);
+    let grow =
+        |client: &mut Client, version: i16, name: &str, count: i32, assigned: Option<&[&[BrokerId]]>, check: bool| {
+            let assign = |ids: &&[BrokerId]| CreatePartitionsAssignment::default().with_broker_ids(ids.to_vec());
+            let one = CreatePartitionsTopic::default().with_name(topic(name)).with_count(count);
+            let one = one.with_assignments(assigned.map(|all| all.iter().map(assign).collect()));
+            let request = CreatePartitionsRequest::default().with_topics(vec![one]).with_validate_only(check);
+            client.ask(&request, version).results[0].error_code
+        };
+    let partitions = |client: &mut Client| {
+        let answer = client.ask(&MetadataRequest::default().with_topics(None), 9);
+        let topic = answer.topics.iter().find(|one| one.name.as_ref().is_some_and(|name| *name.0 == *"t"));
+        topic.expect("there").partitions.iter().map(|one| (one.partition_index, one.error_code)).collect::<Vec<_>>()
+    };
+    let first = client.produce("t", 1, batch(3)).expect("appended");
+    let invalid = ErrorCode::INVALID_PARTITIONS.0;
+    let misplaced = ErrorCode::INVALID_REPLICA_ASSIGNMENT.0;
+    for (round, version) in all(&mut client, Api::CreatePartitions).enumerate() {
+        let has = 2 + 2 * round as i32;
+        for count in [has, has - 1, 0, -1] {
+            assert_eq!(grow(&mut client, version, "t", count, None, false), invalid, "{version} {count}");
+        }
+        assert_eq!(grow(&mut client, version, "t", 1 << 20, None, true), invalid);
+        assert_eq!(grow(&mut client, version, "nothing", 9, None, false), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0);
+        let (good, other): (&[BrokerId], &[BrokerId]) = (&[own], &[BrokerId(7)]);
+        for assigned in [&[good][..], &[good, other], &[good, &[]]] {
+            assert_eq!(grow(&mut client, version, "t", has + 2, Some(assigned), false), misplaced, "{version}");
+        }
+        assert_eq!(grow(&mut client, version, "t", has + 2, None, true), 0, "only checked");
+        assert_eq!(partitions(&mut client).len() as i32, has);
+        let assigned: Option<&[&[BrokerId]]> = if round == 0 { Some(&[good, good]) } else { None };
+        assert_eq!(grow(&mut client, version, "t", has + 2, assigned, false), 0, "{version}");
+        assert_eq!(partitions(&mut client), (0..has + 2).map(|index| (index, 0)).collect::<Vec<_>>());
+        for index in [has, has + 1] {
+            assert_eq!(client.produce("t", index, batch(2)), Ok(0), "{version} {index}");
+        }
+    }
+    assert_eq!(client.produce("t", 1, batch(1)), Ok(first + 3), "those that were there stayed");
+    // All of it is there after the process ended at once.
+    let node = node.crash();
+    let mut client = node.connect();
+    let count = partitions(&mut client).len() as i32;
+    for index in 2..count {
+        assert_eq!(client.produce("t", index, batch(1)), Ok(2), "{index}");
+    }
+    let twice = vec![CreatePartitionsTopic::default().with_name(topic("t")).with_count(90); 2];
+    let answer = client.ask(&CreatePartitionsRequest::default().with_topics(twice), 3);
+    assert!(answer.results.iter().all(|one| one.error_code == ErrorCode::INVALID_REQUEST.0), "{answer:?}");
 }
 
 #[test]

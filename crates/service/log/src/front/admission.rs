@@ -58,10 +58,11 @@ pub(crate) async fn admit(
     tablet: TabletId,
     version: i16,
 ) -> Result<(), ErrorCode> {
-    let topic = service.with_topics(|topics| Some(topics.of_group(tablet.group())?.name.to_string()));
-    let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let found =
+        service.with_topics(|topics| topics.partition_of(tablet).map(|(topic, index)| (topic.name.to_string(), index)));
+    let (topic, index) = found.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let knows = Knows::of_produce(version);
-    let transaction = transaction(transactional_id, producer, topic, tablet.ordinal() as i32);
+    let transaction = transaction(transactional_id, producer, topic, index);
     ask(service, transaction, knows).await
 }
 

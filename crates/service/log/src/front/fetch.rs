@@ -155,7 +155,9 @@ async fn read(
     if let Ok(Reply::Fetched { batches, .. }) = &asked_for
         && batches.bytes > 0
     {
-        connection.service.counts().read(tablet.group(), connection.service.shard().now().since(began));
+        let topic = connection.service.with_topics(|topics| topics.of_group(tablet.group()).map(|topic| topic.group));
+        let took = connection.service.shard().now().since(began);
+        topic.into_iter().for_each(|topic| connection.service.counts().read(topic, took));
     }
     match asked_for {
         Ok(Reply::Fetched { batches, ends, aborted }) => {

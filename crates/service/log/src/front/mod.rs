@@ -19,6 +19,7 @@ mod group_admin;
 pub(crate) mod groups;
 mod incremental;
 mod offsets;
+mod partitions;
 mod placing;
 mod produce;
 mod producers;
@@ -87,6 +88,7 @@ fn served() -> Served {
         Api::IncrementalAlterConfigs,
         Api::CreateTopics,
         Api::DeleteTopics,
+        Api::CreatePartitions,
         Api::InitProducerId,
         Api::AddPartitionsToTxn,
         Api::AddOffsetsToTxn,
@@ -349,6 +351,9 @@ impl Connection {
             Request::CreateTopics(request) => Response::CreateTopics(topics::create_topics(self, request).await),
             Request::DeleteTopics(request) => {
                 Response::DeleteTopics(topics::delete_topics(self, header.version, request).await)
+            }
+            Request::CreatePartitions(request) => {
+                Response::CreatePartitions(partitions::create_partitions(self, request).await)
             }
             Request::InitProducerId(_) => Response::InitProducerId(producers::init_producer_id(self).await),
             Request::AddPartitionsToTxn(request) => {

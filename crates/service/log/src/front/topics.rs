@@ -68,11 +68,11 @@ impl Connection {
     }
 }
 
-fn code_of(refused: &Refused) -> ErrorCode {
+pub(super) fn code_of(refused: &Refused) -> ErrorCode {
     match refused {
         Refused::Name | Refused::Collides(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         Refused::Exists => ErrorCode::TOPIC_ALREADY_EXISTS,
-        Refused::Partitions(_) => ErrorCode::INVALID_PARTITIONS,
+        Refused::Partitions(_) | Refused::NotMore(_) => ErrorCode::INVALID_PARTITIONS,
         Refused::Replication(_) => ErrorCode::INVALID_REPLICATION_FACTOR,
         Refused::NoTopic => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         Refused::Unreadable(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
@@ -224,36 +224,36 @@ fn assigned_partitions(brokers: &[Broker], topic: &CreatableTopic) -> Result<u32
             return Err((ErrorCode::INVALID_REQUEST, why));
         }
     }
-    let [broker] = brokers else {
-        return refused("partitions are placed by the cluster: leave out the assignments".to_string());
-    };
     let mut seen = BTreeSet::new();
     for assigned in &topic.assignments {
         let index = assigned.partition_index;
         if !seen.insert(index) {
             return refused(format!("Found multiple manual partition assignments for partition {index}"));
         }
-        match &assigned.broker_ids[..] {
-            [id] if *id == broker.id => {}
-            [] => return refused("The manual partition assignment includes an empty replica list.".to_string()),
-            ids => {
-                let other = ids.iter().find(|id| **id != broker.id);
-                return refused(match other {
-                    Some(id) => format!(
-                        "The manual partition assignment includes broker {}, but no such broker is registered.",
-                        id.0
-                    ),
-                    None => {
-                        format!("The manual partition assignment includes the broker {} more than once.", broker.id.0)
-                    }
-                });
-            }
-        }
+        check_replicas(brokers, &assigned.broker_ids)?;
     }
     if seen.iter().zip(0..).any(|(index, expected)| *index != expected) {
         return refused("partitions should be a consecutive 0-based integer sequence".to_string());
     }
     Ok(seen.len() as u32)
+}
+
+/// Of a partition whose client says where it is to be.
+pub(super) fn check_replicas(brokers: &[Broker], ids: &[BrokerId]) -> Result<(), (ErrorCode, String)> {
+    let refused = |why: String| Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
+    let [broker] = brokers else {
+        return refused("partitions are placed by the cluster: leave out the assignments".to_string());
+    };
+    match ids {
+        [id] if *id == broker.id => Ok(()),
+        [] => refused("The manual partition assignment includes an empty replica list.".to_string()),
+        ids => refused(match ids.iter().find(|id| **id != broker.id) {
+            Some(id) => {
+                format!("The manual partition assignment includes broker {}, but no such broker is registered.", id.0)
+            }
+            None => format!("The manual partition assignment includes the broker {} more than once.", broker.id.0),
+        }),
+    }
 }
 
 async fn create_topic(

@@ -382,10 +382,12 @@ pub(super) fn not_described(id: TransactionalId, error: ErrorCode) -> Described 
 fn shown(service: &LogService, partitions: &[TabletId]) -> Vec<TopicData> {
     let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
     for partition in partitions {
-        let name = service.with_topics(|topics| Some(topics.of_group(partition.group())?.name.to_string()));
-        let name = name.map(|name| if name == GROUPS_TOPIC { GROUPS_TOPIC_SHOWN.to_string() } else { name });
-        if let Some(name) = name {
-            topics.entry(name).or_default().push(partition.ordinal() as i32);
+        let found = service.with_topics(|topics| {
+            topics.partition_of(*partition).map(|(topic, index)| (topic.name.to_string(), index))
+        });
+        if let Some((name, index)) = found {
+            let name = if name == GROUPS_TOPIC { GROUPS_TOPIC_SHOWN.to_string() } else { name };
+            topics.entry(name).or_default().push(index);
         }
     }
     let topic = |(name, partitions): (String, _)| {

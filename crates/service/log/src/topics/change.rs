@@ -12,6 +12,7 @@ const CONFIGURE: u8 = 3;
 const TAKE_PRODUCERS: u8 = 4;
 const LEAD: u8 = 5;
 const NUMBER: u8 = 6;
+const GROW: u8 = 7;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicChange {
@@ -35,6 +36,11 @@ pub enum TopicChange {
     /// Each counts or not by itself: whoever proposed it sees that in the leadership.
     Lead {
         changes: Vec<(TabletId, leaders::Change)>,
+    },
+    /// The topic has so many partitions from now on, more than before.
+    Grow {
+        group: GroupId,
+        partitions: u32,
     },
     /// A node is a broker from now on. Fine if it was.
     Number {
@@ -61,6 +67,8 @@ pub enum Refused {
     Replication(u32),
     #[error("there is no such topic")]
     NoTopic,
+    #[error("the topic has {0} partitions already")]
+    NotMore(u32),
 }
 
 impl TopicChange {
@@ -92,6 +100,11 @@ impl TopicChange {
                     change.encode(&mut out);
                 }
             }
+            TopicChange::Grow { group, partitions } => {
+                out.put_u8(GROW);
+                out.put_u64(group.0);
+                out.put_u32(*partitions);
+            }
             TopicChange::Number { node } => {
                 out.put_u8(NUMBER);
                 out.put_u128(node.0);
@@ -118,6 +131,7 @@ impl TopicChange {
                 let count = input.count()?;
                 TopicChange::Lead { changes: (0..count).map(|_| change(&mut input)).collect::<Result<_, _>>()? }
             }
+            GROW => TopicChange::Grow { group: GroupId(input.u64()?), partitions: input.u32()? },
             NUMBER => TopicChange::Number { node: NodeId(input.u128()?) },
             _ => return Err(ShortInput { offset: 0 }),
         };
@@ -156,6 +170,7 @@ impl Refused {
             Refused::Partitions(count) => (4, *count, ""),
             Refused::Replication(count) => (5, *count, ""),
             Refused::NoTopic => (6, 0, ""),
+            Refused::NotMore(count) => (7, *count, ""),
         };
         out.put_u8(kind);
         out.put_u32(number);
@@ -177,6 +192,7 @@ impl Refused {
             4 => Refused::Partitions(number),
             5 => Refused::Replication(number),
             6 => Refused::NoTopic,
+            7 => Refused::NotMore(number),
             _ => return Err(ShortInput { offset: 0 }),
         })
     }

@@ -31,8 +31,11 @@ const SNAPSHOT_VERSION: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     pub name: Rc<str>,
+    /// Of the first partitions; of this its id is made.
     pub group: GroupId,
     pub partitions: u32,
+    /// Groups of the partitions that came later: the first of each, in their order. So those that were there stay where they are.
+    pub later: Vec<(u32, GroupId)>,
     /// Nodes that have each partition.
     pub replication: u32,
     /// What was set; the rest is as the defaults are.
@@ -42,8 +45,21 @@ pub struct Topic {
 impl Topic {
     /// `None`: it has no such partition.
     pub fn tablet(&self, partition: i32) -> Option<TabletId> {
-        let ordinal = u32::try_from(partition).ok().filter(|ordinal| *ordinal < self.partitions)?;
-        Some(TabletId::new(self.group, ordinal))
+        let partition = u32::try_from(partition).ok().filter(|partition| *partition < self.partitions)?;
+        let (first, group) = self.parts().take_while(|(first, _)| *first <= partition).last()?;
+        Some(TabletId::new(group, partition - first))
+    }
+
+    /// Which partition a tablet is.
+    fn partition(&self, tablet: TabletId) -> Option<u32> {
+        let (first, _) = self.parts().find(|(_, group)| *group == tablet.group())?;
+        let partition = first + tablet.ordinal();
+        (self.tablet(partition.cast_signed()) == Some(tablet)).then_some(partition)
+    }
+
+    /// Its groups of tablets, and the first partition of each.
+    fn parts(&self) -> impl Iterator<Item = (u32, GroupId)> {
+        std::iter::once((0, self.group)).chain(self.later.iter().copied())
     }
 }
 
@@ -67,6 +83,12 @@ impl Topics {
 
     pub fn of_group(&self, group: GroupId) -> Option<&Rc<Topic>> {
         self.by_group.get(&group).and_then(|name| self.get(name))
+    }
+
+    /// Of which topic a tablet is, and which partition.
+    pub fn partition_of(&self, tablet: TabletId) -> Option<(&Rc<Topic>, i32)> {
+        let topic = self.of_group(tablet.group())?;
+        Some((topic, topic.partition(tablet)?.cast_signed()))
     }
 
     /// By name.
@@ -106,14 +128,13 @@ impl Topics {
         match change {
             TopicChange::Create { name, partitions, replication, configs } => {
                 self.check_new(&name)?;
-                if partitions == 0 || u64::from(partitions) >= TabletId::PER_ENTRY_MAX {
-                    return Err(Refused::Partitions(partitions));
-                }
+                check_partitions(partitions)?;
                 if replication == 0 {
                     return Err(Refused::Replication(replication));
                 }
                 let (group, name): (_, Rc<str>) = (GroupId(index), name.into());
-                let topic = Topic { name: name.clone(), group, partitions, replication, configs };
+                let later = Vec::new();
+                let topic = Topic { name: name.clone(), group, partitions, later, replication, configs };
                 self.by_group.insert(group, name.clone());
                 self.by_name.insert(name, Rc::new(topic));
                 let replication = Replication::Simple { factor: replication };
@@ -121,12 +142,28 @@ impl Topics {
                 effect.answer = number(index);
             }
             TopicChange::Delete { group } => {
-                let name = self.by_group.remove(&group).ok_or(Refused::NoTopic)?;
-                self.by_name.remove(&name);
-                let ended: Vec<TabletId> =
-                    self.leaderships.range(tablets_of(group)).map(|(tablet, _)| *tablet).collect();
-                ended.iter().for_each(|tablet| drop(self.leaderships.remove(tablet)));
-                effect.remove_groups = vec![group];
+                let topic = self.of_group(group).ok_or(Refused::NoTopic)?.clone();
+                self.by_name.remove(&topic.name);
+                for (_, group) in topic.parts() {
+                    self.by_group.remove(&group);
+                    let ended: Vec<TabletId> =
+                        self.leaderships.range(tablets_of(group)).map(|(tablet, _)| *tablet).collect();
+                    ended.iter().for_each(|tablet| drop(self.leaderships.remove(tablet)));
+                }
+                effect.remove_groups = topic.parts().map(|(_, group)| group).collect();
+            }
+            TopicChange::Grow { group, partitions } => {
+                let topic = self.of_group(group).ok_or(Refused::NoTopic)?;
+                check_partitions(partitions)?;
+                let count = partitions.checked_sub(topic.partitions).filter(|more| *more > 0);
+                let count = count.ok_or(Refused::NotMore(topic.partitions))?;
+                let mut grown = Topic::clone(topic);
+                grown.later.push((grown.partitions, GroupId(index)));
+                grown.partitions = partitions;
+                let replication = Replication::Simple { factor: grown.replication };
+                self.by_group.insert(GroupId(index), grown.name.clone());
+                self.by_name.insert(grown.name.clone(), Rc::new(grown));
+                effect.create_tablets = Some(NewTablets { count, replication });
             }
             TopicChange::Configure { group, configs } => {
                 let topic = self.of_group(group).ok_or(Refused::NoTopic)?;
@@ -149,10 +186,7 @@ impl Topics {
             }
             TopicChange::Lead { changes } => {
                 for (tablet, change) in changes {
-                    let Some(topic) = self.of_group(tablet.group()) else { continue };
-                    if tablet.ordinal() >= topic.partitions {
-                        continue;
-                    }
+                    let Some((topic, _)) = self.partition_of(tablet) else { continue };
                     let in_sync_min = TopicSettings::of_topic(topic).min_in_sync as usize;
                     let current = self.leaderships.get(&tablet).map(|current| &**current);
                     if let Ok(changed) = Leadership::change(current, change, in_sync_min) {
@@ -162,6 +196,12 @@ impl Topics {
             }
         }
         Ok(effect)
+    }
+
+    /// # Errors
+    /// What the change would be refused for now.
+    pub fn check(&self, change: &TopicChange) -> Result<(), Refused> {
+        self.clone().change(0, change.clone()).map(drop)
     }
 
     /// # Errors
@@ -193,6 +233,11 @@ impl Topics {
             out.put_u64(topic.group.0);
             out.put_u32(topic.partitions);
             out.put_u32(topic.replication);
+            out.put_varint(topic.later.len() as u64);
+            for (first, group) in &topic.later {
+                out.put_u32(*first);
+                out.put_u64(group.0);
+            }
             change::put_configs(&mut out, topic.configs.iter().map(|(key, value)| (key, Some(value))));
         }
         out.put_varint(self.leaderships.len() as u64);
@@ -219,10 +264,13 @@ impl Topics {
         for _ in 0..input.count()? {
             let (name, group): (Rc<str>, _) = (input.prefixed_str()?.into(), GroupId(input.u64()?));
             let (partitions, replication) = (input.u32()?, input.u32()?);
+            let later: Vec<(u32, GroupId)> =
+                (0..input.count()?).map(|_| Ok((input.u32()?, GroupId(input.u64()?)))).collect::<Result<_, _>>()?;
             let configs = change::configs(&mut input)?;
             let configs = configs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-            topics.by_group.insert(group, name.clone());
-            topics.by_name.insert(name.clone(), Rc::new(Topic { name, group, partitions, replication, configs }));
+            let topic = Topic { name, group, partitions, later, replication, configs };
+            topics.by_group.extend(topic.parts().map(|(_, group)| (group, topic.name.clone())));
+            topics.by_name.insert(topic.name.clone(), Rc::new(topic));
         }
         for _ in 0..input.count()? {
             let tablet = TabletId(input.u64()?);
@@ -234,6 +282,11 @@ impl Topics {
         input.end()?;
         Ok(topics)
     }
+}
+
+fn check_partitions(count: u32) -> Result<(), Refused> {
+    let fits = (1..TabletId::PER_ENTRY_MAX as u32).contains(&count);
+    if fits { Ok(()) } else { Err(Refused::Partitions(count)) }
 }
 
 fn tablets_of(group: GroupId) -> RangeInclusive<TabletId> {
@@ -306,6 +359,35 @@ mod tests {
             (0..10_000).map(|index| Topics::id_of(0x1234_5678_9abc_def0_1234_5678_9abc_def0, GroupId(index))).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| (id >> 76) & 0xf == 4 && (id >> 62) & 3 == 2));
+    }
+
+    #[test]
+    fn a_topic_that_grows_keeps_its_partitions_where_they_are() {
+        let mut topics = Topics::default();
+        apply(&mut topics, 7, &create("t")).expect("made");
+        let grow = |partitions| TopicChange::Grow { group: GroupId(7), partitions };
+        for count in [0, 1, 3] {
+            let expected = if count == 0 { Refused::Partitions(0) } else { Refused::NotMore(3) };
+            assert_eq!(apply(&mut topics, 8, &grow(count)), Err(expected));
+        }
+        let made = |count| Some(NewTablets { count, replication: Replication::Simple { factor: 2 } });
+        for (index, partitions, count) in [(9, 5, 2), (20, 6, 1)] {
+            let effect = apply(&mut topics, index, &grow(partitions)).expect("grown");
+            assert_eq!(effect.create_tablets, made(count));
+        }
+        let tablet = |group, ordinal| TabletId::new(GroupId(group), ordinal);
+        let expected = [(7, 0), (7, 1), (7, 2), (9, 0), (9, 1), (20, 0)].map(|(group, ordinal)| tablet(group, ordinal));
+        let topic = topics.get("t").expect("there").clone();
+        assert_eq!((0..6).filter_map(|index| topic.tablet(index)).collect::<Vec<_>>(), expected);
+        assert_eq!((topic.tablet(6), topic.tablet(-1)), (None, None));
+        for (index, tablet) in (0..).zip(expected) {
+            assert_eq!(topics.partition_of(tablet).map(|(topic, index)| (&*topic.name, index)), Some(("t", index)));
+        }
+        assert_eq!([tablet(7, 3), tablet(9, 2), tablet(8, 0)].map(|one| topics.partition_of(one).is_none()), [true; 3]);
+        assert_eq!(Topics::restore(&topics.snapshot()), Ok(topics.clone()));
+        let effect = apply(&mut topics, 21, &TopicChange::Delete { group: GroupId(7) }).expect("deleted");
+        assert_eq!(effect.remove_groups, [7, 9, 20].map(GroupId));
+        assert_eq!((topics.of_group(GroupId(9)), topics.partition_of(tablet(20, 0))), (None, None));
     }
 
     #[test]
