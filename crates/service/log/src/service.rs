@@ -22,7 +22,7 @@ use crate::topics::{Topic, TopicChange, Topics};
 use crate::txns;
 use crate::watches::{WATCH, Watches};
 use bytes::Bytes;
-use holon_base::{GroupId, Instant, ServiceId, TabletId};
+use holon_base::{GroupId, Instant, NodeId, ServiceId, TabletId};
 use holon_kernel::holding::{Holding, Load};
 use holon_kernel::metric::Metric;
 use holon_kernel::{
@@ -205,7 +205,23 @@ impl LogService {
 
     /// Whether clients are to ask this node for a partition.
     pub(crate) fn is_leader(&self, tablet: TabletId) -> bool {
-        self.shard.replicas(tablet).readers.first() == Some(&self.shard.node())
+        self.leader_of(tablet) == Some(self.shard.node())
+    }
+
+    /// The node that clients are to ask for a partition; `None`: nobody has it.
+    pub(crate) fn leader_of(&self, tablet: TabletId) -> Option<NodeId> {
+        self.shard.replicas(tablet).readers.first().copied()
+    }
+
+    /// The shard that has a partition, or the coordinator that keeps its state in it.
+    pub(crate) fn place_of(&self, tablet: TabletId) -> Option<Address> {
+        let node = self.leader_of(tablet)?;
+        if node == self.shard.node() {
+            return Some(self.shard.locate(tablet));
+        }
+        let nodes = self.shard.map()?.nodes();
+        let record = nodes.iter().find(|record| record.node == node)?;
+        Some(Address { node, shard: tablet.shard(record.shards.max(1)) })
     }
 
     /// The coordinator of a partition of groups; `None`: it is not on this shard.
@@ -309,20 +325,21 @@ impl LogService {
         *self.settings.borrow_mut().entry(group.0).or_insert_with(make)
     }
 
-    /// Asks this node's replica of a partition, on whatever shard it is.
+    /// Asks for a partition whoever leads it, on whatever shard of which node that is.
     ///
     /// # Errors
     /// Those of the partition; [`PartitionError::Unreachable`].
     pub async fn ask(&self, tablet: TabletId, request: Request, deadline: Instant) -> Result<Reply, PartitionError> {
-        let here = self.shard.locate(tablet) == self.shard.address();
-        if here && self.store().is_some_and(|store| store.has(tablet)) {
+        if self.place_of(tablet) == Some(self.shard.address()) && self.store().is_some_and(|store| store.has(tablet)) {
             return self.carry_out(tablet, request).await;
         }
         let verb = match request {
             Request::Produce { .. } | Request::MoveStart { .. } | Request::EndTransaction { .. } => Verb::APPLY,
             _ => Verb::READ,
         };
-        match self.shard.call_tablet(tablet, verb, request.encode(), deadline).await {
+        let node = self.leader_of(tablet).ok_or_else(|| PartitionError::Unreachable("no node has it".to_string()))?;
+        let (epoch, payload) = (self.shard.map_epoch(), request.encode());
+        match self.shard.call_replica(node, tablet, epoch, verb, payload, deadline).await {
             Ok(answer) => calls::decode(answer),
             Err(error) => Err(PartitionError::Unreachable(error.to_string())),
         }

@@ -100,7 +100,7 @@ impl LogService {
 
     /// For all offsets of a transaction that one partition of groups has.
     async fn mark_offsets(&self, partition: TabletId, producer: Producer, commit: bool) -> Marked {
-        let to = self.shard().locate(partition);
+        let Some(to) = self.place_of(partition) else { return Marked::Again };
         let is_done = if to == self.shard().address() {
             end_offsets(self, partition, producer, commit).await
         } else {

@@ -1,6 +1,6 @@
 //! Who serves what: ApiVersions, FindCoordinator, DescribeCluster, and the brokers that Metadata tells of.
 
-use super::{Connection, served, text};
+use super::{Connection, groups, served, text, txns};
 use holon_base::NodeId;
 use holon_kafka::messages::api_versions_response::{FinalizedFeatureKey, SupportedFeatureKey};
 use holon_kafka::messages::describe_cluster_response::DescribeClusterBroker;
@@ -23,8 +23,9 @@ const FEATURES_FROM: i16 = 3;
 const TRANSACTION_VERSION: &str = "transaction.version";
 const TRANSACTION_LEVEL: i16 = 2;
 
-/// What FindCoordinator finds: of a group, and of a transactional id.
-const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
+/// What FindCoordinator finds (`CoordinatorType`).
+const OF_GROUP: i8 = 0;
+const OF_TRANSACTION: i8 = 1;
 
 /// What may be done with a topic, a group and the cluster, in bits by the numbers of `AclOperation` (Kafka's
 /// `AclEntry.supportedOperations`): all that there is, while there are no permissions.
@@ -108,36 +109,39 @@ pub(super) fn api_versions(version: i16, request: &ApiVersionsRequest) -> ApiVer
     served.with_supported_features(supported).with_finalized_features_epoch(0).with_finalized_features(vec![finalized])
 }
 
-/// Groups and transactions are coordinated by the node that is asked, until there are several.
-pub(super) fn find_coordinator(
+/// The node that leads the partition in which the group, or the transactional id, is kept.
+pub(super) async fn find_coordinator(
     connection: &Connection,
     version: i16,
     request: &FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    let own = connection.brokers().into_iter().next();
-    let found = |key| {
-        let coordinator = Coordinator::default().with_key(key);
-        if !KEY_TYPES.contains(&request.key_type) {
-            let why = format!("there are no coordinators of the type {}", request.key_type);
-            return coordinator
-                .with_node_id(BrokerId(-1))
-                .with_port(-1)
-                .with_error_code(ErrorCode::INVALID_REQUEST.0)
-                .with_error_message(Some(text(why)));
-        }
-        match &own {
-            Some(broker) => {
-                coordinator.with_node_id(broker.id).with_host(text(broker.host.clone())).with_port(broker.port)
-            }
-            None => coordinator.with_node_id(BrokerId(-1)).with_error_code(ErrorCode::COORDINATOR_NOT_AVAILABLE.0),
-        }
-    };
     if version >= 4 {
-        let coordinators = request.coordinator_keys.iter().cloned().map(found).collect();
+        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+        for key in &request.coordinator_keys {
+            coordinators.push(coordinator_of(connection, request.key_type, key).await);
+        }
         return FindCoordinatorResponse::default().with_coordinators(coordinators);
     }
-    let Coordinator { node_id, host, port, error_code, .. } = found(request.key.clone());
+    let Coordinator { node_id, host, port, error_code, .. } =
+        coordinator_of(connection, request.key_type, &request.key).await;
     FindCoordinatorResponse::default().with_node_id(node_id).with_host(host).with_port(port).with_error_code(error_code)
+}
+
+async fn coordinator_of(connection: &Connection, key_type: i8, key: &StrBytes) -> Coordinator {
+    let coordinator = Coordinator::default().with_key(key.clone()).with_node_id(BrokerId(-1)).with_port(-1);
+    let tablet = match key_type {
+        OF_GROUP => groups::tablet_of(connection, key).await,
+        OF_TRANSACTION => txns::tablet_of(connection, key).await,
+        _ => {
+            let why = format!("there are no coordinators of the type {key_type}");
+            return coordinator.with_error_code(ErrorCode::INVALID_REQUEST.0).with_error_message(Some(text(why)));
+        }
+    };
+    let leader = tablet.and_then(|tablet| connection.broker_id(connection.service.leader_of(tablet)?));
+    match connection.brokers().into_iter().find(|broker| Some(broker.id) == leader) {
+        Some(broker) => coordinator.with_node_id(broker.id).with_host(text(broker.host)).with_port(broker.port),
+        None => coordinator.with_error_code(ErrorCode::COORDINATOR_NOT_AVAILABLE.0),
+    }
 }
 
 pub(super) fn describe_cluster(connection: &Connection, request: &DescribeClusterRequest) -> DescribeClusterResponse {

@@ -25,21 +25,18 @@ impl Connection {
 }
 
 impl LogService {
-    /// A coordinator of groups or transactional ids that this node has.
+    /// A coordinator of groups or transactional ids, on whatever node it is.
     pub(super) async fn ask_coordinator<R: Request>(
         self: &Rc<Self>,
         tablet: TabletId,
         version: i16,
         request: &R,
     ) -> Result<R::Response, ErrorCode> {
-        if !self.is_leader(tablet) {
-            return Err(ErrorCode::NOT_COORDINATOR);
-        }
+        let to = self.place_of(tablet).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         let frame = client::request(request, version, 0, StrBytes::default());
         let frame = frame.map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?.slice(LENGTH_BYTES..);
         let payload = groups::forwarded("", tablet, &frame);
         let shard = self.shard();
-        let to = shard.locate(tablet);
         let answer = if to == shard.address() {
             // Boxed, because who coordinates a group asks who coordinates a transaction.
             let me = self.clone();

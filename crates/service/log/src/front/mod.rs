@@ -345,7 +345,7 @@ impl Connection {
                 Response::ListOffsets(offsets::list_offsets(self, header.version, request).await)
             }
             Request::FindCoordinator(request) => {
-                Response::FindCoordinator(cluster::find_coordinator(self, header.version, &request))
+                Response::FindCoordinator(cluster::find_coordinator(self, header.version, &request).await)
             }
             Request::DescribeCluster(request) => Response::DescribeCluster(cluster::describe_cluster(self, &request)),
             Request::CreateTopics(request) => Response::CreateTopics(topics::create_topics(self, request).await),
