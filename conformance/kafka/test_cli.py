@@ -73,6 +73,8 @@ def test_a_topic_through_its_life(holon, topic):
     holon("topic", "alter", topic, "--set", "max.message.bytes=2000", "--unset", "retention.ms")
     assert holon.json("topic", "describe", topic)["settings"] == {"max.message.bytes": "2000"}
     assert "nothing to change" in holon.refused("topic", "alter", topic)
+    assert f"topic {topic} has 6 partitions" in holon("topic", "alter", topic, "--partitions", "6")
+    assert "would not be an increase" in holon.refused("topic", "alter", topic, "--partitions", "1")
     assert "shows all settings" in holon.refused("topic", "alter", topic, "--set", "retention.ms=soon")
     assert "max.message.bytes" in holon("topic", "describe", topic)
     holon("topic", "delete", topic)

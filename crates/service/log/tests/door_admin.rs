@@ -4,16 +4,19 @@ mod common;
 
 use common::door::*;
 use holon_kafka::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use holon_kafka::messages::create_acls_request::AclCreation;
 use holon_kafka::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
+use holon_kafka::messages::delete_acls_request::DeleteAclsFilter;
 use holon_kafka::messages::describe_configs_request::DescribeConfigsResource;
 use holon_kafka::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use holon_kafka::messages::describe_producers_request::TopicRequest as ProducersOf;
 use holon_kafka::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use holon_kafka::messages::elect_leaders_request::TopicPartitions;
 use holon_kafka::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest,
-    ListConfigResourcesRequest, ListPartitionReassignmentsRequest, MetadataRequest,
+    AlterPartitionReassignmentsRequest, BrokerId, CreateAclsRequest, CreatePartitionsRequest, DeleteAclsRequest,
+    DescribeAclsRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, ListConfigResourcesRequest, ListPartitionReassignmentsRequest,
+    MetadataRequest,
 };
 use holon_kafka::{Api, ErrorCode, testing};
 
@@ -264,6 +267,27 @@ fn a_node_tells_of_its_own_settings() {
     assert_eq!(ask(&mut client, 4, "", None).configs, []);
     for other in ["7", "somebody"] {
         assert_eq!(ask(&mut client, 4, other, None).error_code, ErrorCode::INVALID_REQUEST.0, "{other}");
+    }
+}
+
+#[test]
+fn there_are_no_permissions_and_who_asks_for_them_is_told() {
+    let node = Node::start();
+    let mut client = node.connect();
+    let disabled = ErrorCode::SECURITY_DISABLED.0;
+    for version in all(&mut client, Api::DescribeAcls) {
+        let answer = client.ask(&DescribeAclsRequest::default().with_pattern_type_filter(1), version);
+        assert_eq!((answer.error_code, answer.resources.len()), (disabled, 0), "{version}");
+    }
+    for version in all(&mut client, Api::CreateAcls) {
+        let one = AclCreation::default().with_resource_pattern_type(3);
+        let answer = client.ask(&CreateAclsRequest::default().with_creations(vec![one.clone(), one]), version);
+        assert_eq!(answer.results.iter().map(|one| one.error_code).collect::<Vec<_>>(), [disabled, disabled]);
+    }
+    for version in all(&mut client, Api::DeleteAcls) {
+        let one = DeleteAclsFilter::default().with_pattern_type_filter(3);
+        let answer = client.ask(&DeleteAclsRequest::default().with_filters(vec![one]), version);
+        assert_eq!(answer.filter_results.iter().map(|one| one.error_code).collect::<Vec<_>>(), [disabled]);
     }
 }
 

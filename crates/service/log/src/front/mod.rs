@@ -9,6 +9,7 @@
 //! It holds no data; which node has what, the topics and the map say. What a client can make it hold is bounded: requests that wait
 //! ([`REQUESTS_MAX`]), then it stops reading ([`Flow::Pause`]).
 
+mod acls;
 mod admission;
 mod cluster;
 mod commits;
@@ -104,6 +105,9 @@ fn served() -> Served {
         Api::AlterPartitionReassignments,
         Api::ListPartitionReassignments,
         Api::ListConfigResources,
+        Api::DescribeAcls,
+        Api::CreateAcls,
+        Api::DeleteAcls,
     ]
     .into_iter()
     .fold(Served::least(), Served::with)
@@ -402,6 +406,9 @@ impl Connection {
             Request::DescribeProducers(request) => {
                 Response::DescribeProducers(describing::describe_producers(self, request).await)
             }
+            Request::DescribeAcls(_) => Response::DescribeAcls(acls::describe()),
+            Request::CreateAcls(request) => Response::CreateAcls(acls::create(&request)),
+            Request::DeleteAcls(request) => Response::DeleteAcls(acls::delete(&request)),
             Request::ElectLeaders(request) => Response::ElectLeaders(placing::elect_leaders(self, request)),
             Request::AlterPartitionReassignments(request) => {
                 Response::AlterPartitionReassignments(placing::alter_partition_reassignments(self, request))
