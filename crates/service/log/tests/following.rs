@@ -8,7 +8,7 @@ use common::{TIME_MS, World, batch, checked, stamp};
 use holon_base::{Random, TabletId};
 use holon_kafka::{Marker, testing};
 use holon_kernel::join_all;
-use holon_log::store::{CopyError, Guard, LogError, LogStore, Origin, Retention, Stamp};
+use holon_log::store::{CopyError, Guard, LogError, LogStore, Origin, PartitionOptions, Retention, Stamp};
 use holon_wal::Durability;
 use std::future::Future;
 use std::pin::Pin;
@@ -436,6 +436,35 @@ fn a_segment_that_is_cut_and_not_written_to_again_stays_cut() {
         let length = |number: i64| if number < 6 { batch(64, 0).len() } else { wide(0).len() };
         assert_eq!(found, (0..10).map(|number| (number * 64, length(number))).collect::<Vec<_>>(), "seed {seed}");
         assert_eq!(world.append(ONE, &batch(1, 1)).expect("appended").base_offset, 640);
+    }
+}
+
+#[test]
+fn an_index_of_before_a_truncation_does_not_come_back() {
+    let wide = |value: u8| testing::batch(testing::NOBODY, 64, &[value; 20], TIME_MS);
+    for seed in 0..12 {
+        let mut world = World::new_with(|options| {
+            let segment_bytes = 64 << 10;
+            options.partition = std::rc::Rc::new(move |_| PartitionOptions { segment_bytes, ..Default::default() });
+        });
+        world.create(ONE);
+        for number in 0..40 {
+            world.append(ONE, &batch(64, number)).expect("appended");
+        }
+        // An end in good order leaves an index of the segment that is written to.
+        world.run(|store| async move { store.close().await }).expect("closes");
+        world = world.reopen();
+        assert_eq!(truncate(&world, ONE, 20 * 64), Ok(20 * 64));
+        world.checkpoint();
+        for number in 0..10 {
+            world.append(ONE, &wide(number)).expect("appended");
+        }
+        world.checkpoint();
+        world = world.lose_power(&mut Random::new(seed));
+        for offset in 0..30 * 64 {
+            let found = world.read(ONE, offset, 1).expect("reads");
+            assert_eq!(found[0].base_offset, offset / 64 * 64, "seed {seed}");
+        }
     }
 }
 
