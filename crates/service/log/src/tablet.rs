@@ -90,7 +90,7 @@ impl LogService {
             Request::MoveStart { offset } => {
                 let offset = match offset {
                     Some(offset) => offset,
-                    None => store.ends(tablet)?.1,
+                    None => store.high_watermark(tablet)?,
                 };
                 Ok(Reply::Start(store.move_start(tablet, offset).await?))
             }
@@ -185,8 +185,8 @@ async fn find_record(
 }
 
 fn ends(store: &LogStore, tablet: TabletId) -> Result<Ends, LogError> {
-    let (start, end) = store.ends(tablet)?;
-    Ok(Ends { start, stable: store.stable(tablet)?, end })
+    let (start, _) = store.ends(tablet)?;
+    Ok(Ends { start, stable: store.stable(tablet)?, end: store.high_watermark(tablet)? })
 }
 
 async fn fetch(

@@ -309,7 +309,7 @@ impl<M: Machine> Coordinating<M> {
         let (mut image, mut bytes) = (M::Image::default(), 0);
         let (mut offset, end) = store.ends(self.tablet)?;
         while offset < end {
-            let read = store.read(self.tablet, offset, end, READ_BYTES).await?;
+            let read = store.read_to_end(self.tablet, offset, end, READ_BYTES).await?;
             for batch in Batches::new(read.pieces.concat().into()) {
                 let broken = |detail: String| crate::store::error::damaged(M::TOPIC, offset as u64, detail);
                 let (header, whole) = batch.map_err(|error| broken(error.to_string()))?;

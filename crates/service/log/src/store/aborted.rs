@@ -126,8 +126,18 @@ pub async fn aborted(inner: &Inner, partition: &Partition, offset: i64, below: i
 async fn read_or_make(inner: &Inner, partition: &Partition, base: i64) -> Result<Rc<[Aborted]>, LogError> {
     let segments = segments_of(inner, partition).await?;
     let _writing = partition.writing.enter(&inner.shard).await?;
+    of_segment(inner, partition, &segments, base).await
+}
+
+/// Of a segment that is full, while nobody else writes files of the partition.
+pub async fn of_segment(
+    inner: &Inner,
+    partition: &Partition,
+    segments: &[Rc<Segment>],
+    base: i64,
+) -> Result<Rc<[Aborted]>, LogError> {
     if let Some(known) = partition.aborted.known(base) {
-        return Ok(known); // somebody else was here meanwhile
+        return Ok(known);
     }
     let is_gone = !partition.aborted.has(base) || partition.removed.get();
     let at = segments.iter().position(|segment| segment.base == base).filter(|_| !is_gone);
@@ -158,7 +168,7 @@ async fn make(disk: &DiskClient, segments: &[Rc<Segment>]) -> Result<Vec<Aborted
                 transactions.add(header, marker);
             }
         };
-        segment.each(disk, look).await?;
+        segment.each(disk, 0..segment.length.get(), look).await?;
     }
     let base = segments.last().map_or(0, |segment| segment.base);
     Ok(transactions.aborted().filter(|aborted| aborted.last_offset >= base).copied().collect())

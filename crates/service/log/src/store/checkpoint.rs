@@ -33,7 +33,7 @@ pub struct Stored {
     pub life: Lsn,
     pub start: i64,
     pub flushed: Flushed,
-    pub producers: Producers,
+    pub producers: Rc<Producers>,
     pub epochs: Epochs,
     /// Transactions whose markers are in the segment that is written to.
     pub aborted: Vec<Aborted>,
@@ -60,7 +60,7 @@ impl Stored {
             life: partition.life,
             start: partition.start.get().min(flushed.end),
             flushed,
-            producers: partition.settled.borrow().clone(),
+            producers: Rc::new(partition.settled.borrow().clone()),
             epochs: partition.epochs.borrow().below(flushed.end),
             aborted: partition.transactions.borrow().aborted_below(flushed.end).copied().collect(),
             aborted_in: partition.aborted.bases(),
@@ -69,7 +69,7 @@ impl Stored {
 
     /// Of one that has nothing yet.
     pub fn empty(tablet: TabletId, life: Lsn, start: i64, flushed: Flushed) -> Stored {
-        let (producers, epochs) = (Producers::default(), Epochs::default());
+        let (producers, epochs) = (Rc::default(), Epochs::default());
         Stored { tablet, life, start, flushed, producers, epochs, aborted: Vec::new(), aborted_in: Vec::new() }
     }
 
@@ -99,7 +99,7 @@ impl Stored {
             0 => None,
             _ => Some((input.i64()?, input.u64()?)),
         };
-        let (producers, epochs) = (Producers::decode(input)?, Epochs::decode(input)?);
+        let (producers, epochs) = (Rc::new(Producers::decode(input)?), Epochs::decode(input)?);
         let count = input.count()?;
         let aborted = (0..count).map(|_| Aborted::decode(input)).collect::<Result<_, _>>()?;
         let count = input.count()?;

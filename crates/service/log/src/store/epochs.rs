@@ -14,6 +14,11 @@ impl Epochs {
         }
     }
 
+    /// The last one.
+    pub fn newest(&self) -> Option<i32> {
+        self.0.last().map(|(epoch, _)| *epoch)
+    }
+
     /// Of the batch at an offset; -1: nothing is known of it.
     pub fn of(&self, offset: i64) -> i32 {
         let after = self.0.partition_point(|(_, first)| *first <= offset);

@@ -33,6 +33,37 @@ pub enum LogError {
     OutOfRange { offset: i64, start: i64, end: i64 },
 }
 
+/// Why batches that have their offsets already are not appended.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CopyError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("a copied batch begins at offset {offset}, and {next} is next: fetch from there")]
+    NotNext { offset: i64, next: i64 },
+    #[error("leader epoch {epoch} is over, {newest} has batches in the log: another leader has taken its place")]
+    OldLeader { epoch: i32, newest: i32 },
+    #[error("copied batches cannot be used, at byte {at}: {detail}")]
+    NotABatch { at: usize, detail: String },
+}
+
+impl CopyError {
+    /// Of a batch that is no copy. One of an old leader is told what it would be told where no replica is.
+    pub fn of_no_copy(self, partition: TabletId) -> LogError {
+        match self {
+            CopyError::Log(error) => error,
+            CopyError::OldLeader { .. } => LogError::NotHere(partition),
+            CopyError::NotNext { offset, next } => LogError::OutOfRange { offset, start: next, end: next },
+            CopyError::NotABatch { at, detail } => damaged("a batch", at as u64, detail),
+        }
+    }
+}
+
+impl From<WalError> for CopyError {
+    fn from(error: WalError) -> Self {
+        CopyError::Log(error.into())
+    }
+}
+
 impl From<WalError> for LogError {
     fn from(error: WalError) -> Self {
         LogError::Wal(error)

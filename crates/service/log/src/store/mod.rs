@@ -21,20 +21,23 @@ mod checkpoint;
 pub mod describing;
 pub mod epochs;
 pub mod error;
+mod following;
 pub mod limits;
 mod options;
 mod owner;
 pub mod partition;
 mod producers;
+mod reading;
 mod record;
 mod recovery;
 mod segment;
 mod transactional;
 mod transactions;
+mod truncating;
 mod verifying;
 mod writer;
 
-pub use error::LogError;
+pub use error::{CopyError, LogError};
 pub use options::{PartitionOptions, StoreOptions};
 pub use partition::Batches;
 pub use record::{Origin, Stamp};
@@ -73,13 +76,19 @@ pub struct Appended {
 /// An append on its way. Dropping it changes nothing about the outcome.
 #[must_use = "an append is acknowledged only when its ticket says so"]
 pub struct AppendTicket {
-    ticket: Ticket<Result<Appended, LogError>>,
+    partition: TabletId,
+    ticket: Ticket<Result<Appended, CopyError>>,
 }
 
 impl AppendTicket {
     /// # Errors
     /// Why it was not appended; or the shard stopped, and nobody knows.
     pub async fn wait(self) -> Result<Appended, LogError> {
+        let partition = self.partition;
+        self.outcome().await.map_err(|error| error.of_no_copy(partition))
+    }
+
+    async fn outcome(self) -> Result<Appended, CopyError> {
         self.ticket.await.map_err(|_| stopped())?
     }
 }
@@ -105,6 +114,8 @@ struct Inner {
     /// What is kept, oldest first: so many bytes of a partition.
     kept_order: RefCell<VecDeque<(TabletId, usize)>>,
     checkpointing: Gate,
+    /// Partitions whose files have more than they have.
+    uncut: RefCell<Vec<Rc<Partition>>>,
     /// Partitions that were removed and whose files are still there.
     doomed: RefCell<Vec<Rc<Partition>>>,
     /// A partition is made or removed.
@@ -201,6 +212,7 @@ impl LogStore {
             kept: Cell::new(0),
             kept_order: RefCell::default(),
             checkpointing: Gate::new(),
+            uncut: RefCell::default(),
             doomed: RefCell::default(),
             making: Gate::new(),
             recovered: Cell::new(false),
@@ -304,77 +316,6 @@ impl LogStore {
         self.append_from(Origin::Client { guard: None }, partition, batch, stamp, durability).await
     }
 
-    /// The first offset that counts, and the next one.
-    ///
-    /// # Errors
-    /// [`LogError::NotHere`].
-    pub fn ends(&self, partition: TabletId) -> Result<(i64, i64), LogError> {
-        let partition = self.inner.partition(partition)?;
-        Ok((partition.start.get(), partition.end.get()))
-    }
-
-    /// The last epoch that is not after this one, and where it ended; `None`: there is none so old.
-    ///
-    /// # Errors
-    /// [`LogError::NotHere`].
-    pub fn end_of_epoch(&self, partition: TabletId, epoch: i32) -> Result<Option<(i32, i64)>, LogError> {
-        let partition = self.inner.partition(partition)?;
-        Ok(partition.epochs.borrow().end_of(epoch, partition.end.get()))
-    }
-
-    /// Completes when one of the ends moves.
-    ///
-    /// # Errors
-    /// [`LogError::NotHere`].
-    pub fn moved(&self, partition: TabletId) -> Result<Ticket<()>, LogError> {
-        Ok(self.inner.partition(partition)?.moved.wait(&self.inner.shard))
-    }
-
-    /// Whole batches, the first of which has `offset`: up to `bytes_max` of them, or one; all of whose records are before `below`.
-    ///
-    /// # Errors
-    /// [`LogError::OutOfRange`], or the file is damaged.
-    pub async fn read(
-        &self,
-        partition: TabletId,
-        offset: i64,
-        below: i64,
-        bytes_max: usize,
-    ) -> Result<Batches, LogError> {
-        let partition = self.inner.partition(partition)?;
-        self.inner.read(&partition, offset, below, bytes_max).await
-    }
-
-    /// The first batch with a record at this time or after it; its header.
-    ///
-    /// # Errors
-    /// A file is damaged.
-    pub async fn find_time(
-        &self,
-        partition: TabletId,
-        time_ms: i64,
-        from: i64,
-    ) -> Result<Option<holon_kafka::BatchHeader>, LogError> {
-        let partition = self.inner.partition(partition)?;
-        self.inner.find_time(&partition, time_ms, from.max(partition.start.get())).await
-    }
-
-    /// The first batch with the greatest timestamp; its header.
-    ///
-    /// # Errors
-    /// A file is damaged.
-    pub async fn find_newest(&self, partition: TabletId) -> Result<Option<holon_kafka::BatchHeader>, LogError> {
-        let partition = self.inner.partition(partition)?;
-        let mut newest = partition.tail.borrow().headers().map(|header| header.max_timestamp_ms).max();
-        for segment in writer::segments_of(&self.inner, &partition).await? {
-            newest = newest.max(Some(segment.newest_ms(&self.inner.shard.disk()).await?));
-        }
-        match newest {
-            Some(newest) => self.inner.find_time(&partition, newest, partition.start.get()).await,
-            None => Ok(None),
-        }
-    }
-
     /// Records before this offset count no longer, durably. Fine if they did not.
     ///
     /// # Errors
@@ -398,7 +339,7 @@ impl LogStore {
     /// A disk that is full or fails.
     pub async fn retain(&self, partition: TabletId, keep: Retention) -> Result<i64, LogError> {
         let found = self.inner.partition(partition)?;
-        let (start, gone) = writer::expired(&self.inner, &found, keep).await?;
+        let (start, gone) = found.unchanged(|| writer::expired(&self.inner, &found, keep)).await?;
         let start = self.move_start(partition, start.max(found.start.get())).await?;
         writer::trim(&self.inner, &found, &gone).await?;
         Ok(start)
@@ -479,73 +420,20 @@ impl Inner {
             || self.unwritten.get() > self.options.unwritten_bytes_max
     }
 
+    /// # Errors
+    /// [`LogError::TooLarge`].
+    fn check_size(&self, record: &Entry) -> Result<(), LogError> {
+        let (size, limit) = (record.length(), Log::record_bytes_max(self.options.wal_segment_bytes));
+        if size > limit { Err(LogError::TooLarge { what: "a batch", size, limit }) } else { Ok(()) }
+    }
+
     fn submit(&self, tablet: TabletId, record: Entry, durability: Durability) -> Result<AppendTicket, LogError> {
         if !self.recovered.get() || self.commits.is_closing() {
             return Err(WalError::Stopped { reason: "the log is opening or closing".into() }.into());
         }
-        let (size, limit) = (record.length(), Log::record_bytes_max(self.options.wal_segment_bytes));
-        if size > limit {
-            return Err(LogError::TooLarge { what: "a batch", size, limit });
-        }
+        self.check_size(&record)?;
         let (completer, ticket) = self.shard.ticket();
         self.commits.push(Pending { tablet, record, durability, completer });
-        Ok(AppendTicket { ticket })
-    }
-
-    async fn read(
-        &self,
-        partition: &Partition,
-        offset: i64,
-        below: i64,
-        bytes_max: usize,
-    ) -> Result<Batches, LogError> {
-        loop {
-            partition.check_offset(offset)?;
-            let below = below.min(partition.end.get());
-            if offset >= below {
-                return Ok(Batches::default());
-            }
-            let in_memory = partition.tail.borrow().first_offset().is_some_and(|first| first <= offset);
-            if in_memory {
-                count(&self.counters.reads_of_memory, 1);
-                let mut found = Batches::default();
-                partition.tail.borrow().read(offset, below, bytes_max).into_iter().for_each(|batch| found.push(batch));
-                return Ok(found);
-            }
-            let Some(segment) = writer::segment_of(self, partition, offset).await? else {
-                // What was looked for in files is in memory, or gone, or was never written.
-                if partition.tail.borrow().first_offset().is_some_and(|first| first <= offset) {
-                    continue;
-                }
-                return Err(error::damaged(&partition.directory, 0, format!("no segment has offset {offset}")));
-            };
-            let epoch_of = |offset: i64| partition.epochs.borrow().of(offset);
-            let wanted = segment::Wanted { offset, below, bytes_max, epoch_of: &epoch_of };
-            let read = segment.read(&self.shard.disk(), &wanted).await;
-            if partition.start.get() > offset {
-                continue; // it was taken away meanwhile
-            }
-            count(&self.counters.reads_of_files, 1);
-            let Some((header, bytes, end)) = read? else { return Ok(Batches::default()) };
-            return Ok(Batches { bytes: bytes.len(), pieces: vec![bytes], first: Some(header), end });
-        }
-    }
-
-    async fn find_time(
-        &self,
-        partition: &Partition,
-        time_ms: i64,
-        from: i64,
-    ) -> Result<Option<holon_kafka::BatchHeader>, LogError> {
-        for segment in writer::segments_of(self, partition).await? {
-            if segment.newest_ms(&self.shard.disk()).await? < time_ms {
-                continue;
-            }
-            if let Some(header) = segment.find_time(&self.shard.disk(), time_ms, from).await? {
-                return Ok(Some(header));
-            }
-        }
-        let tail = partition.tail.borrow();
-        Ok(tail.headers().find(|header| header.max_timestamp_ms >= time_ms && header.last_offset() >= from).copied())
+        Ok(AppendTicket { partition: tablet, ticket })
     }
 }

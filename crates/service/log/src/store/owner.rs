@@ -1,36 +1,47 @@
 //! What becomes of records on their way into the shared log, and when they are in it.
 
-use crate::store::error::LogError;
+use crate::store::error::{CopyError, LogError};
 use crate::store::limits::WRITE_BYTES;
 use crate::store::partition::{Partition, TailBatch};
 use crate::store::producers::Verdict;
 use crate::store::record::{Change, Entry, Origin, Stamp};
 use crate::store::{Appended, Inner, count};
 use holon_base::TabletId;
-use holon_kafka::batch::{HEADER_BYTES, NONE};
+use holon_kafka::batch::HEADER_BYTES;
 use holon_kafka::{Attributes, BatchHeader, Marker, ProducedBatch, StampedBatch};
 use holon_wal::{Lsn, Owner, WalError};
 
 impl Owner for Inner {
     type Record = Entry;
     type Answer = Appended;
-    type Error = LogError;
+    type Error = CopyError;
 
     /// A batch gets its offset here, one after the other, when there is room for it: so no offset is lost.
-    fn admit(&self, tablet: TabletId, record: &mut Entry) -> Result<(), LogError> {
-        let stamped = match record {
+    fn admit(&self, tablet: TabletId, record: &mut Entry) -> Result<(), CopyError> {
+        match record {
             Entry::Produced { batch, stamp, origin } => {
-                Some(self.place(&*self.partition(tablet)?, batch, *stamp, *origin)?)
+                *record = self.place(&*self.partition(tablet)?, batch, *stamp, *origin)?;
             }
-            Entry::Batch { .. } | Entry::Other { .. } => None,
-        };
-        if let Some(stamped) = stamped {
-            *record = stamped;
+            Entry::Batch { batch, is_refused, .. } => {
+                let admitted = self.admit_copied(&*self.partition(tablet)?, batch, is_refused.get());
+                is_refused.set(admitted.is_err());
+                admitted?;
+            }
+            Entry::Truncated { cut, .. } => self.admit_cut(&*self.partition(tablet)?, cut),
+            // A truncation may have come between.
+            Entry::Other { change: Change::Start { offset }, .. } => {
+                let partition = self.partition(tablet)?;
+                let (offset, start, end) = (*offset, partition.start.get(), partition.next.get());
+                if offset > end {
+                    return Err(LogError::OutOfRange { offset, start, end }.into());
+                }
+            }
+            Entry::Other { .. } => {}
         }
         Ok(())
     }
 
-    fn committed(&self, tablet: TabletId, record: Entry, lsn: Lsn) -> Result<Appended, LogError> {
+    fn committed(&self, tablet: TabletId, record: Entry, lsn: Lsn) -> Result<Appended, CopyError> {
         match record {
             Entry::Batch { batch, .. } => {
                 let partition = self.partition(tablet)?;
@@ -48,8 +59,13 @@ impl Owner for Inner {
                 self.change(tablet, change, lsn);
                 Ok(Appended { base_offset: 0, append_time_ms: None, start: 0 })
             }
+            Entry::Truncated { cut, .. } => {
+                let (base_offset, partition) = (cut.offset, self.partition(tablet)?);
+                self.carry_out(&partition, *cut, lsn);
+                Ok(Appended { base_offset, append_time_ms: None, start: partition.start.get() })
+            }
             // It was admitted, so it is a batch with an offset.
-            Entry::Produced { .. } => Err(LogError::NotHere(tablet)),
+            Entry::Produced { .. } => Err(LogError::NotHere(tablet).into()),
         }
     }
 
@@ -82,7 +98,8 @@ impl Inner {
         batch: &ProducedBatch,
         stamp: Stamp,
         origin: Origin,
-    ) -> Result<Entry, LogError> {
+    ) -> Result<Entry, CopyError> {
+        partition.check_epoch(stamp.leader_epoch)?;
         let (header, marker) = (&batch.header, Marker::of(&batch.header, &batch.whole()[HEADER_BYTES..]));
         let verdict = match origin {
             Origin::Client { guard } => {
@@ -100,21 +117,18 @@ impl Inner {
             Verdict::Duplicate(written) => {
                 count(&self.counters.duplicates, 1);
                 let (base_offset, append_time_ms) = (written.base_offset, written.append_time_ms);
-                return Err(LogError::Duplicate { base_offset, append_time_ms });
+                return Err(LogError::Duplicate { base_offset, append_time_ms }.into());
             }
-            Verdict::Fenced { epoch, newest } => return Err(LogError::Fenced { epoch, newest }),
-            Verdict::CoordinatorFenced { epoch, newest } => return Err(LogError::CoordinatorFenced { epoch, newest }),
-            Verdict::OutOfOrder { expected, got } => return Err(LogError::OutOfOrder { expected, got }),
-            Verdict::NotInTransaction => return Err(LogError::NotInTransaction),
-            Verdict::InTransaction => return Err(LogError::InTransaction),
+            Verdict::Fenced { epoch, newest } => return Err(LogError::Fenced { epoch, newest }.into()),
+            Verdict::CoordinatorFenced { epoch, newest } => {
+                return Err(LogError::CoordinatorFenced { epoch, newest }.into());
+            }
+            Verdict::OutOfOrder { expected, got } => return Err(LogError::OutOfOrder { expected, got }.into()),
+            Verdict::NotInTransaction => return Err(LogError::NotInTransaction.into()),
+            Verdict::InTransaction => return Err(LogError::InTransaction.into()),
         }
         let stamped = batch.stamp(partition.next.get(), stamp.leader_epoch, stamp.append_time_ms);
-        partition.next.set(stamped.header.last_offset() + 1);
-        let append_time_ms = stamp.append_time_ms.unwrap_or(NONE);
-        partition.producers.borrow_mut().written(&stamped.header, marker, append_time_ms, stamp.wall_ms);
-        if stamped.header.attributes.has(Attributes::TRANSACTIONAL) {
-            partition.verifying.borrow_mut().end(stamped.header.producer_id);
-        }
+        partition.placed(&stamped.header, marker, stamp.wall_ms);
         Ok(Entry::stamped(stamped))
     }
 
@@ -122,7 +136,6 @@ impl Inner {
     pub fn take_in(&self, partition: &Partition, batch: StampedBatch, lsn: Lsn) {
         let BatchHeader { length, .. } = batch.header;
         partition.end.set(batch.header.last_offset() + 1);
-        partition.next.set(partition.next.get().max(partition.end.get()));
         partition.applied.set(lsn);
         partition.epochs.borrow_mut().wrote(batch.header.leader_epoch, batch.header.base_offset);
         if batch.header.attributes.has(Attributes::TRANSACTIONAL) {

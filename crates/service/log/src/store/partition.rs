@@ -13,6 +13,7 @@ use crate::store::error::LogError;
 use crate::store::producers::Producers;
 use crate::store::segment::{Segment, directory};
 use crate::store::transactions::Transactions;
+use crate::store::truncating::Uncut;
 use crate::store::verifying::Verifying;
 use bytes::Bytes;
 use holon_base::TabletId;
@@ -87,6 +88,32 @@ impl Tail {
         before - self.written_bytes
     }
 
+    /// Batches from `from` on that begin before `below`, as far as they are here.
+    pub fn between(&self, from: i64, below: i64) -> impl Iterator<Item = &StampedBatch> {
+        let begin = self.batches.partition_point(|batch| batch.batch.header.base_offset < from);
+        let batches = self.batches.range(begin..).map(|batch| &batch.batch);
+        batches.take_while(move |batch| batch.header.base_offset < below)
+    }
+
+    /// The batch that has an offset.
+    pub fn at(&self, offset: i64) -> Option<&BatchHeader> {
+        let at = self.batches.partition_point(|batch| batch.batch.header.last_offset() < offset);
+        self.batches.get(at).map(|batch| &batch.batch.header).filter(|header| header.base_offset <= offset)
+    }
+
+    /// Lets go of those from an offset on; the bytes that are gone of what was written, and of what was not.
+    pub fn cut(&mut self, offset: i64) -> (usize, usize) {
+        let before = (self.written_bytes, self.unwritten_bytes);
+        let left = self.batches.partition_point(|batch| batch.batch.header.base_offset < offset);
+        for (at, gone) in self.batches.drain(left..).enumerate() {
+            let is_written = left + at < self.written;
+            let bytes = if is_written { &mut self.written_bytes } else { &mut self.unwritten_bytes };
+            *bytes -= gone.batch.header.length;
+        }
+        self.written = self.written.min(left);
+        (before.0 - self.written_bytes, before.1 - self.unwritten_bytes)
+    }
+
     pub fn clear(&mut self) {
         *self = Tail::default();
     }
@@ -135,11 +162,19 @@ pub struct Partition {
     pub end: Cell<i64>,
     /// The next offset that is given.
     pub next: Cell<i64>,
+    /// Of the last batch that got its offset.
+    pub newest_epoch: Cell<Option<i32>>,
+    /// Consumers get nothing from here on.
+    pub limit: Cell<Option<i64>>,
+    /// So many times something was taken away at the end: who reads files meanwhile looks again.
+    pub truncations: Cell<u64>,
     pub tail: RefCell<Tail>,
     /// As of `next`.
     pub producers: RefCell<Producers>,
     /// As of what is written to segments.
     pub settled: RefCell<Producers>,
+    /// As a checkpoint has them that was made before this moment or before the last restart, and its end.
+    pub stored_producers: RefCell<(i64, Rc<Producers>)>,
     pub verifying: RefCell<Verifying>,
     /// As of `end`.
     pub epochs: RefCell<Epochs>,
@@ -159,6 +194,8 @@ pub struct Partition {
     pub named: Cell<Option<i64>>,
     /// Segments that are not part of it any more, and that the last checkpoint may name.
     pub left: RefCell<Vec<Rc<Segment>>>,
+    /// What is in its files still and was truncated; until it is gone nothing is written to them.
+    pub uncut: RefCell<Option<Uncut>>,
     /// Its directory, or a file in it, is new.
     pub names_unsynced: Cell<bool>,
     /// One at a time writes to its segments, or takes some away.
@@ -179,11 +216,15 @@ impl Partition {
             start: Cell::new(start),
             end: Cell::new(flushed.end),
             next: Cell::new(flushed.end),
+            newest_epoch: Cell::new(epochs.newest()),
+            limit: Cell::new(None),
+            truncations: Cell::new(0),
             tail: RefCell::default(),
             transactions: RefCell::new(Transactions::new(producers.open(), aborted)),
             aborted: AbortedOfSegments::new(aborted_in),
-            producers: RefCell::new(producers.clone()),
-            settled: RefCell::new(producers),
+            producers: RefCell::new((*producers).clone()),
+            settled: RefCell::new((*producers).clone()),
+            stored_producers: RefCell::new((flushed.end, producers)),
             verifying: RefCell::default(),
             epochs: RefCell::new(epochs),
             applied: Cell::new(flushed.lsn),
@@ -193,6 +234,7 @@ impl Partition {
             unsynced: RefCell::default(),
             named: Cell::new(flushed.active.map(|(base, _)| base)),
             left: RefCell::default(),
+            uncut: RefCell::new(None),
             names_unsynced: Cell::new(false),
             writing: Gate::new(),
             moved: Signal::new(),
@@ -208,9 +250,15 @@ impl Partition {
         partition
     }
 
+    /// Consumers get nothing from here on.
+    pub fn high_watermark(&self) -> i64 {
+        let (start, end) = (self.start.get(), self.end.get());
+        self.limit.get().map_or(end, |limit| limit.min(end).max(start))
+    }
+
     /// Who reads committed records gets none from here on.
     pub fn stable(&self) -> i64 {
-        let (start, end) = (self.start.get(), self.end.get());
+        let (start, end) = (self.start.get(), self.high_watermark());
         self.transactions.borrow().first_open().map_or(end, |first| first.max(start).min(end))
     }
 

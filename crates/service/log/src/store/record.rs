@@ -6,23 +6,29 @@
 //!   2 created    the partition begins, empty, at an offset: i64
 //!   3 start      records before this offset count no longer: i64
 //!   4 removed    the partition is not here any more
+//!   5 truncated  the partition ends at this offset, at which one of its batches began: i64
 //! ```
 //! Records of kinds that are not known were written by a newer build, and stop the start.
 
+use crate::store::truncating::Cut;
 use crate::store::verifying::Guard;
 use bytes::Bytes;
 use holon_base::ByteReader;
 use holon_kafka::{ProducedBatch, StampedBatch};
 use holon_wal::Record;
+use std::cell::Cell;
+use std::rc::Rc;
 
 const BATCH: u8 = 1;
 const CREATED: u8 = 2;
 const START: u8 = 3;
 const REMOVED: u8 = 4;
+const TRUNCATED: u8 = 5;
 
 /// How a batch from a client gets its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
+    /// One that is older than that of a batch in the log is refused: it has another leader.
     pub leader_epoch: i32,
     /// Of the append, if the topic has `message.timestamp.type=LogAppendTime`.
     pub append_time_ms: Option<i64>,
@@ -48,9 +54,16 @@ pub enum Entry {
         stamp: Stamp,
         origin: Origin,
     },
+    /// Has its offset: it was admitted, or is a copy of what a leader has.
     Batch {
         head: Bytes,
         batch: StampedBatch,
+        /// Whether one was refused of the copies that came with it.
+        is_refused: Rc<Cell<bool>>,
+    },
+    Truncated {
+        bytes: Bytes,
+        cut: Box<Cut>,
     },
     Other {
         bytes: Bytes,
@@ -70,6 +83,7 @@ pub enum Change {
 pub enum Replayed {
     Batch(Bytes),
     Change(Change),
+    Truncated { offset: i64 },
 }
 
 impl Entry {
@@ -84,12 +98,22 @@ impl Entry {
         Entry::Other { bytes: bytes.into(), change }
     }
 
+    pub fn truncated(cut: Cut) -> Entry {
+        let mut bytes = vec![TRUNCATED];
+        bytes.extend(cut.offset.to_le_bytes());
+        Entry::Truncated { bytes: bytes.into(), cut: Box::new(cut) }
+    }
+
     /// A batch that has its place.
     pub fn stamped(batch: StampedBatch) -> Entry {
+        Entry::copied(batch, Rc::default())
+    }
+
+    pub fn copied(batch: StampedBatch, is_refused: Rc<Cell<bool>>) -> Entry {
         let mut head = Vec::with_capacity(1 + batch.head.len());
         head.push(BATCH);
         head.extend_from_slice(&batch.head);
-        Entry::Batch { head: head.into(), batch }
+        Entry::Batch { head: head.into(), batch, is_refused }
     }
 }
 
@@ -99,7 +123,7 @@ impl Record for Entry {
             // Asked for when there is none yet: the number is what counts, and it does not change.
             Entry::Produced { batch, .. } => [&[BATCH], batch.whole()],
             Entry::Batch { head, batch, .. } => [head, &batch.records],
-            Entry::Other { bytes, .. } => [bytes, &[]],
+            Entry::Other { bytes, .. } | Entry::Truncated { bytes, .. } => [bytes, &[]],
         }
     }
 }
@@ -107,13 +131,14 @@ impl Record for Entry {
 /// `None`: it is no record of this build.
 pub fn replayed(record: Bytes) -> Option<Replayed> {
     let mut input = ByteReader::new(record);
-    let change = match input.u8().ok()? {
+    let found = match input.u8().ok()? {
         BATCH => return Some(Replayed::Batch(input.rest())),
-        CREATED => Change::Created { offset: input.i64().ok()? },
-        START => Change::Start { offset: input.i64().ok()? },
-        REMOVED => Change::Removed,
+        CREATED => Replayed::Change(Change::Created { offset: input.i64().ok()? }),
+        START => Replayed::Change(Change::Start { offset: input.i64().ok()? }),
+        REMOVED => Replayed::Change(Change::Removed),
+        TRUNCATED => Replayed::Truncated { offset: input.i64().ok()? },
         _ => return None,
     };
     input.end().ok()?;
-    Some(Replayed::Change(change))
+    Some(found)
 }

@@ -4,11 +4,11 @@ use crate::store::error::{LogError, damaged};
 use crate::store::record::{Replayed, replayed};
 use crate::store::segment::{PARTITIONS, tablet_of};
 use crate::store::writer::{checkpoint, remove_directory};
-use crate::store::{Inner, LOGS};
+use crate::store::{Inner, LOGS, truncating};
 use bytes::Bytes;
 use holon_base::TabletId;
-use holon_kafka::batch::{HEADER_BYTES, NONE, check_crc};
-use holon_kafka::{Attributes, BatchHeader, Marker, StampedBatch};
+use holon_kafka::batch::{HEADER_BYTES, check_crc};
+use holon_kafka::{BatchHeader, Marker, StampedBatch};
 use holon_wal::{LogReader, Lsn, ReplayChunk, old_logs};
 use std::rc::Rc;
 
@@ -58,6 +58,16 @@ async fn replay(inner: &Rc<Inner>, chunk: ReplayChunk, report: &mut RecoveryRepo
         match record {
             Replayed::Batch(bytes) => replay_batch(inner, tablet, &bytes, lsn).map_err(broken)?,
             Replayed::Change(change) => inner.change(tablet, change, lsn),
+            Replayed::Truncated { offset } => {
+                let Some(partition) = known else { continue };
+                let (start, end) = (partition.start.get(), partition.end.get());
+                if offset > end {
+                    return Err(broken(format!("it truncates to {offset}, and the partition has {start} to {end}")));
+                }
+                let cut = truncating::prepare(inner, &partition, offset).await?;
+                inner.admit_cut(&partition, &cut);
+                inner.carry_out(&partition, cut, lsn);
+            }
         }
     }
     Ok(())
@@ -73,11 +83,9 @@ fn replay_batch(inner: &Inner, tablet: TabletId, bytes: &Bytes, lsn: Lsn) -> Res
     if header.base_offset != end {
         return Err(format!("it begins at offset {}, and the partition ends at {end}", header.base_offset));
     }
-    let append_time = header.attributes.has(Attributes::LOG_APPEND_TIME).then_some(header.max_timestamp_ms);
     let wall_ms = inner.shard.wall().micros() / 1000;
     let (head, records) = (bytes.slice(..HEADER_BYTES), bytes.slice(HEADER_BYTES..));
-    let marker = Marker::of(&header, &records);
-    partition.producers.borrow_mut().written(&header, marker, append_time.unwrap_or(NONE), wall_ms);
+    partition.placed(&header, Marker::of(&header, &records), wall_ms);
     inner.take_in(&partition, StampedBatch { header, head, records }, lsn);
     Ok(())
 }

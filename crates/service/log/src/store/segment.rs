@@ -20,6 +20,8 @@ use holon_kernel::disk::OpenOptions;
 use holon_kernel::{DiskBuffer, DiskClient, DiskFile};
 use holon_wal::Lsn;
 use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 pub const PARTITIONS: &str = "log/partitions";
@@ -47,6 +49,11 @@ pub fn tablet_of(name: &str) -> Option<TabletId> {
 /// The base offset of a segment, by the name of its file.
 pub fn base_of(name: &str) -> Option<i64> {
     name.strip_suffix(".log").filter(|digits| digits.len() == 20)?.parse().ok()
+}
+
+/// The same of an index.
+pub fn index_base_of(name: &str) -> Option<i64> {
+    name.strip_suffix(".index").filter(|digits| digits.len() == 20)?.parse().ok()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +90,18 @@ impl Index {
         }
         self.newest_ms = self.newest_ms.max(header.max_timestamp_ms);
         self.length += header.length as u64;
+    }
+
+    /// Forgets what is behind a position, and what was found since the last entry before it.
+    fn cut(&mut self, length: u64) {
+        if self.length <= length {
+            return;
+        }
+        let left = self.entries.partition_point(|entry| u64::from(entry.position) < length);
+        self.entries.truncate(left);
+        let last = self.entries.pop();
+        self.length = last.map_or(0, |entry| u64::from(entry.position));
+        self.newest_ms = last.map_or(i64::MIN, |entry| entry.newest_ms);
     }
 
     /// Begin here to look for an offset: a position, and the offset of the batch there.
@@ -166,6 +185,12 @@ pub struct Segment {
     pub aborted_unsynced: Cell<bool>,
 }
 
+impl fmt::Debug for Segment {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        write!(out, "{} of {} bytes", self.path(), self.length.get())
+    }
+}
+
 impl Segment {
     pub fn new(directory: Rc<str>, base: i64, length: u64) -> Segment {
         Segment {
@@ -186,7 +211,7 @@ impl Segment {
         self.path_of("log")
     }
 
-    fn index_path(&self) -> String {
+    pub fn index_path(&self) -> String {
         self.path_of("index")
     }
 
@@ -269,17 +294,71 @@ impl Segment {
             }
             let stored = self.stored_index(disk).await?.filter(|index| index.length <= self.length.get());
             let mut index = stored.unwrap_or_else(|| Index::new(self.base));
-            while index.length < self.length.get() {
-                let header = self.header_at(disk, index.length, self.length.get()).await?;
-                index.add(&header);
-            }
+            self.complete(disk, &mut index).await?;
             *self.index.borrow_mut() = Some(index);
         }
+    }
+
+    /// Adds what an index does not know yet.
+    async fn complete(&self, disk: &DiskClient, index: &mut Index) -> Result<(), LogError> {
+        while index.length < self.length.get() {
+            let header = self.header_at(disk, index.length, self.length.get()).await?;
+            index.add(&header);
+        }
+        Ok(())
+    }
+
+    /// The same as far as this position, where a batch begins. An object of its own: who reads from this one meanwhile knows nothing of it,
+    /// nor it of what they find.
+    ///
+    /// # Errors
+    /// The file is damaged, or cannot be read.
+    pub async fn cut(&self, disk: &DiskClient, length: u64) -> Result<Segment, LogError> {
+        let mut index = self.ask_index(disk, Index::clone).await?;
+        index.cut(length);
+        let cut = Segment::new(self.directory.clone(), self.base, length);
+        cut.file.replace(self.file.borrow().clone());
+        cut.complete(disk, &mut index).await?;
+        cut.index.replace(Some(index));
+        cut.jitter_ms.set(self.jitter_ms.get());
+        cut.first_ms.set(self.first_ms.get());
+        cut.since_ms.set(self.since_ms.get());
+        Ok(cut)
+    }
+
+    /// The batch that has an offset, and where it begins. `None`: the segment ends before it.
+    ///
+    /// # Errors
+    /// The file is damaged, or cannot be read.
+    pub async fn batch_at(&self, disk: &DiskClient, offset: i64) -> Result<Option<(u64, BatchHeader)>, LogError> {
+        let (mut position, mut next) = self.ask_index(disk, |index| index.place_of(offset)).await?;
+        let length = self.length.get();
+        while position < length {
+            let header = self.header_at(disk, position, length).await?;
+            if header.base_offset != next {
+                let detail = format!("a batch of another place ({}) is where {next} should be", header.base_offset);
+                return Err(damaged(&self.path(), position, detail));
+            }
+            if header.last_offset() >= offset {
+                return Ok(Some((position, header)));
+            }
+            next = header.last_offset() + 1;
+            position += header.length as u64;
+        }
+        Ok(None)
     }
 
     /// The greatest timestamp of its records.
     pub async fn newest_ms(&self, disk: &DiskClient) -> Result<i64, LogError> {
         self.ask_index(disk, |index| index.newest_ms).await
+    }
+
+    /// Whether its index on the disk knows more than there is: it is of what was there before a truncation.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn has_stale_index(&self, disk: &DiskClient) -> Result<bool, LogError> {
+        Ok(self.stored_index(disk).await?.is_some_and(|index| index.length > self.length.get()))
     }
 
     async fn stored_index(&self, disk: &DiskClient) -> Result<Option<Index>, LogError> {
@@ -307,13 +386,17 @@ impl Segment {
         header.map_err(|error| damaged(&self.path(), position, error.to_string()))
     }
 
-    /// All its batches, one after the other.
+    /// All its batches between two positions, one after the other.
     ///
     /// # Errors
     /// The file is damaged, or cannot be read.
-    pub async fn each(&self, disk: &DiskClient, mut look: impl FnMut(&BatchHeader, &Bytes)) -> Result<(), LogError> {
-        let (file, length) = (self.file(disk, false).await?, self.length.get());
-        let (mut position, mut window_bytes) = (0, EACH_BYTES);
+    pub async fn each(
+        &self,
+        disk: &DiskClient,
+        Range { start: mut position, end: length }: Range<u64>,
+        mut look: impl FnMut(&BatchHeader, &Bytes),
+    ) -> Result<(), LogError> {
+        let (file, mut window_bytes) = (self.file(disk, false).await?, EACH_BYTES);
         while position < length {
             let left = usize::try_from(length - position).unwrap_or(usize::MAX);
             let window = file.read_at(position, left.min(window_bytes)).await?;

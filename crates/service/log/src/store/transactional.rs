@@ -43,7 +43,7 @@ impl LogStore {
     /// A file is damaged, and so are the segments that it is made of.
     pub async fn aborted(&self, partition: TabletId, offset: i64, below: i64) -> Result<Vec<Aborted>, LogError> {
         let partition = self.inner.partition(partition)?;
-        aborted(&self.inner, &partition, offset, below).await
+        partition.unchanged(|| aborted(&self.inner, &partition, offset, below)).await
     }
 
     /// Whether a producer has a transaction open here, in this epoch.
@@ -120,7 +120,7 @@ impl LogStore {
 
     /// One after the other: only the first looks whenever something has progressed, for else each group of the log would cost a poll of
     /// every append that waits.
-    async fn wait_for_room(&self) -> Result<(), LogError> {
+    pub(super) async fn wait_for_room(&self) -> Result<(), LogError> {
         let inner = &self.inner;
         if !inner.must_wait() && !inner.entry.is_held() {
             return Ok(());

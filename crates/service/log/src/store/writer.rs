@@ -5,8 +5,9 @@ use crate::store::checkpoint::{self, Stored};
 use crate::store::error::{LogError, damaged};
 use crate::store::limits::{ABORTED_OF_A_SEGMENT, WRITE_BYTES, WRITE_BYTES_MAX};
 use crate::store::partition::{Flushed, Partition, TailBatch};
-use crate::store::segment::{PARTITIONS, Segment, base_of};
+use crate::store::segment::{PARTITIONS, Segment, base_of, index_base_of};
 use crate::store::transactions::Aborted;
+use crate::store::truncating::cut_files;
 use crate::store::{Inner, count};
 use holon_kafka::batch::NONE;
 use holon_kafka::{Attributes, BatchHeader, Marker, StampedBatch};
@@ -29,7 +30,10 @@ pub async fn run(inner: Rc<Inner>) {
     let mut checkpoint_due = inner.shard.now() + inner.options.checkpoint_interval;
     loop {
         let work = inner.work.wait(&inner.shard);
-        if matches!(inner.shard.timeout(checkpoint_due, work).await, Ok(Err(_))) || inner.commits.is_closing() {
+        // One that was truncated in the course of the last round is not written to until it is cut.
+        let is_uncut = inner.recovered.get() && !inner.uncut.borrow().is_empty();
+        let is_over = !is_uncut && matches!(inner.shard.timeout(checkpoint_due, work).await, Ok(Err(_)));
+        if is_over || inner.commits.is_closing() {
             return;
         }
         let is_due = inner.shard.now() >= checkpoint_due;
@@ -52,6 +56,9 @@ pub async fn run(inner: Rc<Inner>) {
 }
 
 async fn round(inner: &Rc<Inner>, is_due: bool) -> Result<(), LogError> {
+    if !inner.uncut.borrow().is_empty() {
+        checkpoint(inner).await?;
+    }
     let chosen = if inner.must_wait() { &inner.dirty } else { &inner.ready };
     let chosen: Vec<_> = chosen.borrow().iter().copied().collect();
     for tablet in chosen {
@@ -72,6 +79,9 @@ async fn round(inner: &Rc<Inner>, is_due: bool) -> Result<(), LogError> {
 async fn write(inner: &Inner, partition: &Rc<Partition>) -> Result<(), LogError> {
     let _writing = partition.writing.enter(&inner.shard).await?;
     look_up_segments(inner, partition).await?;
+    if partition.uncut.borrow().is_some() {
+        return Ok(());
+    }
     loop {
         let batches = partition.tail.borrow().to_write(WRITE_BYTES_MAX);
         if batches.is_empty() || partition.removed.get() {
@@ -191,7 +201,7 @@ async fn store_aborted(inner: &Inner, partition: &Partition, segment: &Rc<Segmen
 }
 
 /// Finds a partition's segments, once; what is there and was never said to be durable is cut off.
-async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), LogError> {
+pub async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), LogError> {
     if partition.segments.borrow().is_some() {
         return Ok(());
     }
@@ -201,8 +211,12 @@ async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), Lo
     let mut is_changed = false;
     for entry in disk.list(path).await? {
         // One that the checkpoint does not name is of a segment that was full after it, and is again, perhaps elsewhere.
-        if aborted_base_of(&entry.name).is_some_and(|base| !partition.aborted.has(base)) {
+        let is_unnamed = aborted_base_of(&entry.name).is_some_and(|base| !partition.aborted.has(base));
+        // Likewise an index, of which that of the segment that is written to is looked at below.
+        let is_later = index_base_of(&entry.name).is_some_and(|base| active.is_none_or(|(newest, _)| base > newest));
+        if is_unnamed || is_later {
             disk.remove(&format!("{path}/{}", entry.name)).await?;
+            is_changed = true;
         }
         let Some(base) = base_of(&entry.name) else { continue };
         match active {
@@ -210,7 +224,7 @@ async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), Lo
                 segments.push_back(Rc::new(Segment::new(partition.directory.clone(), base, entry.length)));
             }
             Some((newest, length)) if base == newest => {
-                let segment = Segment::new(partition.directory.clone(), base, length);
+                let segment = Rc::new(Segment::new(partition.directory.clone(), base, length));
                 let file = segment.file(&disk, false).await?;
                 if entry.length < length {
                     return Err(damaged(
@@ -221,13 +235,13 @@ async fn look_up_segments(inner: &Inner, partition: &Partition) -> Result<(), Lo
                 }
                 if entry.length > length {
                     file.truncate(length).await?;
-                    partition.unsynced.borrow_mut().push(Rc::new(Segment::new(
-                        partition.directory.clone(),
-                        base,
-                        length,
-                    )));
+                    partition.must_sync(&segment);
                 }
-                segments.push_back(Rc::new(segment));
+                if segment.has_stale_index(&disk).await? {
+                    disk.remove(&segment.index_path()).await?;
+                    is_changed = true;
+                }
+                segments.push_back(segment);
             }
             // It was begun after the last checkpoint: its batches are in the log, and come to a segment again.
             _ => {
@@ -279,6 +293,31 @@ pub async fn segments_of(inner: &Inner, partition: &Partition) -> Result<Vec<Rc<
 /// See [`crate::store::LogStore::checkpoint`].
 pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
     let _checkpointing = inner.checkpointing.enter(&inner.shard).await?;
+    let stored = store_checkpoint(inner).await?;
+    if cut_uncut(inner, &stored).await? {
+        store_checkpoint(inner).await?;
+    }
+    Ok(())
+}
+
+/// Cuts files that were named as longer than what is left of them, and are not any more; whether there is something to write to them now.
+async fn cut_uncut(inner: &Inner, stored: &[Stored]) -> Result<bool, LogError> {
+    let uncut = inner.uncut.borrow().clone();
+    let mut is_left = false;
+    for partition in uncut {
+        let found = stored.binary_search_by_key(&partition.id, |stored| stored.tablet).ok().map(|at| &stored[at]);
+        let found = found.filter(|found| found.life == partition.life);
+        let _writing = partition.writing.enter(&inner.shard).await?;
+        if partition.removed.get() || partition.is_uncut_after(found.map(|found| found.flushed.lsn)) {
+            cut_files(inner, &partition).await?;
+            is_left |= partition.tail.borrow().unwritten_bytes() > 0;
+        }
+    }
+    Ok(is_left)
+}
+
+/// What the checkpoint says.
+async fn store_checkpoint(inner: &Rc<Inner>) -> Result<Vec<Stored>, LogError> {
     // Whoever was made or removed up to here is, or is not, in what is written below.
     let mark = inner.commits.handed_over();
     let doomed = inner.doomed.borrow().clone();
@@ -310,6 +349,10 @@ pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
     for stored in &stored {
         if let Ok(partition) = inner.partition(stored.tablet) {
             partition.named.set(stored.flushed.active.map(|(base, _)| base));
+            // A recovery leaves what the one before it says: that is older, and a truncation mostly follows soon.
+            if inner.recovered.get() && partition.flushed.get() == stored.flushed {
+                *partition.stored_producers.borrow_mut() = (stored.flushed.end, stored.producers.clone());
+            }
         }
     }
     let flushed = |stored: &Stored| stored.flushed.lsn;
@@ -330,7 +373,8 @@ pub async fn checkpoint(inner: &Rc<Inner>) -> Result<(), LogError> {
         segment.remove(&inner.shard.disk()).await?;
     }
     inner.progressed.notify();
-    remove_doomed(inner, &doomed).await
+    remove_doomed(inner, &doomed).await?;
+    Ok(stored)
 }
 
 /// Segments that the checkpoint that is made now does not name any more: a start looks for the one that it does.
@@ -362,7 +406,9 @@ async fn flush(inner: &Inner, partition: &Rc<Partition>, names: &mut bool) -> Re
     if partition.removed.get() {
         return Ok(None);
     }
-    leave_empty(partition);
+    if partition.uncut.borrow().is_none() {
+        leave_empty(partition);
+    }
     let written = partition.written.get();
     // What is no batch (a start that moved) is in no segment, and in the checkpoint.
     let before_unwritten = partition.tail.borrow().lsn_unwritten().map(|lsn| Lsn(lsn.0 - 1));

@@ -4,6 +4,8 @@
 
 pub mod door;
 mod power;
+mod slow;
+pub mod stream;
 
 use bytes::Bytes;
 use holon_base::{Random, TabletId};

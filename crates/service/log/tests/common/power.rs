@@ -1,5 +1,6 @@
 //! A disk in memory that knows what of it is on the medium: a loss of power leaves that, and of each other file what was written by luck, or
-//! not. Names are durable with the first sync of their files.
+//! not. Names are durable with the first sync of their files. Of partitions, a name that was removed comes back, unless its directory was synced
+//! after that.
 
 use holon_base::Random;
 use holon_kernel::disk::{DiskOperation, DiskOutput, DiskResult, FileId, OperationId};
@@ -14,6 +15,7 @@ struct Medium {
     names: BTreeMap<String, u64>,
     contents: BTreeMap<u64, Vec<u8>>,
     open: BTreeMap<FileId, u64>,
+    removed: BTreeMap<String, Vec<u8>>,
     next: u64,
 }
 
@@ -47,11 +49,21 @@ impl PowerDisk {
                 None => drop(left.submit(OperationId(0), DiskOperation::Remove { path })),
             }
         }
+        for (path, content) in &medium.removed {
+            if self.disk.content(path).is_none() && random.chance(1, 2) {
+                left.replace(path, content.clone());
+            }
+        }
         left
     }
 }
 
 impl Medium {
+    /// A directory was synced, or is gone.
+    fn forget(&mut self, directory: &str) {
+        self.removed.retain(|path, _| !path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')));
+    }
+
     fn file(&mut self, path: &str) -> u64 {
         let next = &mut self.next;
         *self.names.entry(path.to_string()).or_insert_with(|| {
@@ -92,8 +104,14 @@ impl Disk for PowerDisk {
                 medium.names.insert(to.clone(), file);
             }
             DiskOperation::Remove { path } => {
-                medium.names.remove(path);
+                let file = medium.names.remove(path);
+                let synced = file.and_then(|file| medium.contents.get(&file).cloned());
+                let content = synced.or_else(|| self.disk.content(path));
+                if let Some(content) = content.filter(|_| path.starts_with("log/partitions/")) {
+                    medium.removed.insert(path.clone(), content);
+                }
             }
+            DiskOperation::SyncDir { path } | DiskOperation::RemoveDir { path } => medium.forget(path),
             _ => {}
         }
         let result = self.disk.submit(id, operation);
